@@ -1,0 +1,94 @@
+"""Words that every stage shares: who sends, where in the capture, what is secret, how bad.
+
+Nothing here imports another part of mailtap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, TypeAlias
+
+from mypy_extensions import i64
+
+#: Who sent something. Plain integers, because the hot path compares them once a segment.
+Sender: TypeAlias = int
+CLIENT: Final = 0
+SERVER: Final = 1
+
+#: What a masked secret looks like, whatever it was: its length is not shown either.
+MASK: Final = "********"
+
+
+class Position:
+    """Where in the capture a piece of a byte stream was seen.
+
+    ``frame`` is Wireshark's frame number (1-based, over the whole file), ``timestamp_ns`` the capture time in
+    nanoseconds since the epoch, ``offset`` the offset in octets of the piece's first byte in its sender's stream.
+    """
+
+    __slots__ = ("frame", "offset", "timestamp_ns")
+
+    def __init__(self, frame: i64, timestamp_ns: i64, offset: i64) -> None:
+        self.frame: i64 = frame
+        self.timestamp_ns: i64 = timestamp_ns
+        self.offset: i64 = offset
+
+
+class Secret:
+    """A password, token or response. Shows itself to nobody who does not call :meth:`reveal`.
+
+    ``repr``, ``str``, ``format``, JSON encoders that fall back on ``str``, pickles and tracebacks all give the mask.
+    A pickled secret comes back without its value, with length and fingerprint kept.
+    """
+
+    __slots__ = ("_value", "fingerprint", "length")
+
+    def __init__(self, value: str, length: int = -1, fingerprint: str | None = None) -> None:
+        self._value: str | None = value
+        #: characters in the secret
+        self.length: int = len(value) if length < 0 else length
+        #: keyed fingerprint, set by :meth:`seal`: equal secrets have equal fingerprints under one key
+        self.fingerprint: str | None = fingerprint
+
+    def reveal(self) -> str | None:
+        """The secret in clear; None where only its mask was kept (after pickling)."""
+        return self._value
+
+    def seal(self, key: bytes) -> str:
+        """The keyed fingerprint of the secret (BLAKE2b, 64 bits, hexadecimal); computed once."""
+        if self.fingerprint is None:
+            value = (self._value or "").encode("utf-8", "surrogateescape")
+            self.fingerprint = hashlib.blake2b(value, digest_size=8, key=key[:64]).hexdigest()
+        return self.fingerprint
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __format__(self, spec: str) -> str:
+        return MASK
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_masked, (self.length, self.fingerprint))
+
+
+def _masked(length: int, fingerprint: str | None) -> Secret:
+    secret = Secret("", length, fingerprint)
+    secret._value = None  # noqa: SLF001 - the other half of Secret.__reduce__
+    return secret
+
+
+class Severity:
+    """How bad a finding is; in this order."""
+
+    INFO: Final = "info"
+    LOW: Final = "low"
+    MEDIUM: Final = "medium"
+    HIGH: Final = "high"
+    CRITICAL: Final = "critical"
+
+
+#: Severities from harmless to worst, as ``--fail-on`` takes them.
+SEVERITIES: Final = ("info", "low", "medium", "high", "critical")

@@ -1,0 +1,817 @@
+"""The dissector's shape, and what all four mail protocols share: framing, the way into TLS, compression.
+
+A dissector is sans-IO: octets of one TCP connection go in (:meth:`Dissector.receive_data`), events come out. It never raises on
+traffic. Framing is apart from grammar: this module cuts each direction into lines, blocks of counted octets (literals,
+BDAT) and dot-terminated bodies, and calls the protocol's ``client_line``, ``server_line``, ``block_data`` ... with them;
+the protocol answers by calling ``expect_octets``, ``expect_dot_body``, ``hold`` ... to say what comes next.
+
+Three situations need the other side's word before the client's next octets can be understood: STARTTLS, COMPRESS and
+everything with a continuation (DATA, literals, SASL). The client is then *on hold*: its octets wait, bounded, until the
+server has answered. In a capture of both directions the wait is empty, for no client talks on before the answer;
+what does wait there was pipelined, which is how command injection (CVE-2011-0411) shows.
+
+Framing follows RFC 5321 section 2.3.8 (CRLF ends a line) leniently: a bare LF ends a line too. A dot-terminated body ends at
+CRLF . CRLF only, unless its sender ends all its lines in bare LF (RFC 5321 section 4.1.1.4; anything laxer lets message text
+pose as commands).
+
+This module is over 500 lines long because framing and upgrade share their state; apart they would be two halves of one thing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.model import CLIENT, SERVER, Position, Secret, Sender
+from analyzer.protocols.events import (
+    CANCELLED,
+    COMPRESSED_STREAM_LOST,
+    LINE_TOO_LONG,
+    MALFORMED_SASL,
+    STARTTLS_COMMAND_INJECTION,
+    STARTTLS_RESPONSE_INJECTION,
+    STARTTLS_WITHOUT_TLS,
+    Anomaly,
+    AuthenticationEnded,
+    CompressionStarted,
+    CredentialsSent,
+    Event,
+    StartTlsAccepted,
+    StartTlsRefused,
+    StartTlsRequested,
+    TlsStarted,
+)
+from analyzer.protocols.sasl import Exchange, decode_base64
+
+#: Longest line kept. RFC 5321 allows 512, IMAP servers take 8 to 64 KiB; SASL tokens (Kerberos) reach 12 KiB: RFC 4954 section 4.
+MAX_LINE: Final = 65536
+#: Octets of a side that may wait for the other side's word.
+MAX_HELD: Final = 65536
+#: Octets that one direction of a compressed session may inflate to, in all.
+MAX_INFLATED: Final = 256 * 1024 * 1024
+#: Octets inflated at a time.
+INFLATE_STEP: Final = 65536
+#: Events kept of one call; a flood beyond it is cut (each is small, but a hostile segment could ask for thousands).
+MAX_DETAIL: Final = 200
+
+# How a side is being read.
+LINES: Final = 0
+OCTETS: Final = 1
+DOT_BODY: Final = 2
+HOLD: Final = 3
+LIMBO: Final = 4  # after a STARTTLS grant: TLS or text, the first octets tell
+OPAQUE: Final = 5  # TLS: kept for trailing_data
+DISCARD: Final = 6
+
+# Why a side is on hold.
+HOLD_NONE: Final = 0
+HOLD_STARTTLS: Final = 1
+HOLD_COMPRESS: Final = 2
+HOLD_PROTOCOL: Final = 3
+
+
+def looks_like_tls(data: bytes) -> bool:
+    """Whether octets at the start of a stream begin a TLS record (RFC 8446 section 5.1) or an SSLv2 hello (RFC 5246 appendix E.2).
+
+    One octet is enough for a verdict, so that no way of splitting a stream changes it; more octets only confirm it.
+    """
+    size = len(data)
+    if size == 0:
+        return False
+    first = data[0]
+    if 0x14 <= first <= 0x17:
+        if size > 1 and data[1] != 3:
+            return False
+        return not (size > 2 and data[2] > 4)
+    if first & 0x80:
+        return not (size > 2 and data[2] != 1)
+    return False
+
+
+def split_before_tls(data: bytes) -> i64:
+    """Offset at which TLS begins in octets that may open with lines of text; -1 where none does."""
+    if looks_like_tls(data):
+        return 0
+    at: i64 = 0
+    size: i64 = len(data)
+    while True:
+        at = data.find(b"\n", at)
+        if at < 0 or at + 1 >= size:
+            return -1
+        at += 1
+        if looks_like_tls(data[at : at + 3]):
+            return at
+
+
+class Side:
+    """How one direction is being read."""
+
+    def __init__(self) -> None:
+        self.mode: i64 = LINES
+        #: the beginning of a line (LINES), of a possible terminator (DOT_BODY), or everything that waits (HOLD, LIMBO, OPAQUE)
+        self.parts: list[bytes] = []
+        self.parts_size: i64 = 0
+        #: stream offset of the line or of the parts
+        self.offset: i64 = 0
+        #: octets left of a block (OCTETS)
+        self.remaining: i64 = 0
+        #: discard up to the next line end: after a gap, or a line that is too long
+        self.skipping: bool = False
+        #: the last line ended in a bare LF
+        self.lf_only: bool = False
+        #: DOT_BODY: the next octet begins a line
+        self.line_start: bool = True
+        #: DOT_BODY: some octets of this body are missing
+        self.body_gap: bool = False
+        self.hold_reason: i64 = HOLD_NONE
+        self.inflater: zlib._Decompress | None = None
+        #: the octets behind the line just read are deflated
+        self.inflate_rest: bool = False
+        self.inflated: i64 = 0
+
+    def take(self) -> bytes:
+        """The parts in one piece; none are left."""
+        parts = self.parts
+        self.parts_size = 0
+        if not parts:
+            return b""
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.parts = []
+        return data
+
+    def keep(self, data: bytes) -> None:
+        self.parts.append(data)
+        self.parts_size += len(data)
+
+
+class Dissector:
+    """Base of the mail dissectors. A protocol overrides the methods of its second half; none of them may raise on input."""
+
+    def __init__(self, protocol: str) -> None:
+        #: word of the ``protocol`` column; SMTP changes it to ``lmtp`` on LHLO
+        self.protocol = protocol
+        self.client: Side = Side()
+        self.server: Side = Side()
+        self.at: Position = Position(0, 0, 0)
+        #: stream offset of the line being handled
+        self.line_offset: i64 = 0
+        self.events: list[Event] = []
+        #: TLS octets have been met: the owner takes ``trailing_data`` and feeds a TLS dissector from now on
+        self.tls_started: bool = False
+        self._granted: bool = False
+        self._injected: bytes = b""
+        self._trailing_client: bytes = b""
+        self._trailing_server: bytes = b""
+        self._exchange: Exchange | None = None
+        self._exchange_number: int = 0
+        self._exchange_told: bool = False
+        #: commands understood so far: how sure one can be that this is the protocol
+        self.commands: int = 0
+        #: replies understood so far
+        self.replies: int = 0
+
+    # -- for the owner -------------------------------------------------------------------------------------------------
+
+    def receive_data(self, sender: Sender, data: bytes, at: Position) -> list[Event]:
+        """The next octets of one direction; what they made happen."""
+        self.events = []
+        self.at = at
+        side = self.server if sender == SERVER else self.client
+        if side.inflater is None:
+            self._feed(sender, side, data)
+        else:
+            self._inflate(sender, side, data)
+        return self.events
+
+    def receive_gap(self, sender: Sender, size: i64, at: Position) -> list[Event]:
+        """``size`` octets of one direction are missing here."""
+        self.events = []
+        self.at = at
+        side = self.server if sender == SERVER else self.client
+        mode = side.mode
+        if side.inflater is not None:
+            self._compression_lost(sender, side, "octets missing")
+        elif mode == LINES:
+            side.take()
+            side.skipping = True
+            self._lost(sender)
+        elif mode == OCTETS:
+            if size < side.remaining:
+                side.remaining -= size
+                self.block_gap(sender, size)
+            else:
+                inside = side.remaining
+                side.remaining = 0
+                side.mode = LINES
+                if size > inside:
+                    side.skipping = True
+                self.block_gap(sender, inside)
+                self.block_ended(sender)
+                if size > inside:
+                    self._lost(sender)
+        elif mode == DOT_BODY:
+            side.take()
+            side.line_start = False
+            side.body_gap = True
+            self.block_gap(sender, size)
+        elif mode == HOLD:
+            self._overflow(sender, side)
+            if side.mode == LINES:
+                side.take()
+                side.skipping = True
+                self._lost(sender)
+        return self.events
+
+    def receive_eof(self, sender: Sender, at: Position) -> list[Event]:
+        """One direction has ended."""
+        self.events = []
+        self.at = at
+        side = self.server if sender == SERVER else self.client
+        if sender == CLIENT and side.mode == HOLD and side.parts_size:
+            # No answer will come for what waits (a capture of one direction): read it as if it had been granted.
+            if not self.server_heard():
+                self._overflow(sender, side)
+        elif self._granted and not self.tls_started:
+            self._end_limbo(sender)
+        if side.mode == DOT_BODY and side.parts_size:
+            rest = side.take()
+            self.block_data(sender, rest, 0, len(rest))
+        self.stream_ended(sender)
+        return self.events
+
+    def finish(self, at: Position) -> list[Event]:
+        """The session is over (both directions ended, or the capture did): whatever is pending is told now."""
+        self.events = []
+        self.at = at
+        if self.client.mode == HOLD and self.client.parts_size:
+            self._overflow(CLIENT, self.client)
+        if self._granted and not self.tls_started:
+            self._end_limbo(SERVER)
+            self._end_limbo(CLIENT)
+        self.session_ended()
+        if self._exchange is not None:
+            self._tell_credentials(self._exchange)
+            self._exchange = None
+        return self.events
+
+    def trailing_data(self, sender: Sender) -> bytes:
+        """The TLS octets met so far of one direction, after :attr:`tls_started`; handed over once."""
+        if sender == SERVER:
+            data = self._trailing_server
+            self._trailing_server = b""
+        else:
+            data = self._trailing_client
+            self._trailing_client = b""
+        return data
+
+    def enter_tls(self) -> None:
+        """From now on the owner feeds decrypted octets: read them as a new beginning (RFC 3207 section 4.2)."""
+        self.tls_started = False
+        self._granted = False
+        self.client.mode = LINES
+        self.server.mode = LINES
+        self.client.take()
+        self.server.take()
+        self.upgraded()
+
+    def server_heard(self) -> bool:
+        """Whether any reply was understood: if not, the capture may hold the client's direction alone."""
+        return self.replies > 0
+
+    # -- for the protocol: what comes next ---------------------------------------------------------------------------------
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def anomaly(self, sender: Sender, kind: str, detail: str) -> None:
+        at = self.at
+        if len(detail) > MAX_DETAIL:
+            detail = detail[:MAX_DETAIL]
+        self.events.append(Anomaly(sender, at.frame, at.timestamp_ns, self.line_offset, kind, detail))
+
+    def expect_octets(self, sender: Sender, count: i64) -> None:
+        """The next ``count`` octets are a block; ``block_data`` gets them, then ``block_ended``. A count of 0 ends at once."""
+        side = self.server if sender == SERVER else self.client
+        if count <= 0:
+            self.block_ended(sender)
+            return
+        side.mode = OCTETS
+        side.remaining = count
+
+    def expect_dot_body(self, sender: Sender) -> None:
+        """The next octets are a dot-terminated body; ``block_data`` gets them (dots still stuffed), then ``block_ended``."""
+        side = self.server if sender == SERVER else self.client
+        side.mode = DOT_BODY
+        side.line_start = True
+        side.body_gap = False
+
+    def end_dot_body(self, sender: Sender) -> None:
+        """Leave a body whose terminator was lost in a gap, because something else proves that it is over."""
+        side = self.server if sender == SERVER else self.client
+        if side.mode == DOT_BODY:
+            side.take()
+            side.mode = LINES
+            self.block_ended(sender)
+
+    def hold_client(self) -> None:
+        """Let the client's next octets wait until :meth:`release_client`."""
+        self.client.mode = HOLD
+        self.client.hold_reason = HOLD_PROTOCOL
+
+    def release_client(self) -> None:
+        """Read on what waited; call ``expect_octets`` or ``expect_dot_body`` first where a block is due."""
+        side = self.client
+        if side.mode == HOLD:
+            side.mode = LINES
+        side.hold_reason = HOLD_NONE
+        waiting = side.take()
+        if waiting:
+            self._replay(side, waiting)
+
+    def client_waiting(self) -> bool:
+        """Whether the client talked on before the answer."""
+        return self.client.mode == HOLD and self.client.parts_size > 0
+
+    # -- STARTTLS ------------------------------------------------------------------------------------------------------------
+
+    def starttls_requested(self) -> None:
+        """The client's line just read asks for TLS."""
+        at = self.at
+        self.events.append(StartTlsRequested(CLIENT, at.frame, at.timestamp_ns, self.line_offset))
+        self.client.mode = HOLD
+        self.client.hold_reason = HOLD_STARTTLS
+
+    def starttls_refused(self, reply: str) -> None:
+        """The server's line just read says no; the session goes on in clear."""
+        at = self.at
+        self.events.append(StartTlsRefused(SERVER, at.frame, at.timestamp_ns, self.line_offset, reply[:MAX_DETAIL]))
+        if self.client.hold_reason == HOLD_STARTTLS:
+            self.release_client()
+
+    def starttls_granted(self) -> None:
+        """The server's line just read says yes."""
+        at = self.at
+        self.events.append(StartTlsAccepted(SERVER, at.frame, at.timestamp_ns, self.line_offset))
+        self._granted = True
+        client = self.client
+        client.hold_reason = HOLD_NONE
+        injected = client.take()
+        client.mode = LIMBO
+        self.server.take()
+        self.server.mode = LIMBO
+        if injected:
+            where = split_before_tls(injected)
+            if where == 0:
+                client.keep(injected)
+                self._tls_found()
+            elif where > 0:
+                self._injected = injected[:where]
+                client.keep(injected[where:])
+                self._tls_found()
+            else:
+                self._injected = injected
+
+    def _limbo(self, sender: Sender, side: Side, data: bytes) -> None:
+        if sender == CLIENT:
+            first = side.parts_size == 0
+            side.keep(data)
+            if not first:
+                return
+            if looks_like_tls(data):
+                self._tls_found()
+            elif self._injected and not self._injected.endswith(b"\n"):
+                # The injected text was cut in two by the grant: its rest is text as well, TLS may follow it.
+                where = split_before_tls(data)
+                side.take()
+                if where < 0:
+                    self._injected += data
+                    if len(self._injected) > MAX_HELD:
+                        self._text_goes_on()
+                else:
+                    self._injected += data[:where]
+                    side.keep(data[where:])
+                    self._tls_found()
+            else:
+                self._text_goes_on()
+            return
+        side.keep(data)
+        if split_before_tls(side.parts[0] if len(side.parts) == 1 else b"".join(side.parts)) >= 0:
+            self._tls_found()
+        elif side.parts_size > MAX_HELD:
+            self._text_goes_on()
+
+    def _tls_found(self) -> None:
+        at = self.at
+        self.tls_started = True
+        client, server = self.client, self.server
+        if self._injected:
+            self.anomaly(CLIENT, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
+            self._injected = b""
+        replies = server.take()
+        if replies:
+            where = split_before_tls(replies)
+            text = replies if where < 0 else replies[:where]
+            if text:
+                self.anomaly(SERVER, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
+            self._trailing_server = b"" if where < 0 else replies[where:]
+        self._trailing_client = client.take()
+        client.mode = OPAQUE
+        server.mode = OPAQUE
+        self.events.append(TlsStarted(CLIENT, at.frame, at.timestamp_ns, at.offset))
+
+    def _text_goes_on(self) -> None:
+        """Granted, yet no TLS: a decrypting proxy's capture, a tunnel, or a broken server. Read on as text (RFC 3207 section 4.2)."""
+        client, server = self.client, self.server
+        replies = server.take()
+        commands = self._injected + client.take()
+        self._injected = b""
+        self._granted = False
+        client.mode = LINES
+        server.mode = LINES
+        self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
+        self.upgraded()
+        if replies:
+            self._feed(SERVER, server, replies)
+        if commands:
+            self._replay(client, commands)
+
+    def _end_limbo(self, sender: Sender) -> None:
+        if sender == CLIENT:
+            if self._injected:
+                self.anomaly(CLIENT, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
+                self._injected = b""
+        elif self.server.parts_size:
+            self.anomaly(SERVER, STARTTLS_WITHOUT_TLS, describe_lines(self.server.take()))
+
+    # -- COMPRESS ------------------------------------------------------------------------------------------------------------
+
+    def compress_requested(self) -> None:
+        """The client's line just read asks for COMPRESS=DEFLATE (RFC 4978)."""
+        self.client.mode = HOLD
+        self.client.hold_reason = HOLD_COMPRESS
+
+    def compress_refused(self) -> None:
+        if self.client.hold_reason == HOLD_COMPRESS:
+            self.release_client()
+
+    def compress_granted(self) -> None:
+        """The server's line just read says yes: all octets behind it, and the client's next ones, are deflated."""
+        at = self.at
+        self.events.append(CompressionStarted(SERVER, at.frame, at.timestamp_ns, self.line_offset))
+        client, server = self.client, self.server
+        client.hold_reason = HOLD_NONE
+        waiting = client.take()
+        client.mode = LINES
+        client.inflater = zlib.decompressobj(-15)
+        server.inflater = zlib.decompressobj(-15)
+        server.inflate_rest = True
+        if waiting:
+            self._inflate(CLIENT, client, waiting)
+
+    def _inflate(self, sender: Sender, side: Side, data: bytes) -> None:
+        inflater = side.inflater
+        if inflater is None or side.mode == DISCARD:
+            return
+        while data:
+            try:
+                text = inflater.decompress(data, INFLATE_STEP)
+            except zlib.error as error:
+                self._compression_lost(sender, side, str(error))
+                return
+            data = inflater.unconsumed_tail
+            side.inflated += len(text)
+            if side.inflated > MAX_INFLATED:
+                self._compression_lost(sender, side, "inflates to more than mailtap reads")
+                return
+            if text:
+                self._feed(sender, side, text)
+                if side.mode == DISCARD:
+                    return
+            elif not data:
+                break
+        if inflater.eof:
+            self._compression_lost(sender, side, "the deflated stream ended")
+
+    def _compression_lost(self, sender: Sender, side: Side, why: str) -> None:
+        if side.mode != DISCARD:
+            side.mode = DISCARD
+            side.take()
+            self.anomaly(sender, COMPRESSED_STREAM_LOST, why)
+            self._lost(sender)
+
+    # -- SASL ------------------------------------------------------------------------------------------------------------------
+
+    def begin_exchange(self, mechanism: str) -> None:
+        """The client asks for an authentication by this mechanism."""
+        self._exchange = Exchange(mechanism)
+        self._exchange_number += 1
+        self._exchange_told = False
+
+    def exchange_open(self) -> bool:
+        return self._exchange is not None
+
+    def exchange_response(self, encoded: bytes) -> None:
+        """A SASL response of the client, in base64; ``=`` is an empty one where it stands alone (RFC 4954 section 4)."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if encoded == b"=":
+            encoded = b""
+        decoded = decode_base64(encoded)
+        if decoded is None:
+            self.anomaly(CLIENT, MALFORMED_SASL, f"{exchange.mechanism}: the client's response is not base64")
+            return
+        self.exchange_octets(decoded)
+
+    def exchange_octets(self, decoded: bytes) -> None:
+        """A SASL response of the client, decoded."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        exchange.receive_response(decoded)
+        if exchange.malformed is not None:
+            self.anomaly(CLIENT, MALFORMED_SASL, f"{exchange.mechanism}: {exchange.malformed}")
+            exchange.malformed = None
+        if exchange.complete and not self._exchange_told:
+            self._tell_credentials(exchange)
+
+    def exchange_challenge(self, encoded: bytes) -> None:
+        """A SASL challenge of the server, in base64. Servers write prose there too; what does not decode is no challenge."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        decoded = decode_base64(encoded)
+        if decoded is not None:
+            exchange.receive_challenge(decoded)
+
+    def exchange_ended(self, outcome: str, reply: str) -> None:
+        """The exchange is over: ``accepted``, ``rejected`` or ``cancelled``."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if not self._exchange_told:
+            exchange.finish(outcome)
+            self._tell_credentials(exchange)
+        self._exchange = None
+        at = self.at
+        sender = CLIENT if outcome == CANCELLED else SERVER
+        self.events.append(
+            AuthenticationEnded(
+                sender, at.frame, at.timestamp_ns, self.line_offset, self._exchange_number, outcome, reply[:MAX_DETAIL]
+            )
+        )
+
+    def tell_login(self, mechanism: str, username: str | None, password: str | None, kind: str) -> int:
+        """Credentials of a mechanism outside SASL (USER/PASS, LOGIN); returns the exchange's number, for ``tell_outcome``."""
+        self._exchange_number += 1
+        at = self.at
+        secret = None if password is None else Secret(password)
+        self.events.append(
+            CredentialsSent(
+                CLIENT, at.frame, at.timestamp_ns, self.line_offset, self._exchange_number, mechanism, username, None,
+                secret, kind, None, None,
+            )
+        )  # fmt: skip
+        return self._exchange_number
+
+    def tell_outcome(self, exchange: int, outcome: str, reply: str) -> None:
+        at = self.at
+        self.events.append(
+            AuthenticationEnded(SERVER, at.frame, at.timestamp_ns, self.line_offset, exchange, outcome, reply[:MAX_DETAIL])
+        )
+
+    def _tell_credentials(self, exchange: Exchange) -> None:
+        if self._exchange_told or not exchange.known():
+            return
+        self._exchange_told = True
+        at = self.at
+        secret = None if exchange.secret is None else Secret(exchange.secret)
+        response = None if exchange.response is None else Secret(exchange.response)
+        self.events.append(
+            CredentialsSent(
+                CLIENT, at.frame, at.timestamp_ns, self.line_offset, self._exchange_number, exchange.mechanism,
+                exchange.username, exchange.authzid, secret, exchange.secret_kind, exchange.challenge, response,
+            )
+        )  # fmt: skip
+
+    # -- framing -------------------------------------------------------------------------------------------------------------
+
+    def _feed(self, sender: Sender, side: Side, data: bytes) -> None:
+        at: i64 = 0
+        size: i64 = len(data)
+        base = self.at.offset
+        while at < size:
+            mode = side.mode
+            if mode == LINES:
+                newline: i64 = data.find(b"\n", at)
+                if newline < 0:
+                    self._keep_line(sender, side, data[at:] if at else data, base + at)
+                    return
+                if side.parts_size:
+                    side.keep(data[at:newline])
+                    line = side.take()
+                    self.line_offset = side.offset
+                else:
+                    line = data[at:newline]
+                    self.line_offset = base + at
+                at = newline + 1
+                if side.skipping:
+                    side.skipping = False
+                    continue
+                if line.endswith(b"\r"):
+                    line = line[:-1]
+                    side.lf_only = False
+                else:
+                    side.lf_only = True
+                if sender == CLIENT:
+                    self.client_line(line)
+                else:
+                    self.server_line(line)
+                if side.inflate_rest:
+                    side.inflate_rest = False
+                    if at < size:
+                        self._inflate(sender, side, data[at:])
+                    return
+            elif mode == OCTETS:
+                take = side.remaining
+                if take > size - at:
+                    take = size - at
+                side.remaining -= take
+                self.line_offset = base + at
+                self.block_data(sender, data, at, at + take)
+                at += take
+                if side.remaining == 0 and side.mode == OCTETS:
+                    side.mode = LINES
+                    self.block_ended(sender)
+            elif mode == DOT_BODY:
+                if side.parts_size:
+                    # At most ".\r" waits: put it before the rest, once.
+                    waiting = side.take()
+                    base += at - len(waiting)
+                    data = waiting + data[at:]
+                    size = len(data)
+                    at = 0
+                at = self._dot_body(sender, side, data, at, size)
+            elif mode == HOLD:
+                side.keep(data[at:] if at else data)
+                if side.parts_size > MAX_HELD:
+                    self._overflow(sender, side)
+                return
+            elif mode == LIMBO:
+                self._limbo(sender, side, data[at:] if at else data)
+                return
+            elif mode == OPAQUE:
+                rest = data[at:] if at else data
+                if sender == SERVER:
+                    self._trailing_server += rest
+                else:
+                    self._trailing_client += rest
+                return
+            else:
+                return
+
+    def _keep_line(self, sender: Sender, side: Side, data: bytes, offset: i64) -> None:
+        if side.skipping:
+            return
+        if side.parts_size == 0:
+            side.offset = offset
+        side.keep(data)
+        if side.parts_size > MAX_LINE:
+            side.take()
+            side.skipping = True
+            self.line_offset = side.offset
+            self.anomaly(sender, LINE_TOO_LONG, f"a line of more than {MAX_LINE} octets was skipped")
+            self.line_skipped(sender)
+
+    def _dot_body(self, sender: Sender, side: Side, data: bytes, start: i64, size: i64) -> i64:
+        """Read a body on from ``start``; where the next octet is to be read."""
+        at = start
+        if side.line_start and data[at] == 46:
+            dot = at
+        else:
+            at = data.find(b"\n.", at)
+            dot = at + 1 if at >= 0 else -1
+        while dot >= 0:
+            # dot is the offset of a dot that begins a line; CRLF before it, or nothing (the body's first line)
+            if dot == start or side.lf_only or (dot >= 2 and data[dot - 2] == 13) or (dot - 1 == start and self._cr_before(side)):
+                after = dot + 1
+                if after >= size or (data[after] == 13 and after + 1 >= size):
+                    # It may be the terminator, the next octets tell.
+                    if dot > start:
+                        self.block_data(sender, data, start, dot)
+                    side.line_start = True
+                    side.keep(data[dot:])
+                    return size
+                end: i64 = -1
+                if data[after] == 13:
+                    if data[after + 1] == 10:
+                        end = after + 2
+                elif data[after] == 10 and side.lf_only:
+                    end = after + 1
+                if end >= 0:
+                    if dot > start:
+                        self.block_data(sender, data, start, dot)
+                    side.mode = LINES
+                    self.line_offset = self.at.offset + dot
+                    self.block_ended(sender)
+                    return end
+            at = data.find(b"\n.", dot)
+            dot = at + 1 if at >= 0 else -1
+        self.block_data(sender, data, start, size)
+        if data[size - 1] == 10 and (side.lf_only or (size >= 2 and data[size - 2] == 13) or (size == 1 and self._cr_before(side))):
+            side.line_start = True
+        else:
+            side.line_start = False
+        side.remaining = 1 if data[size - 1] == 13 else 0
+        return size
+
+    def _cr_before(self, side: Side) -> bool:
+        """DOT_BODY keeps in ``remaining`` whether the last octet delivered was a CR: a line end may be cut between CR and LF."""
+        return side.remaining == 1
+
+    def _replay(self, side: Side, data: bytes) -> None:
+        """Feed octets of the client that waited, at the place where they stood in its stream."""
+        here = self.at
+        self.at = Position(here.frame, here.timestamp_ns, side.offset)
+        self._feed(CLIENT, side, data)
+        self.at = here
+
+    def _overflow(self, sender: Sender, side: Side) -> None:
+        """The answer does not come, or too late: go on as if it had been yes."""
+        reason = side.hold_reason
+        if reason == HOLD_STARTTLS:
+            waiting = side.take()
+            side.hold_reason = HOLD_NONE
+            self._granted = True
+            side.mode = LIMBO
+            self.server.mode = LIMBO
+            if waiting:
+                self._limbo(sender, side, waiting)
+        elif reason == HOLD_COMPRESS:
+            side.hold_reason = HOLD_NONE
+            side.take()
+            side.mode = DISCARD
+            self.anomaly(sender, COMPRESSED_STREAM_LOST, "the server's answer to COMPRESS was not seen")
+        else:
+            self.answer_missing()
+            if side.mode == HOLD:
+                self.release_client()
+            elif side.parts_size and side.mode != LINES:
+                self.release_client()
+
+    def _lost(self, sender: Sender) -> None:
+        self.sync_lost(sender)
+        if sender == SERVER and self.client.mode == HOLD and self.client.parts_size:
+            self._overflow(CLIENT, self.client)
+
+    # -- what a protocol overrides -------------------------------------------------------------------------------------------
+
+    def client_line(self, line: bytes) -> None:
+        """A line of the client, without its line end."""
+
+    def server_line(self, line: bytes) -> None:
+        """A line of the server, without its line end."""
+
+    def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
+        """``data[start:end]`` is part of a block or body."""
+
+    def block_gap(self, sender: Sender, size: i64) -> None:
+        """``size`` octets of a block or body are missing."""
+
+    def block_ended(self, sender: Sender) -> None:
+        """The block or body is complete."""
+
+    def line_skipped(self, sender: Sender) -> None:
+        """A line was too long to keep: whatever it was, a command or a reply went by."""
+
+    def answer_missing(self) -> None:
+        """The client is on hold and no answer will come: call ``expect_octets`` ... as if it had been granted."""
+
+    def sync_lost(self, sender: Sender) -> None:
+        """Lines of this side are missing: commands and replies no longer pair by count."""
+
+    def upgraded(self) -> None:
+        """TLS was negotiated (and is read through): forget what the server said before (RFC 3207 section 4.2)."""
+
+    def stream_ended(self, sender: Sender) -> None:
+        """One direction has ended."""
+
+    def session_ended(self) -> None:
+        """The session is over: tell what is pending."""
+
+
+def describe_lines(data: bytes) -> str:
+    """What lines of injected text say, without what they hold: their count, octets and first words (arguments may be secret)."""
+    words: list[str] = []
+    count = 0
+    for line in data.split(b"\n"):
+        text = line.strip()
+        if not text:
+            continue
+        count += 1
+        if len(words) < 4:
+            first = text.split(b" ")[0][:24]
+            words.append("".join([chr(c) if 33 <= c <= 126 else "." for c in first]))
+    return f"{count} line(s), {len(data)} octets: {', '.join(words)}"
