@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import random
 import ssl
 import tempfile
@@ -75,7 +75,9 @@ def imap(mails: list[bytes], *, sasl: bool = False) -> Turns:
         (SERVER, b"* FLAGS (\\Seen \\Deleted)\r\n* %d EXISTS\r\na3 OK [READ-WRITE] Select completed\r\n" % len(mails)),
     ]
     for i, mail in enumerate(mails, 1):
-        reply = b"* %d FETCH (UID %d BODY[] {%d}\r\n" % (i, i, len(mail)) + mail + b")\r\nf%d OK Fetch completed\r\n" % i
+        reply = (
+            b"* %d FETCH (UID %d BODY[] {%d}\r\n" % (i, i, len(mail)) + mail + b")\r\nf%d OK Fetch completed\r\n" % i
+        )
         turns += [(CLIENT, b"f%d UID FETCH %d (BODY.PEEK[])\r\n" % (i, i)), (SERVER, reply)]
     return [*turns, (CLIENT, b"a9 LOGOUT\r\n"), (SERVER, b"* BYE Logging out\r\na9 OK Logout completed\r\n")]
 
@@ -202,7 +204,7 @@ def _certificate() -> bytes:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example.com")])
-    start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -210,7 +212,7 @@ def _certificate() -> bytes:
         .public_key(key.public_key())
         .serial_number(7)
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=3650))
+        .not_valid_after(start + dt.timedelta(days=3650))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("mail.example.com")]), critical=False)
         .sign(key, hashes.SHA256())
     )

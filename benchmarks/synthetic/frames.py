@@ -207,7 +207,13 @@ def _template(shape: Shape, frame: Frame) -> tuple[bytes, int, int]:
     macs = _SERVER_MAC + _CLIENT_MAC if from_client else _CLIENT_MAC + _SERVER_MAC
     ip = RECORD_HEADER + ETHERNET_HEADER
     if shape.protocol == "arp":
-        body = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1 if from_client else 2) + macs[6:] + b"\0" * 4 + macs[:6] + b"\0" * 4
+        body = (
+            struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1 if from_client else 2)
+            + macs[6:]
+            + b"\0" * 4
+            + macs[:6]
+            + b"\0" * 4
+        )
         packet = macs + b"\x08\x06" + body
         return struct.pack("<IIII", 0, 0, len(packet), len(packet)) + packet, ip, ip
     l4 = ip + (40 if shape.ipv6 else 20)

@@ -1,0 +1,89 @@
+"""Compiles the hot modules with mypyc. Metadata is in ``setup.cfg``.
+
+Where mypyc or a C compiler is missing, or anything goes wrong on the way, the package is installed as plain Python: the same
+results, several times slower. Either way the last line of the build says which it was, and so does ``mailtap --version``.
+
+``MAILTAP_PURE=1``      do not compile
+``MAILTAP_DEBUG=1``     compile without optimisation: quick to build, slow to run
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+#: Rooms on the hot path: every module in them is compiled, but for those below.
+COMPILED_ROOMS = ("capture", "packets", "flows", "protocols", "sessions")
+#: Modules outside those rooms that hot code imports its classes from.
+COMPILED_MODULES = ("analyzer/model.py",)
+#: Modules of the hot rooms that stay interpreted, and why.
+INTERPRETED = {
+    "__init__.py": "a docstring; nothing to gain",
+    "wireshark.py": "glue around pyshark, all of it untyped calls",
+    "live.py": "glue around sockets and scapy, called once a block and not once a packet",
+}
+
+
+def compiled_paths() -> list[str]:
+    """The modules to compile, sorted, so that the same tree gives the same build."""
+    paths = set(COMPILED_MODULES)
+    for room in COMPILED_ROOMS:
+        paths |= {str(path) for path in Path("analyzer", room).glob("*.py") if path.name not in INTERPRETED}
+    return sorted(paths)
+
+
+def say(message: str) -> None:
+    """One line that stands out in a build log."""
+    print(f"mailtap: {message}", file=sys.stderr, flush=True)
+
+
+def extensions() -> list[Any]:
+    """The extension modules, translated to C; none where that is not wanted or not possible."""
+    if os.environ.get("MAILTAP_PURE", "0") not in ("", "0"):
+        say("MAILTAP_PURE is set: installing the pure Python version")
+        return []
+    try:
+        from mypyc.build import mypycify
+
+        # An empty configuration and missing imports allowed: the build environment holds neither our other
+        # dependencies nor their stubs, and type checking for its own sake is `make lint`.
+        options = ["--config-file=", "--ignore-missing-imports", *compiled_paths()]
+        level = "0" if os.environ.get("MAILTAP_DEBUG", "0") not in ("", "0") else "3"
+        return [*mypycify(options, opt_level=level, debug_level="0")]
+    except ImportError as error:
+        say(f"mypyc is not installed ({error}): installing the pure Python version")
+    except SystemExit:  # how mypyc says that it found type errors; it has printed them
+        say("mypyc refused the source: installing the pure Python version")
+    return []
+
+
+class BuildOrGoPure(build_ext):
+    """Builds the extension modules; if any of them fails, leaves all of them out."""
+
+    def run(self) -> None:
+        """Build all or nothing."""
+        if not self.extensions:
+            return
+        try:
+            super().run()
+        except Exception as error:  # noqa: BLE001 - no compiler, no headers, no memory: the install goes on without
+            self._leave_out(error)
+        else:
+            say(f"compiled {len(compiled_paths())} modules")
+
+    def _leave_out(self, error: Exception) -> None:
+        for extension in self.extensions:
+            Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+        self.extensions = []
+        say(f"the C compiler failed ({error})")
+        say("installing the pure Python version: same results, several times slower")
+
+
+COMMANDS: dict[str, Any] = {"build_ext": BuildOrGoPure}
+
+setup(ext_modules=extensions(), cmdclass=COMMANDS)
