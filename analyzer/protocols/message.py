@@ -1,8 +1,8 @@
-"""The reader of message content (RFC 5322, MIME), shared by every protocol that carries messages.
+r"""The reader of message content (RFC 5322, MIME), shared by every protocol that carries messages.
 
 It is fed a body in whatever pieces it arrives and answers three questions: how many octets the receiver stores, what the header
 block says, and which file names the attachments have. Megabytes go by in bulk: outside header blocks the only thing looked for
-is ``\\n--``, which opens a MIME part (RFC 2046 section 5.1.1), and only in messages whose header announces parts. Names are
+is ``\n--``, which opens a MIME part (RFC 2046 section 5.1.1), and only in messages whose header announces parts. Names are
 kept as they stand and decoded (RFC 2231, RFC 2047) when somebody asks for them.
 
 Any way of splitting a body into pieces gives the same answers.
@@ -231,7 +231,7 @@ class MessageReader:
                 boundary = parameter(kind, lower_kind, b"boundary=")
                 if boundary and len(self._boundaries) < MAX_BOUNDARIES:
                     self._boundaries.append(boundary.rstrip())
-            elif lower_kind.startswith(b"message/rfc822") or lower_kind.startswith(b"message/global"):
+            elif lower_kind.startswith((b"message/rfc822", b"message/global")):
                 nested = True
         if lower.find(b"name") >= 0 and len(self._names) < MAX_ATTACHMENTS:
             disposition = field_value(lower, block, b"content-disposition:")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +12,9 @@ from analyzer.protocols import message
 from analyzer.protocols.message import MessageReader, decode_words, file_name
 
 MULTIPART = (
-    b"From: anna@example.org\r\nSubject: two files\r\nContent-Type: multipart/mixed;\r\n\tBoundary=\"=_b1\"\r\n\r\n"
+    b'From: anna@example.org\r\nSubject: two files\r\nContent-Type: multipart/mixed;\r\n\tBoundary="=_b1"\r\n\r\n'
     b"preamble\r\n--=_b1\r\nContent-Type: text/plain\r\n\r\n..hello\r\n-- \r\nsignature\r\n"
-    b"--=_b1\r\nContent-Type: application/pdf; name=\"old.pdf\"\r\ncontent-disposition: attachment;\r\n filename=\"in\\\"voice.pdf\"\r\n\r\n"
+    b'--=_b1\r\nContent-Type: application/pdf; name="old.pdf"\r\ncontent-disposition: attachment;\r\n filename="in\\"voice.pdf"\r\n\r\n'
     b"JVBERi0=\r\n--=_b1\r\nContent-Type: message/rfc822\r\n\r\n"
     b"Subject: inner\r\nContent-Type: multipart/mixed; boundary=inner\r\n\r\n--inner\r\nContent-Type: image/png; name=cat.png\r\n\r\nxx\r\n"
     b"--inner--\r\n--=_b1--\r\n"
@@ -22,7 +24,7 @@ MULTIPART = (
 def read(data: bytes, cuts: list[int] | None = None, stuffed: bool = False) -> tuple[int, bytes, list[str]]:
     reader = MessageReader(1, 2, 3, stuffed)
     places = sorted({min(c, len(data)) for c in cuts or []} | {0, len(data)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         reader.receive_data(b"##" + data[start:end] + b"\n\n.", 2, 2 + end - start)
     return reader.size, reader.header(), reader.attachments()
 
@@ -121,7 +123,7 @@ def test_limits() -> None:
         (b'attachment; filename="a b.txt"\n', "a b.txt"),
         (b"attachment; filename=a.txt; size=3\n", "a.txt"),
         (b"attachment; filename*=utf-8'de'%c3%a4.txt\n", "ä.txt"),
-        (b"attachment; filename*0=\"one \"; filename*1=two\n", "one two"),
+        (b'attachment; filename*0="one "; filename*1=two\n', "one two"),
         (b"attachment; filename*0*=iso-8859-1''%e4; filename*1*=%f6; filename*2=.c\n", "äö.c"),
         (b"attachment\ntext/plain; name==?utf-8?B?w6Q=?=", "ä"),
         (b'attachment; filename="=?iso-8859-1?Q?=E4_b?= =?utf-8?q?c?="\n', "ä bc"),

@@ -85,7 +85,7 @@ def cut_bytes(pieces: Iterable[Piece]) -> list[Piece]:
 
 def cut_randomly(pieces: Iterable[Piece], seed: int) -> list[Piece]:
     """The same dialogue, cut at places that ``seed`` chooses."""
-    chance = random.Random(seed)  # noqa: S311 - test data
+    chance = random.Random(seed)
     out: list[Piece] = []
     for sender, data in pieces:
         if isinstance(data, int):
@@ -133,7 +133,7 @@ def describe(event: events.Event, where: bool = False) -> str:
         value = getattr(event, name)
         if isinstance(value, Secret):
             value = value.reveal()
-        if value is not None and value != "" and value != [] and value != b"":
+        if value not in (None, "", [], b""):
             words.append(f"{name}={value!r}")
     return " ".join(words)
 
