@@ -2,6 +2,7 @@
 
 ``mixed``    an office uplink: web, downloads, QUIC, DNS, SSH, a few per cent of IPv6, ARP and ICMP; about 4 % of the packets are mail
 ``allmail``  a POP3 server's uplink: nothing but logins with USER and PASS, a quarter of them with a wrong password
+``tiny``     three sessions
 ``big``      ``mixed`` five times over, times shifted; for the memory measurement, only on request
 
 Everything follows from the seed, but for the few TLS handshakes, which are real and so differ from run to run.
@@ -123,7 +124,17 @@ def mixed_recipe() -> Recipe:
     return office + web + other
 
 
+def tiny_recipe() -> Recipe:
+    """Three sessions: what start-up costs."""
+    return [
+        (tcp_shape(say.pop3([say.message(4, 1)]), 110, mail=True), 1),
+        (tcp_shape(say.imap([say.message(4, 1)]), 143, mail=True), 1),
+        (tcp_shape(say.smtp(say.message(4, 1), login=True), 587, mail=True), 1),
+    ]
+
+
 PLANS: Final = {
+    "tiny": Plan(tiny_recipe, 3_000_000),
     "mixed": Plan(mixed_recipe, 600_000_000),
     "allmail": Plan(allmail_recipe, 900_000_000),
     "big": Plan(mixed_recipe, 600_000_000, repeats=5),
@@ -171,6 +182,8 @@ def _write_slice(
     """Write the flows of one slice of time, in time order; returns when the next slice may start, and the counts."""
     rendered = Rendered()
     mail_packets = mail_sessions = 0
+    if not any(copies for _, copies in share):
+        return start_us + span_us, Counts(0, 0, 0, 0)
     for shape, copies in share:
         if not copies:
             continue
