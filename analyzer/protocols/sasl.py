@@ -1,43 +1,72 @@
-"""SASL exchanges (RFC 4422): what the client's responses and the server's challenges give away."""
+"""SASL exchanges (RFC 4422): what the client's responses and the server's challenges give away.
+
+The protocols carry challenges and responses in their own ways and hand them over decoded; what they mean is
+the business of :mod:`analyzer.protocols.mechanisms`.
+"""
 
 from __future__ import annotations
 
 import binascii
+from typing import Final
+
+from analyzer.protocols.events import NO_SECRET
+from analyzer.protocols.mechanisms import Learned, Mechanism, choose
+
+#: Characters kept of a mechanism's name. RFC 4422 section 3.1 allows 20; a few in use are longer (ECDSA-NIST256P-CHALLENGE).
+MAX_MECHANISM: Final = 40
 
 
 def decode_base64(data: bytes) -> bytes | None:
-    """Strict base64 of one line; None where it is none."""
+    """Strict base64 (RFC 4648 section 4) of one line, blanks around it forgiven; None where it is none."""
     try:
         return binascii.a2b_base64(data, strict_mode=True)
+    except (binascii.Error, ValueError):
+        pass
+    stripped = data.strip(b" \t")
+    if len(stripped) == len(data):
+        return None
+    try:
+        return binascii.a2b_base64(stripped, strict_mode=True)
     except (binascii.Error, ValueError):
         return None
 
 
-class Exchange:
+def mechanism_name(name: str) -> str:
+    """A mechanism's name as RFC 4422 section 3.1 spells it: capitals, digits, ``-`` and ``_``; anything else becomes ``?``."""
+    name = name[:MAX_MECHANISM].upper()
+    for char in name:
+        if not ("A" <= char <= "Z" or "0" <= char <= "9" or char == "-" or char == "_"):
+            return "".join([c if "A" <= c <= "Z" or "0" <= c <= "9" or c == "-" or c == "_" else "?" for c in name])
+    return name
+
+
+class Exchange(Learned):
     """One authentication: fed with decoded challenges and responses, it collects what an eavesdropper learns."""
 
     def __init__(self, mechanism: str) -> None:
-        self.mechanism = mechanism
-        self.username: str | None = None
-        self.authzid: str | None = None
-        self.secret: str | None = None
-        self.secret_kind: str = "none"
-        self.challenge: str | None = None
-        self.response: str | None = None
-        #: what was wrong with the last message, for an anomaly
-        self.malformed: str | None = None
-        #: the credentials are all on the wire
-        self.complete: bool = False
+        name = mechanism_name(mechanism)
+        super().__init__(name)
+        self._mechanism: Mechanism = choose(name)
 
     def receive_response(self, data: bytes) -> None:
         """A response of the client, decoded."""
+        self._mechanism.respond(self, data)
 
     def receive_challenge(self, data: bytes) -> None:
         """A challenge of the server, decoded."""
+        self._mechanism.challenge(self, data)
 
     def finish(self, outcome: str) -> None:
-        """The exchange is over: last chance to make sense of what was sent."""
+        """The exchange is over, with this outcome: last chance to make sense of what was sent."""
+        if self.secret is None and self.response is None:
+            self.secret_kind = NO_SECRET
 
     def known(self) -> bool:
-        """Whether there is anything to tell."""
-        return self.username is not None or self.secret is not None or self.response is not None
+        """Whether there is anything to tell: a name, a secret, a response, or a challenge that the client turned away from."""
+        return (
+            self.username is not None
+            or self.secret is not None
+            or self.response is not None
+            or self.challenge is not None
+            or self.complete
+        )
