@@ -24,8 +24,6 @@ COMPILED_MODULES = ("analyzer/model.py",)
 #: Modules of the hot rooms that stay interpreted, and why.
 INTERPRETED = {
     "__init__.py": "a docstring; nothing to gain",
-    "wireshark.py": "glue around pyshark, all of it untyped calls",
-    "live.py": "glue around sockets and scapy, called once a block and not once a packet",
 }
 
 

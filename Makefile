@@ -1,0 +1,125 @@
+# make demo    who logged in where in clear, on the sample captures
+# make test    everything that must hold: lint, types, import rules, pure and compiled tests
+# make bench   mailtap beside its peers, one table (BENCH="--scale 0.1 --runs 3" for a quick one)
+# make lint    lint, types and import rules only
+#
+# PYTHON=python3.12   the interpreter that makes .venv (default: the first of 3.11 or later that can)
+# MAILTAP_PURE=1      do not compile
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := demo
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What tests need beside Python, as command:Debian package:pytest marker. What cannot be had is left out, and said.
+TEST_TOOLS := tshark:tshark:tshark
+
+# Interpreters that can make .venv: those with C headers first, because only they can compile.
+CANDIDATES := python3.11 python3.12 python3.13 python3 /usr/bin/python3
+CAN_MAKE_VENV := import os, sys, sysconfig, venv, ensurepip; \
+	headers = os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")); \
+	sys.exit(sys.version_info < (3, 11) or ("--headers" in sys.argv and not headers))
+PYTHON ?= $(shell for option in --headers ""; do for python in $(CANDIDATES); do \
+	$$python -c '$(CAN_MAKE_VENV)' $$option >/dev/null 2>&1 && echo $$python && exit 0; done; done)
+
+SOURCES := $(shell find analyzer -name '*.py') setup.py setup.cfg pyproject.toml
+
+# The working folder must never shadow the installed package, neither in tests nor in the commands they start.
+export PYTHONSAFEPATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pip, and so the C compiler, on a terminal or not: never ask
+export PIP_NO_INPUT := 1
+
+.PHONY: demo test test-pure test-compiled test-all-pythons bench lint format clean test-tools
+
+demo: $(VENV)/installed
+	@$(BIN)/mailtap analyze captures/office.pcapng
+
+test: $(VENV)/installed-dev test-tools
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-pure
+	@$(MAKE) --no-print-directory test-compiled
+
+# The source tree, interpreted; without the tests that take long or need other programs.
+test-pure: $(VENV)/installed-dev
+	@echo "== quick tests, interpreted"
+	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest -q -m "not slow and not tshark"
+
+# The installed package: all tests. The last line of this is the last line of `make test`.
+test-compiled: $(VENV)/installed-dev test-tools
+	@kind=$$($(BIN)/python -c 'import analyzer._build as b; print(b.build_kind())'); \
+	echo "== all tests, installed package ($$kind)"; \
+	[ "$$kind" = compiled ] || echo "== NOT TESTED: the compiled build (no C compiler or headers here, or MAILTAP_PURE set)"; \
+	if command -v cc >/dev/null && [ -z "$${MAILTAP_PURE:-}" ]; then export MAILTAP_EXPECT=compiled; fi; \
+	$(BIN)/pytest -q -m "$$(cat build/markers)"
+
+# Installs what tests need where this is Debian and we are root; writes the pytest marker expression to build/markers.
+test-tools:
+	@mkdir -p build; expression="slow or not slow"; \
+	for tool in $(TEST_TOOLS); do \
+	  IFS=: read -r program package marker <<<"$$tool"; \
+	  if ! command -v $$program >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing $$package, which tests compare with"; \
+	    export DEBIAN_FRONTEND=noninteractive; \
+	    { apt-get -qq -o DPkg::Lock::Timeout=300 update && \
+	      apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $$package; } >build/apt.log 2>&1 </dev/null \
+	    || tail -3 build/apt.log; \
+	  fi; \
+	  if ! command -v $$program >/dev/null; then \
+	    echo "== LEFT OUT: tests marked '$$marker', because $$program is not installed (Debian package $$package)"; \
+	    expression="($$expression) and not $$marker"; \
+	  fi; \
+	done; echo "$$expression" >build/markers
+
+# The quick tests, interpreted, on every supported Python that is on this machine; says which are not.
+test-all-pythons:
+	@for version in 3.11 3.12 3.13; do \
+	  found=; \
+	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
+	    if "$$python" -c '$(CAN_MAKE_VENV)' >/dev/null 2>&1; then found="$$python"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "== NOT TESTED: Python $$version is not on this machine"; continue; fi; \
+	  echo "== Python $$version, interpreted ($$("$$found" --version))"; \
+	  venv=build/venv-$$version; \
+	  [ -x $$venv/bin/python ] || "$$found" -m venv $$venv; \
+	  MAILTAP_PURE=1 $$venv/bin/pip install --quiet .[test]; \
+	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest -q -m "not slow and not tshark" -p no:cacheprovider; \
+	done
+
+lint: $(VENV)/installed-dev
+	@echo "== lint, types, import rules"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "make format would change files"; exit 1; }
+	@$(BIN)/mypy
+	@PYTHONPATH="$(CURDIR)" $(BIN)/lint-imports
+
+format: $(VENV)/installed-dev
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+bench: $(VENV)/installed
+	@PYTHONSAFEPATH= $(BIN)/python benchmarks/run.py $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "mailtap needs Python 3.11 or later with its venv module (Debian: python3-venv)"; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
+	@echo "Installing mailtap into $(VENV): a minute or two at the first time"
+	@rm -rf build/lib build/lib.* build/bdist.* build/temp.*
+	@$(BIN)/pip install --quiet .
+	@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed,", b.build_kind())'
+	@touch $@
+
+$(VENV)/installed-dev: $(SOURCES) | $(VENV)/bin/python
+	@echo "Installing mailtap with its tests' tools into $(VENV): a minute or two at the first time"
+	@rm -rf build/lib build/lib.* build/bdist.* build/temp.*
+	@$(BIN)/pip install --quiet .[dev]
+	@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed,", b.build_kind())'
+	@touch $(VENV)/installed $@
