@@ -137,8 +137,15 @@ class PcapReader(Reader):
         latest: i64 = 0
         if self._little:
             while size - at >= header:
-                length = buffer[at + 8] | i64(buffer[at + 9]) << 8 | i64(buffer[at + 10]) << 16 | i64(buffer[at + 11]) << 24
-                wire = buffer[at + 12] | i64(buffer[at + 13]) << 8 | i64(buffer[at + 14]) << 16 | i64(buffer[at + 15]) << 24
+                length = (
+                    buffer[at + 8] | i64(buffer[at + 9]) << 8 | i64(buffer[at + 10]) << 16 | i64(buffer[at + 11]) << 24
+                )
+                wire = (
+                    buffer[at + 12]
+                    | i64(buffer[at + 13]) << 8
+                    | i64(buffer[at + 14]) << 16
+                    | i64(buffer[at + 15]) << 24
+                )
                 if length != wire or length == 0 or length > limit:
                     break
                 begin = at + header
@@ -146,7 +153,9 @@ class PcapReader(Reader):
                 if end > size:
                     break
                 seconds = buffer[at] | i64(buffer[at + 1]) << 8 | i64(buffer[at + 2]) << 16 | i64(buffer[at + 3]) << 24
-                fraction = buffer[at + 4] | i64(buffer[at + 5]) << 8 | i64(buffer[at + 6]) << 16 | i64(buffer[at + 7]) << 24
+                fraction = (
+                    buffer[at + 4] | i64(buffer[at + 5]) << 8 | i64(buffer[at + 6]) << 16 | i64(buffer[at + 7]) << 24
+                )
                 timestamp = seconds * 1000000000 + fraction * unit_ns
                 if timestamp > latest:
                     latest = timestamp
@@ -157,8 +166,15 @@ class PcapReader(Reader):
                 at = end
         else:
             while size - at >= header:
-                length = i64(buffer[at + 8]) << 24 | i64(buffer[at + 9]) << 16 | i64(buffer[at + 10]) << 8 | buffer[at + 11]
-                wire = i64(buffer[at + 12]) << 24 | i64(buffer[at + 13]) << 16 | i64(buffer[at + 14]) << 8 | buffer[at + 15]
+                length = (
+                    i64(buffer[at + 8]) << 24 | i64(buffer[at + 9]) << 16 | i64(buffer[at + 10]) << 8 | buffer[at + 11]
+                )
+                wire = (
+                    i64(buffer[at + 12]) << 24
+                    | i64(buffer[at + 13]) << 16
+                    | i64(buffer[at + 14]) << 8
+                    | buffer[at + 15]
+                )
                 if length != wire or length == 0 or length > limit:
                     break
                 begin = at + header
@@ -166,7 +182,9 @@ class PcapReader(Reader):
                 if end > size:
                     break
                 seconds = i64(buffer[at]) << 24 | i64(buffer[at + 1]) << 16 | i64(buffer[at + 2]) << 8 | buffer[at + 3]
-                fraction = i64(buffer[at + 4]) << 24 | i64(buffer[at + 5]) << 16 | i64(buffer[at + 6]) << 8 | buffer[at + 7]
+                fraction = (
+                    i64(buffer[at + 4]) << 24 | i64(buffer[at + 5]) << 16 | i64(buffer[at + 6]) << 8 | buffer[at + 7]
+                )
                 timestamp = seconds * 1000000000 + fraction * unit_ns
                 if timestamp > latest:
                     latest = timestamp
@@ -204,7 +222,7 @@ class PcapReader(Reader):
         big = int.from_bytes(buffer[position : position + 4], "big")
         little = int.from_bytes(buffer[position : position + 4], "little")
         if size - position < FILE_HEADER or not (is_magic(big) or is_magic(little)):
-            self._lose(position, "no pcap file header")
+            self._lose(position, "cut within the file header" if size - position < FILE_HEADER else "no file header")
             return position
         return self._begin_file(buffer, position)
 

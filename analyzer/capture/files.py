@@ -1,0 +1,512 @@
+"""Files, folders, standard input: which inputs there are, in which order, and the way from a path to a sink.
+
+:func:`expand` turns what the user named into inputs; :func:`read_capture` reads one file. The rules:
+
+- A folder stands for every capture under it, at any depth; its other files and hidden ones are skipped, with a note.
+- The format, and the compression, are told by content, never by name.
+- The files of a ring are one input, read in order as one stream, so that flows go on from file to file. A ring is told
+  by the names its writer gives, in one folder, with one set of link types: dumpcap (``x_00001_20260101120000.pcapng``),
+  tcpdump -C (``x.pcap``, ``x.pcap1``, ``x.pcap2``), tcpdump -G (a date and time, or seconds since 1970, in the name).
+  Within it files go by the time of their first packet, then by name.
+- All other files are inputs of their own. Inputs go by the time of their first packet too.
+- Frame numbers count from 1 in each file.
+
+With several files named, each is looked into for its first packet; a single one is not, and pipes never are.
+"""
+# ruff: noqa: PTH116, PTH118, PTH119
+# os.path, because pathlib alone would cost a tenth of the start-up time.
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from analyzer.capture.base import CaptureStats, Reader, RecordSink
+from analyzer.capture.compressed import CHUNK, CompressedSource, FileSource, Pushed, compression_of
+from analyzer.capture.pcap import PcapReader
+from analyzer.capture.pcapng import PcapngReader
+from analyzer.errors import CaptureError, CaptureNotFound, CaptureUnreadable, NotACapture, UsageError
+
+#: The name of standard input.
+STDIN: Final = "-"
+#: Files one call may name, folders counted with all they hold.
+MAX_FILES: Final = 100000
+#: Octets looked at, after decompression, for the first packet of a file.
+MAX_PROBE: Final = 1 << 20
+#: Octets looked at to tell what a file is, when its first four say nothing.
+HEAD: Final = 1024
+#: Compression within compression: so many layers are taken off.
+MAX_LAYERS: Final = 2
+#: ``progress`` is called each time so many octets of the file have been read.
+PROGRESS_STEP: Final = 4 << 20
+
+#: Other capture formats, by their first octets.
+OTHER_CAPTURES: Final = (
+    (b"snoop\0\0\0", "a Solaris snoop file"),
+    (b"GMBU", "a Microsoft Network Monitor file"),
+    (b"RTSS", "a Microsoft Network Monitor file"),
+    (b"TRSNIFF data    \x1a", "a Sniffer file"),
+    (b"XCP\0", "a NetXRay or Windows Sniffer file"),
+    (b"btsnoop\0", "a Bluetooth snoop file"),
+    (b"iptrace 1.0", "an AIX iptrace file"),
+    (b"iptrace 2.0", "an AIX iptrace file"),
+    (b"\x54\x52\x00\x64\x00", "an HP-UX nettl file"),
+    (b"\x05VNF", "a Visual Networks file"),
+    (b"\xaa\xaa\xaa\xaa", "an Accellent 5View file"),
+    (b"\x00\x00\x02\x00\x12\x05\x00\x10", "a Tektronix K12 file"),
+    (b"EyeSDN", "an EyeSDN file"),
+    (b"\x7fver", "a Savvius *Peek file"),
+)
+#: Things that hold other files.
+ARCHIVES: Final = (
+    (b"PK\x03\x04", "a zip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!", "a rar archive"),
+    (b"\x1f\x9d", "compressed with compress (.Z)"),
+    (b"\x02\x21\x4c\x18", "compressed with the old lz4 format"),
+    (b"LZIP", "compressed with lzip"),
+)
+#: The first header line of Event Trace Logs: the name of the kernel or of the session, in UTF-16, is within the head.
+ETL_MARKS: Final = ("NT Kernel Logger".encode("utf-16-le"), ".etl\0".encode("utf-16-le"))
+
+_COMPRESSED_NAME: Final = re.compile(r"\.(?:gz|zst|lz4|xz|bz2)$")
+_RING_NAMES: Final = (
+    # dumpcap, with the number before the time (files) or behind it (nametimenum)
+    re.compile(r"_\d{5,}_\d{14}(?=\.|$)"),
+    re.compile(r"_\d{14}_\d{5,}(?=\.|$)"),
+    # tcpdump -G, with any usual spelling of a date, with or without a time, or with seconds since 1970
+    re.compile(r"(?<!\d)(?:19|20)\d\d[01]\d[0-3]\d(?:[-_T ]?\d{4}(?:\d\d)?)?Z?(?!\d)"),
+    re.compile(r"(?<!\d)(?:19|20)\d\d-[01]\d-[0-3]\d(?:[-_T ]\d\d[-:._h]?\d\d(?:[-:._m]?\d\d)?)?Z?(?!\d)"),
+    re.compile(r"(?<!\d)1\d{9}(?!\d)"),
+)
+_RING_NUMBER: Final = re.compile(r"(?<=\.pcap|\.dump)\d+$|(?<=\.pcapng)\d+$|(?<=\.cap|\.dmp)\d+$")
+_DIGITS: Final = re.compile(r"(\d+)")
+
+
+class CaptureInput:
+    """Files that are read in order as one stream; mostly just one."""
+
+    def __init__(self, files: list[str]) -> None:
+        #: paths, in the order in which they are to be read; ``-`` is standard input
+        self.files = files
+        #: the first path, by which the input goes
+        self.name = files[0]
+
+    def __repr__(self) -> str:
+        return f"CaptureInput({self.files!r})"
+
+
+class _Probe:
+    """What a look into a file told."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.error: CaptureError | None = None
+        self.linktypes: tuple[int, ...] = ()
+        #: None where no packet was found
+        self.first_ns: int | None = None
+
+
+def expand(paths: Sequence[str], notes: list[str] | None = None) -> list[CaptureInput]:
+    """The inputs that ``paths`` (files, folders, ``-``) stand for, in the order in which to read them.
+
+    Sentences about what was skipped are appended to ``notes``. Raises CaptureNotFound for a path that does not exist,
+    NotACapture for a folder without any capture, UsageError for ``-`` given twice or too many files. What a file named
+    directly holds is judged by :func:`read_capture`.
+    """
+    notes = [] if notes is None else notes
+    named: list[str] = []
+    found: list[_Probe] = []
+    seen: set[tuple[int, int]] = set()
+    for path in paths:
+        if path == STDIN:
+            if STDIN in named:
+                raise UsageError("standard input (-) is named twice; name it once")
+            named.append(path)
+            continue
+        status = _status(path)
+        if stat.S_ISDIR(status.st_mode):
+            found.extend(_walk(path, seen, notes))
+        elif _is_new(status, seen):
+            named.append(path)
+        else:
+            notes.append(f"{path}: is the same file as one named before; read once")
+        if len(named) + len(found) > MAX_FILES:
+            raise UsageError(f"more than {MAX_FILES} files are named; analyze them in several calls")
+    if len(named) == 1 and not found:
+        return [CaptureInput(named)]
+    return _order([_probe(path) for path in named] + found)
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CaptureNotFound(f"{path}: there is no such file or folder; check the spelling") from error
+    except (OSError, ValueError) as error:
+        raise CaptureUnreadable(f"{path}: cannot be looked at ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _is_new(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
+    """Whether this file (by device and inode) was not met before; pipes always are."""
+    if not stat.S_ISREG(status.st_mode):
+        return True
+    key = (status.st_dev, status.st_ino)
+    if key in seen:
+        return False
+    seen.add(key)
+    return True
+
+
+def _walk(folder: str, seen: set[tuple[int, int]], notes: list[str]) -> list[_Probe]:
+    """The captures under ``folder``, sorted by path."""
+    found: list[_Probe] = []
+    skipped: list[str] = []
+    unreadable: list[str] = []
+    known = 0
+
+    def failed(error: OSError) -> None:
+        unreadable.append(str(error.filename))
+
+    for where, folders, files in os.walk(folder, onerror=failed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files, key=_natural):
+            path = os.path.join(where, name)
+            if name.startswith("."):
+                continue
+            try:
+                status = os.stat(path)
+            except OSError:
+                unreadable.append(path)
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                skipped.append(path)
+                continue
+            if not _is_new(status, seen):
+                known += 1
+                continue
+            probe = _probe(path)
+            if probe.error is None:
+                found.append(probe)
+            elif isinstance(probe.error, NotACapture):
+                skipped.append(path)
+            else:
+                unreadable.append(path)
+            if len(found) > MAX_FILES:
+                raise UsageError(f"{folder}: holds more than {MAX_FILES} captures; analyze it in several calls")
+    if not found and unreadable:
+        raise CaptureUnreadable(f"{folder}: nothing in this folder could be read, {unreadable[0]} for one")
+    if not found and not known:
+        what = f"none of the {len(skipped)} files in this folder is a capture" if skipped else "is an empty folder"
+        raise NotACapture(f"{folder}: {what}")
+    if skipped:
+        notes.append(f"{folder}: {_count(skipped)} skipped as no capture ({_few(skipped)})")
+    if unreadable:
+        notes.append(f"{folder}: {_count(unreadable)} could not be read ({_few(unreadable)})")
+    return found
+
+
+def _count(paths: list[str]) -> str:
+    return "1 file" if len(paths) == 1 else f"{len(paths)} files"
+
+
+def _few(paths: list[str]) -> str:
+    return ", ".join(os.path.basename(path) for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A sort key under which ``x9`` comes before ``x10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name) if part]
+
+
+def ring_of(path: str) -> str:
+    """What the names of all files of one ring have in common; the path itself, in effect, where it is of no ring."""
+    folder, name = os.path.split(path)
+    name = _COMPRESSED_NAME.sub("", name)
+    name = _RING_NUMBER.sub("", name)
+    for pattern in _RING_NAMES:
+        changed = pattern.sub("*", name, count=1)
+        if changed != name:
+            name = changed
+            break
+    return os.path.join(os.path.normpath(folder or "."), name)
+
+
+def _order(probes: list[_Probe]) -> list[CaptureInput]:
+    """Rings put together; everything by the time of the first packet, what has none at the end."""
+
+    def key(probe: _Probe) -> tuple[bool, int, list[tuple[int, str]]]:
+        return (probe.first_ns is None, probe.first_ns or 0, _natural(probe.path))
+
+    probes = sorted(probes, key=key)
+    rings: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for probe in probes:
+        alone = probe.path if probe.first_ns is None else ""
+        rings.setdefault((alone or ring_of(probe.path), probe.linktypes), []).append(probe.path)
+    return [CaptureInput(files) for files in rings.values()]
+
+
+def _probe(path: str) -> _Probe:
+    """Look into a regular file for its first packet; anything else is left alone, for looking would use it up."""
+    probe = _Probe(path)
+    stats = CaptureStats(path)
+    try:
+        if path == STDIN or not stat.S_ISREG(_status(path).st_mode):
+            return probe
+        descriptor, file = _open(path)
+    except CaptureError as error:
+        probe.error = error
+        return probe
+    try:
+        source, compression = _decompressed(file)
+        reader = _reader(source, compression, stats, RecordSink())
+        octets = 0
+        while stats.packets == 0 and octets < MAX_PROBE:
+            chunk = source.read()
+            if not chunk:
+                reader.close()
+                break
+            octets += len(chunk)
+            reader.feed(chunk)
+    except CaptureError as error:
+        probe.error = error
+        return probe
+    finally:
+        _close(descriptor)
+    probe.linktypes = tuple(stats.linktypes)
+    if stats.packets > 0:
+        # The chunk may hold many: the earliest of the first chunk will do.
+        probe.first_ns = stats.first_ns
+    return probe
+
+
+def read_capture(
+    path: str,
+    sink: RecordSink,
+    progress: Callable[[int], None] | None = None,
+    stats: CaptureStats | None = None,
+) -> CaptureStats:
+    """Read a whole capture, ``-`` for standard input, and push its records into ``sink``.
+
+    ``progress`` is called about every 4 MiB with the octets of the file (as it is, compressed or not) read so far.
+    ``stats`` may be given to watch the counts grow, and to keep them when reading ends with an exception.
+
+    Raises CaptureNotFound, CaptureUnreadable or NotACapture where nothing can be read; damage behind the first
+    record is counted and put into words in ``stats`` instead.
+    """
+    stats = CaptureStats(path) if stats is None else stats
+    descriptor, file = _open(path)
+    try:
+        source, compression = _decompressed(file)
+        reader = _reader(source, compression, stats, sink)
+        announced = 0
+        while True:
+            chunk = source.read()
+            if not chunk:
+                break
+            reader.feed(chunk)
+            if progress is not None and file.position - announced >= PROGRESS_STEP:
+                announced = file.position
+                progress(announced)
+        reader.close()
+        if progress is not None:
+            progress(file.position)
+    finally:
+        _close(descriptor)
+    if source.trouble:
+        stats.damaged += 1
+        stats.skipped_bytes += source.lost
+        stats.warnings.append(source.trouble)
+    if file.digest is not None:
+        stats.sha256 = file.digest.hexdigest()
+    if stats.packets == 0 and stats.damaged > 0:
+        raise CaptureUnreadable(
+            f"{path}: no packet in this {stats.format} file could be read, {stats.skipped_bytes} octets are damaged "
+            f"({stats.warnings[0]}); get a fresh copy of it"
+        )
+    return stats
+
+
+def sha256_of(path: str) -> str:
+    """The SHA-256 of a file as it stands on disk, in hexadecimal. Raises CaptureError where it cannot be read."""
+    descriptor, file = _open(path)
+    try:
+        digest = hashlib.sha256()
+        while True:
+            chunk = file.read()
+            if not chunk:
+                break
+            digest.update(chunk)
+    finally:
+        _close(descriptor)
+    if file.trouble:
+        raise CaptureUnreadable(f"{path}: {file.trouble}")
+    return digest.hexdigest()
+
+
+def _open(path: str) -> tuple[int, FileSource]:
+    """Open ``path`` for reading: the descriptor, and a source upon it."""
+    if path == STDIN:
+        if os.isatty(0):
+            raise UsageError("standard input (-) is a terminal; pipe a capture into it: tcpdump -w - | mailtap ...")
+        source = FileSource(0, "standard input")
+        source.digest = hashlib.sha256()
+        return 0, source
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise CaptureNotFound(f"{path}: there is no such file; check the spelling") from error
+    except PermissionError as error:
+        raise CaptureUnreadable(
+            f"{path}: no permission to read it; change its permissions, or run as a user who may"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CaptureUnreadable(f"{path}: cannot be opened ({_reason(error)})") from error
+    try:
+        status = os.fstat(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise CaptureUnreadable(f"{path}: cannot be looked at ({_reason(error)})") from error
+    if stat.S_ISDIR(status.st_mode):
+        os.close(descriptor)
+        raise CaptureUnreadable(f"{path}: is a folder, not a file")
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, FileSource(descriptor, path, status.st_size)
+    source = FileSource(descriptor, path)
+    source.digest = hashlib.sha256()
+    return descriptor, source
+
+
+def _close(descriptor: int) -> None:
+    if descriptor != 0:
+        os.close(descriptor)
+
+
+def _decompressed(file: FileSource) -> tuple[Pushed, str]:
+    """The source of the capture itself, and the compressions taken off it as they stand in ``stats.format``."""
+    source: Pushed = file
+    compression = ""
+    for _ in range(MAX_LAYERS):
+        kind = compression_of(source.peek(10))
+        if kind == "zstd":
+            kind = compression_of(source.peek(HEAD))  # it may be a skippable frame before lz4 data
+        if not kind:
+            break
+        source = CompressedSource(source, kind, file)
+        compression += "+" + kind
+    return source, compression
+
+
+def _reader(source: Pushed, compression: str, stats: CaptureStats, sink: RecordSink) -> Reader:
+    """The reader for the format that the content tells. Raises NotACapture."""
+    head = source.peek(4)
+    reader: Reader
+    if _says_pcap(head):
+        reader = PcapReader(stats, sink)
+    elif head[:4] == b"\n\r\r\n" and source.peek(12)[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a"):
+        reader = PcapngReader(stats, sink)
+    else:
+        head = source.peek(HEAD)
+        within = " (after decompression)" if compression else ""
+        if source.trouble and not head:
+            raise CaptureUnreadable(f"{stats.name}: {source.trouble}; nothing of it could be read")
+        raise NotACapture(f"{stats.name}: {_describe(head)}{within}")
+    stats.format += compression
+    return reader
+
+
+def _says_pcap(head: bytes) -> bool:
+    return head[:4] in (
+        b"\xa1\xb2\xc3\xd4",
+        b"\xd4\xc3\xb2\xa1",
+        b"\xa1\xb2\x3c\x4d",
+        b"\x4d\x3c\xb2\xa1",
+        b"\xa1\xb2\xcd\x34",
+        b"\x34\xcd\xb2\xa1",
+        b"\x1c\x00\x01\xac",
+        b"\xac\x01\x00\x1c",
+        b"\x1c\x00\x01\xab",
+        b"\xab\x01\x00\x1c",
+    )
+
+
+def _describe(head: bytes) -> str:
+    """What a file that is no capture seems to be, and what to do about it."""
+    if not head:
+        return "is empty (0 octets); nothing was captured into it"
+    for magic, name in OTHER_CAPTURES:
+        if head.startswith(magic):
+            return f"is {name}, which mailtap does not read; convert it first: editcap IN OUT.pcapng"
+    if any(mark in head for mark in ETL_MARKS):
+        return "is a Windows event trace (ETL); convert it first: etl2pcapng IN OUT.pcapng"
+    for magic, name in ARCHIVES:
+        if head.startswith(magic):
+            return f"is {name}; unpack it first"
+    if head[257:262] == b"ustar":
+        return "is a tar archive; unpack it first"
+    if compression_of(head):
+        return "is compressed more than twice; unpack it first"
+    text = _describe_text(head)
+    if text:
+        return text
+    if _says_erf(head):
+        return "is probably an Endace ERF file, which mailtap does not read; convert it first: editcap IN OUT.pcapng"
+    if not head.strip(b"\0"):
+        return "holds only zeros; the capture was never written"
+    return f"is no capture file (it starts with {head[:8].hex(' ')}); mailtap reads pcap and pcapng"
+
+
+def _describe_text(head: bytes) -> str:
+    """What a text file seems to be; empty where it is none."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") and len(head) > 2:
+        text = head[: len(head) & ~1].decode("utf-16", "replace")
+    elif any(octet < 32 and octet not in b"\t\n\r\f\x1b" for octet in head):
+        return ""
+    else:
+        text = head.decode("utf-8", "replace")
+        if text.count("\ufffd") > len(text) // 10:
+            return ""
+    start = text.lstrip("\ufeff \t\r\n").lower()
+    if start.startswith(("<!doctype html", "<html", "<head", "<body")):
+        return "is a web page, not a capture; perhaps the download asked for a login"
+    if "<pdml" in start or "<psml" in start:
+        return "is packet text written by tshark (XML); give the capture it was made from"
+    if start.startswith("<"):
+        return "is an XML file, not a capture"
+    if start.startswith(("{", "[")):
+        if '"_source"' in start or '"layers"' in start:
+            return "is packet text written by tshark (JSON); give the capture it was made from"
+        return "is a JSON file, not a capture"
+    if re.match(r"(?:frame \d+: \d+ bytes on wire|\d+ +\d+\.\d+ +\S+ (?:→|->) )", start):
+        return "is packet text written by tshark; give the capture it was made from (tshark -w FILE)"
+    if re.match(r"\d\d:\d\d:\d\d\.\d+ (?:ip6?|arp) ", start):
+        return "is packet text written by tcpdump; give the capture it was made from (tcpdump -w FILE)"
+    if re.match(r"(?:0x)?0{3,8}:? +[0-9a-f]{2}[0-9a-f]{0,2} ", start):
+        return "is a hex dump, not a capture; convert it first: text2pcap IN OUT.pcap"
+    return "is a text file, not a capture; mailtap reads pcap and pcapng"
+
+
+def _says_erf(head: bytes) -> bool:
+    """ERF has no magic number: two records of a known type whose lengths lead from one to the next."""
+    position = 0
+    for _ in range(2):
+        record = head[position : position + 16]
+        if len(record) < 16:
+            return False
+        length = int.from_bytes(record[10:12], "big")
+        wire = int.from_bytes(record[14:16], "big")
+        if not 1 <= record[8] & 0x7F <= 48 or length < 16 or wire == 0:
+            return False
+        position += length
+    return True
+
+
+__all__ = ["CHUNK", "STDIN", "CaptureInput", "expand", "read_capture", "ring_of", "sha256_of"]
