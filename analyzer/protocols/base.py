@@ -27,6 +27,7 @@ from mypy_extensions import i64
 from analyzer.model import CLIENT, SERVER, Position, Secret, Sender
 from analyzer.protocols.events import (
     CANCELLED,
+    CHALLENGE_RESPONSE,
     COMPRESSED_STREAM_LOST,
     LINE_TOO_LONG,
     MALFORMED_SASL,
@@ -53,8 +54,10 @@ MAX_HELD: Final = 65536
 MAX_INFLATED: Final = 256 * 1024 * 1024
 #: Octets inflated at a time.
 INFLATE_STEP: Final = 65536
-#: Events kept of one call; a flood beyond it is cut (each is small, but a hostile segment could ask for thousands).
+#: Characters kept of an anomaly's detail, and of a reply.
 MAX_DETAIL: Final = 200
+#: Anomalies told of one session; more of them say nothing new. How many were left out is in ``anomalies_dropped``.
+MAX_ANOMALIES: Final = 100
 
 # How a side is being read.
 LINES: Final = 0
@@ -90,6 +93,11 @@ def looks_like_tls(data: bytes) -> bool:
     return False
 
 
+def looks_like_text(data: bytes) -> bool:
+    """Whether octets could be lines of text: no control octets but tab, CR and LF among the first ones."""
+    return all(octet >= 32 or octet == 9 or octet == 10 or octet == 13 for octet in data[:16])
+
+
 def split_before_tls(data: bytes) -> i64:
     """Offset at which TLS begins in octets that may open with lines of text; -1 where none does."""
     if looks_like_tls(data):
@@ -113,8 +121,11 @@ class Side:
         #: the beginning of a line (LINES), of a possible terminator (DOT_BODY), or everything that waits (HOLD, LIMBO, OPAQUE)
         self.parts: list[bytes] = []
         self.parts_size: i64 = 0
-        #: stream offset of the line or of the parts
+        #: stream offset of the line or of the parts; where a line has changed the mode, of the octet behind that line
         self.offset: i64 = 0
+        #: frame and capture time of the first octets that wait (HOLD)
+        self.held_frame: i64 = 0
+        self.held_ns: i64 = 0
         #: octets left of a block (OCTETS)
         self.remaining: i64 = 0
         #: discard up to the next line end: after a gap, or a line that is too long
@@ -167,6 +178,11 @@ class Dissector:
         self._exchange: Exchange | None = None
         self._exchange_number: int = 0
         self._exchange_told: bool = False
+        #: the owner sets it where the capture lacks the connection's beginning: the first lines may be anything
+        self.midstream: bool = False
+        self._anomalies: i64 = 0
+        #: anomalies left out for :data:`MAX_ANOMALIES`
+        self.anomalies_dropped: i64 = 0
         #: commands understood so far: how sure one can be that this is the protocol
         self.commands: int = 0
         #: replies understood so far
@@ -190,10 +206,20 @@ class Dissector:
         self.events = []
         self.at = at
         side = self.server if sender == SERVER else self.client
-        mode = side.mode
         if side.inflater is not None:
             self._compression_lost(sender, side, "octets missing")
-        elif mode == LINES:
+            return self.events
+        if side.mode == HOLD:
+            # No use waiting for the answer: read what waits as if it had come, then the gap is where it leads.
+            self._release_all(sender, side)
+            if side.mode == HOLD:
+                self._overflow(sender, side)
+        self._gap(sender, side, size)
+        return self.events
+
+    def _gap(self, sender: Sender, side: Side, size: i64) -> None:
+        mode = side.mode
+        if mode == LINES:
             side.take()
             side.skipping = True
             self._lost(sender)
@@ -201,38 +227,36 @@ class Dissector:
             if size < side.remaining:
                 side.remaining -= size
                 self.block_gap(sender, size)
-            else:
-                inside = side.remaining
-                side.remaining = 0
-                side.mode = LINES
-                if size > inside:
-                    side.skipping = True
+                return
+            inside = side.remaining
+            beyond = size - inside
+            side.remaining = 0
+            side.mode = LINES
+            if inside > 0:
                 self.block_gap(sender, inside)
-                self.block_ended(sender)
-                if size > inside:
-                    self._lost(sender)
+            self.block_ended(sender)
+            if beyond > 0:
+                self._gap(sender, side, beyond)
         elif mode == DOT_BODY:
-            side.take()
+            rest = side.take()
+            if rest:
+                self.block_data(sender, rest, 0, len(rest))
             side.line_start = False
             side.body_gap = True
+            side.remaining = 0
             self.block_gap(sender, size)
-        elif mode == HOLD:
-            self._overflow(sender, side)
-            if side.mode == LINES:
-                side.take()
-                side.skipping = True
-                self._lost(sender)
-        return self.events
+        elif mode == LIMBO:
+            side.body_gap = True
 
     def receive_eof(self, sender: Sender, at: Position) -> list[Event]:
         """One direction has ended."""
         self.events = []
         self.at = at
         side = self.server if sender == SERVER else self.client
-        if sender == CLIENT and side.mode == HOLD and side.parts_size:
+        if sender == CLIENT and side.mode == HOLD:
             # No answer will come for what waits (a capture of one direction): read it as if it had been granted.
             if not self.server_heard():
-                self._overflow(sender, side)
+                self._release_all(sender, side)
         elif self._granted and not self.tls_started:
             self._end_limbo(sender)
         if side.mode == DOT_BODY and side.parts_size:
@@ -245,8 +269,7 @@ class Dissector:
         """The session is over (both directions ended, or the capture did): whatever is pending is told now."""
         self.events = []
         self.at = at
-        if self.client.mode == HOLD and self.client.parts_size:
-            self._overflow(CLIENT, self.client)
+        self._release_all(CLIENT, self.client)
         if self._granted and not self.tls_started:
             self._end_limbo(SERVER)
             self._end_limbo(CLIENT)
@@ -287,6 +310,10 @@ class Dissector:
 
     def anomaly(self, sender: Sender, kind: str, detail: str) -> None:
         at = self.at
+        if self._anomalies >= MAX_ANOMALIES:
+            self.anomalies_dropped += 1
+            return
+        self._anomalies += 1
         if len(detail) > MAX_DETAIL:
             detail = detail[:MAX_DETAIL]
         self.events.append(Anomaly(sender, at.frame, at.timestamp_ns, self.line_offset, kind, detail))
@@ -300,12 +327,17 @@ class Dissector:
         side.mode = OCTETS
         side.remaining = count
 
-    def expect_dot_body(self, sender: Sender) -> None:
-        """The next octets are a dot-terminated body; ``block_data`` gets them (dots still stuffed), then ``block_ended``."""
+    def expect_dot_body(self, sender: Sender, after_gap: bool = False) -> None:
+        """The next octets are a dot-terminated body; ``block_data`` gets them (dots still stuffed), then ``block_ended``.
+
+        ``after_gap``: its beginning, and the line that announced it, are missing.
+        """
         side = self.server if sender == SERVER else self.client
         side.mode = DOT_BODY
-        side.line_start = True
-        side.body_gap = False
+        side.line_start = not after_gap
+        side.body_gap = after_gap
+        side.remaining = 0
+        side.skipping = False
 
     def end_dot_body(self, sender: Sender) -> None:
         """Leave a body whose terminator was lost in a gap, because something else proves that it is over."""
@@ -328,7 +360,7 @@ class Dissector:
         side.hold_reason = HOLD_NONE
         waiting = side.take()
         if waiting:
-            self._replay(side, waiting)
+            self._replay(CLIENT, side, waiting)
 
     def client_waiting(self) -> bool:
         """Whether the client talked on before the answer."""
@@ -359,8 +391,10 @@ class Dissector:
         client.hold_reason = HOLD_NONE
         injected = client.take()
         client.mode = LIMBO
+        client.body_gap = False
         self.server.take()
         self.server.mode = LIMBO
+        self.server.body_gap = False
         if injected:
             where = split_before_tls(injected)
             if where == 0:
@@ -379,7 +413,13 @@ class Dissector:
             side.keep(data)
             if not first:
                 return
-            if looks_like_tls(data):
+            if side.body_gap:
+                # The handshake's beginning is missing: whatever is not text is taken for TLS.
+                if looks_like_text(data):
+                    self._text_goes_on()
+                else:
+                    self._tls_found()
+            elif looks_like_tls(data):
                 self._tls_found()
             elif self._injected and not self._injected.endswith(b"\n"):
                 # The injected text was cut in two by the grant: its rest is text as well, TLS may follow it.
@@ -396,8 +436,13 @@ class Dissector:
             else:
                 self._text_goes_on()
             return
+        where = split_before_tls(data)
+        if where == 0 and side.parts_size and not side.parts[-1].endswith(b"\n"):
+            # Not at the beginning of a line: look behind the first line end.
+            newline: i64 = data.find(b"\n")
+            where = -1 if newline < 0 else split_before_tls(data[newline:])
         side.keep(data)
-        if split_before_tls(side.parts[0] if len(side.parts) == 1 else b"".join(side.parts)) >= 0:
+        if where >= 0 or (side.body_gap and not looks_like_text(data)):
             self._tls_found()
         elif side.parts_size > MAX_HELD:
             self._text_goes_on()
@@ -406,20 +451,23 @@ class Dissector:
         at = self.at
         self.tls_started = True
         client, server = self.client, self.server
+        begins = client.offset + len(self._injected)
         if self._injected:
+            self.line_offset = client.offset
             self.anomaly(CLIENT, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
             self._injected = b""
         replies = server.take()
         if replies:
-            where = split_before_tls(replies)
+            where = 0 if server.body_gap else split_before_tls(replies)
             text = replies if where < 0 else replies[:where]
             if text:
+                self.line_offset = server.offset
                 self.anomaly(SERVER, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
             self._trailing_server = b"" if where < 0 else replies[where:]
         self._trailing_client = client.take()
         client.mode = OPAQUE
         server.mode = OPAQUE
-        self.events.append(TlsStarted(CLIENT, at.frame, at.timestamp_ns, at.offset))
+        self.events.append(TlsStarted(CLIENT, at.frame, at.timestamp_ns, begins))
 
     def _text_goes_on(self) -> None:
         """Granted, yet no TLS: a decrypting proxy's capture, a tunnel, or a broken server. Read on as text (RFC 3207 section 4.2)."""
@@ -430,19 +478,24 @@ class Dissector:
         self._granted = False
         client.mode = LINES
         server.mode = LINES
+        client.held_frame = server.held_frame = self.at.frame
+        client.held_ns = server.held_ns = self.at.timestamp_ns
+        self.line_offset = client.offset
         self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
         self.upgraded()
         if replies:
-            self._feed(SERVER, server, replies)
+            self._replay(SERVER, server, replies)
         if commands:
-            self._replay(client, commands)
+            self._replay(CLIENT, client, commands)
 
     def _end_limbo(self, sender: Sender) -> None:
         if sender == CLIENT:
             if self._injected:
+                self.line_offset = self.client.offset
                 self.anomaly(CLIENT, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
                 self._injected = b""
         elif self.server.parts_size:
+            self.line_offset = self.server.offset
             self.anomaly(SERVER, STARTTLS_WITHOUT_TLS, describe_lines(self.server.take()))
 
     # -- COMPRESS ------------------------------------------------------------------------------------------------------------
@@ -510,7 +563,18 @@ class Dissector:
         self._exchange_told = False
 
     def exchange_open(self) -> bool:
+        """Whether an authentication is going on."""
         return self._exchange is not None
+
+    def exchange_complete(self) -> bool:
+        """Whether all credentials of the authentication that goes on are on the wire: the server has the word, none is due from the client."""
+        return self._exchange is not None and self._exchange.complete
+
+    def exchange_dropped(self) -> None:
+        """How the authentication ends will not be known: tell what was sent, and leave it."""
+        if self._exchange is not None:
+            self._tell_credentials(self._exchange)
+            self._exchange = None
 
     def exchange_response(self, encoded: bytes) -> None:
         """A SASL response of the client, in base64; ``=`` is an empty one where it stands alone (RFC 4954 section 4)."""
@@ -576,6 +640,18 @@ class Dissector:
         )  # fmt: skip
         return self._exchange_number
 
+    def tell_digest(self, mechanism: str, username: str | None, challenge: str | None, digest: str) -> int:
+        """Credentials of a challenge-response mechanism outside SASL (APOP); returns the exchange's number, for ``tell_outcome``."""
+        self._exchange_number += 1
+        at = self.at
+        self.events.append(
+            CredentialsSent(
+                CLIENT, at.frame, at.timestamp_ns, self.line_offset, self._exchange_number, mechanism, username, None,
+                None, CHALLENGE_RESPONSE, challenge, Secret(digest),
+            )
+        )  # fmt: skip
+        return self._exchange_number
+
     def tell_outcome(self, exchange: int, outcome: str, reply: str) -> None:
         at = self.at
         self.events.append(
@@ -609,26 +685,34 @@ class Dissector:
                 if newline < 0:
                     self._keep_line(sender, side, data[at:] if at else data, base + at)
                     return
+                if side.skipping:
+                    side.skipping = False
+                    at = newline + 1
+                    continue
                 if side.parts_size:
                     side.keep(data[at:newline])
                     line = side.take()
                     self.line_offset = side.offset
+                    if line.endswith(b"\r"):
+                        line = line[:-1]
+                        side.lf_only = False
+                    else:
+                        side.lf_only = True
                 else:
-                    line = data[at:newline]
                     self.line_offset = base + at
+                    if newline > at and data[newline - 1] == 13:
+                        line = data[at : newline - 1]
+                        side.lf_only = False
+                    else:
+                        line = data[at:newline]
+                        side.lf_only = True
                 at = newline + 1
-                if side.skipping:
-                    side.skipping = False
-                    continue
-                if line.endswith(b"\r"):
-                    line = line[:-1]
-                    side.lf_only = False
-                else:
-                    side.lf_only = True
                 if sender == CLIENT:
                     self.client_line(line)
                 else:
                     self.server_line(line)
+                if side.mode != LINES and side.parts_size == 0:
+                    side.offset = base + at
                 if side.inflate_rest:
                     side.inflate_rest = False
                     if at < size:
@@ -655,11 +739,17 @@ class Dissector:
                     at = 0
                 at = self._dot_body(sender, side, data, at, size)
             elif mode == HOLD:
+                if side.parts_size == 0:
+                    side.offset = base + at
+                    side.held_frame = self.at.frame
+                    side.held_ns = self.at.timestamp_ns
                 side.keep(data[at:] if at else data)
                 if side.parts_size > MAX_HELD:
                     self._overflow(sender, side)
                 return
             elif mode == LIMBO:
+                if side.parts_size == 0 and not (sender == CLIENT and self._injected):
+                    side.offset = base + at
                 self._limbo(sender, side, data[at:] if at else data)
                 return
             elif mode == OPAQUE:
@@ -731,12 +821,17 @@ class Dissector:
         """DOT_BODY keeps in ``remaining`` whether the last octet delivered was a CR: a line end may be cut between CR and LF."""
         return side.remaining == 1
 
-    def _replay(self, side: Side, data: bytes) -> None:
-        """Feed octets of the client that waited, at the place where they stood in its stream."""
+    def _replay(self, sender: Sender, side: Side, data: bytes) -> None:
+        """Feed octets that waited, at the place where they stood in their stream."""
         here = self.at
-        self.at = Position(here.frame, here.timestamp_ns, side.offset)
-        self._feed(CLIENT, side, data)
+        self.at = Position(side.held_frame, side.held_ns, side.offset)
+        self._feed(sender, side, data)
         self.at = here
+
+    def _release_all(self, sender: Sender, side: Side) -> None:
+        """Read all that waits as if each answer had been yes. Each turn reads at least a line or gets into another mode."""
+        while side.mode == HOLD and side.parts_size:
+            self._overflow(sender, side)
 
     def _overflow(self, sender: Sender, side: Side) -> None:
         """The answer does not come, or too late: go on as if it had been yes."""
@@ -746,7 +841,9 @@ class Dissector:
             side.hold_reason = HOLD_NONE
             self._granted = True
             side.mode = LIMBO
+            side.body_gap = False
             self.server.mode = LIMBO
+            self.server.body_gap = False
             if waiting:
                 self._limbo(sender, side, waiting)
         elif reason == HOLD_COMPRESS:
