@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from analyzer.model import Position, Sender
+
+#: Bits of :meth:`StreamSinkFactory.opening_octets`.
+SERVER_MAY_OPEN: Final = 1
+CLIENT_MAY_OPEN: Final = 2
+
+
+def default_opening_octets() -> bytes:
+    """What :meth:`StreamSinkFactory.opening_octets` answers unless told otherwise.
+
+    Mail servers greet with ``+`` (POP3), ``*`` (IMAP), ``2``, ``4``, ``5`` (SMTP, LMTP) or ``"`` (ManageSieve), some old
+    ManageSieve servers with a bare word (``IMPLEMENTATION``, ``OK``, ``NO``, ``BYE``). Clients send letters, digits and, in
+    IMAP tags, almost any printable octet; what they send first is looked at only where the greeting was not captured.
+    """
+    table = bytearray(256)
+    for octet in range(0x21, 0x7F):
+        table[octet] = CLIENT_MAY_OPEN
+    for octet in b'+*245"IONBionb':
+        table[octet] |= SERVER_MAY_OPEN
+    return bytes(table)
 
 
 class Flow:
@@ -42,6 +63,8 @@ class Flow:
         self.server_packets: i64 = 0
         #: how sure we are who is the client: ``syn``, ``port``, ``content``, ``guess``
         self.direction_from: str = "guess"
+        #: number of the input (``FlowTable.capture``) in which the flow began
+        self.capture: int = 0
 
 
 class StreamSink:
@@ -72,6 +95,104 @@ class StreamSinkFactory:
         """Whether a payload met midstream on an unlisted port looks like a mail server's greeting."""
         return False
 
+    def opening_octets(self) -> bytes:
+        """256 octets of bits: with which first octet a stream on an unlisted port may begin and still be of interest.
+
+        A flow on an unlisted port whose server (``SERVER_MAY_OPEN``) or client (``CLIENT_MAY_OPEN``) begins with another
+        octet is forgotten before a sink is made for it, and ``plausible_start`` is not asked about such a payload. Asked once.
+        """
+        return default_opening_octets()
+
     def open_stream(self, flow: Flow) -> StreamSink | None:
         """A sink for a new flow; None to ignore it."""
         return None
+
+
+class StreamRecorder(StreamSink):
+    """Writes down all it is given: for tests and for a look at a flow. ``calls`` holds ``(kind, sender, data, size, frame, offset)``.
+
+    ``kind`` is ``data``, ``gap`` or ``eof``; ``data`` is empty and ``size`` zero where they mean nothing.
+    """
+
+    def __init__(self, flow: Flow, refused: bytes) -> None:
+        self.flow = flow
+        self.calls: list[tuple[str, int, bytes, int, int, int]] = []
+        #: how often ``flow_ended`` was called: 1 in the end
+        self.ended: int = 0
+        #: the recorder loses interest in a flow whose data begin with this; empty: in none
+        self.refused = refused
+
+    def receive_data(self, sender: Sender, data: bytes, at: Position) -> bool:
+        self.calls.append(("data", sender, data, len(data), int(at.frame), int(at.offset)))
+        return not (self.refused and data.startswith(self.refused))
+
+    def receive_gap(self, sender: Sender, size: i64, at: Position) -> None:
+        self.calls.append(("gap", sender, b"", int(size), int(at.frame), int(at.offset)))
+
+    def receive_eof(self, sender: Sender, at: Position) -> None:
+        self.calls.append(("eof", sender, b"", 0, int(at.frame), int(at.offset)))
+
+    def flow_ended(self, flow: Flow) -> None:
+        self.ended += 1
+
+    def stream(self, sender: Sender) -> bytes:
+        """All octets of one side; a gap is left out."""
+        return b"".join([call[2] for call in self.calls if call[1] == sender])
+
+    def conversation(self) -> list[tuple[str, int, bytes, int]]:
+        """``(kind, sender, data, size)`` in order, neighbouring data of one sender (and its neighbouring gaps) joined."""
+        turns: list[tuple[str, int, bytes, int]] = []
+        for kind, sender, data, size, _frame, _offset in self.calls:
+            if turns and turns[-1][0] == kind and turns[-1][1] == sender:
+                last = turns.pop()
+                turns.append((kind, sender, last[2] + data, last[3] + size))
+            else:
+                turns.append((kind, sender, data, size))
+        return turns
+
+
+class StreamRecorderFactory(StreamSinkFactory):
+    """Opens a :class:`StreamRecorder` for every flow, and keeps it, in the order of opening."""
+
+    def __init__(self, services: dict[int, str], greetings: list[bytes], refused: bytes = b"") -> None:
+        self.services = services
+        self.greetings = greetings
+        self.refused = refused
+        self.recorders: list[StreamRecorder] = []
+
+    def port_service(self, port: i64) -> str | None:
+        return self.services.get(int(port))
+
+    def plausible_start(self, buffer: bytes, start: i64, end: i64) -> bool:
+        payload = buffer[start:end]
+        return payload.startswith(tuple(self.greetings))
+
+    def open_stream(self, flow: Flow) -> StreamSink | None:
+        recorder = StreamRecorder(flow, self.refused)
+        self.recorders.append(recorder)
+        return recorder
+
+
+class CountingSink(StreamSink):
+    """Does nothing but count; what is left of a measurement is the cost of the flows room itself."""
+
+    def __init__(self) -> None:
+        self.octets: i64 = 0
+
+    def receive_data(self, sender: Sender, data: bytes, at: Position) -> bool:
+        self.octets += len(data)
+        return True
+
+
+class CountingFactory(StreamSinkFactory):
+    """One :class:`CountingSink` for all flows, listening to the ports given: for measurements."""
+
+    def __init__(self, ports: list[int]) -> None:
+        self.ports = ports
+        self.sink = CountingSink()
+
+    def port_service(self, port: i64) -> str | None:
+        return "mail" if int(port) in self.ports else None
+
+    def open_stream(self, flow: Flow) -> StreamSink | None:
+        return self.sink

@@ -1,0 +1,510 @@
+"""The flow table: finds the connection of each segment, opens and ends connections, and hands on what is in order.
+
+``FlowTable.receive_segment`` is the hottest function of the room. A segment that belongs to no flow costs one look-up; a segment in
+order costs one look-up, one comparison of each number, one slice and one call of the sink. All else is a call away, in
+``reassembly``.
+
+What opens a flow: a SYN or its answer on any port (mail on unusual ports must be found; such a flow costs three small objects
+until its first octets show that it is not mail); payload without SYN on a listed port; payload without SYN that looks like a mail
+server's greeting anywhere. What ends one: both FINs acknowledged, a reset, a new SYN, silence (``IDLE_NS`` and its sisters), the limits
+below, the end of the capture.
+
+Time is capture time, the latest seen so far; it may run backwards without harm. A flow's silence is judged when its own next packet
+comes. The sweep only does the same earlier, later by ``SWEEP_SLACK_NS`` than the rule says, so that packets slightly out of order in
+time find what they would have found without it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.flows.base import SERVER_MAY_OPEN, StreamSinkFactory
+from analyzer.flows.reassembly import (
+    CLOSED,
+    ENDED,
+    IDLE_NS,
+    MAX_JUMP,
+    MAX_RECENT_BYTES,
+    MAX_TOTAL_RECENT_BYTES,
+    OPEN,
+    RECENT_OVERHEAD,
+    Connection,
+    Half,
+    Ledger,
+)
+from analyzer.flows.sequence import SEQUENCE_HALF, SEQUENCE_MASK, distance
+from analyzer.model import CLIENT, SERVER, Position
+from analyzer.packets.base import ACK, RST, SYN, SegmentSink
+
+#: Flows that have a sink, and flows that have none yet; at the limit an eighth is ended, those silent the longest first.
+MAX_FLOWS: Final = 50_000
+MAX_EMBRYOS: Final = 32_768
+EVICTED_SHARE: Final = 8
+#: Closed flows that may still take late packets.
+MAX_LINGERING: Final = 2048
+#: Capture time between looks at the closed flows, and between sweeps of the whole table (which also waits for enough segments).
+TICK_NS: Final = 1_000_000_000
+SWEEP_NS: Final = 10_000_000_000
+SWEEP_SLACK_NS: Final = 2_000_000_000
+#: Time that jumps ahead farther than this is believed after so many packets: one damaged timestamp must not end all flows.
+CLOCK_JUMP_NS: Final = 3_600_000_000_000
+CLOCK_JUMP_PACKETS: Final = 8
+#: A SYN that is captured after the first data of its flow, of which some were lost, begins at most this far before them.
+LATE_SYN_REACH: Final = 1 << 16
+LATE_SYN_PACKETS: Final = 16
+
+
+class FlowTable(SegmentSink):
+    """All connections that are open, by direction. Push segments in, call ``end_capture`` once behind the last."""
+
+    def __init__(self, factory: StreamSinkFactory) -> None:
+        #: number of the input being read; flows note it when they begin
+        self.capture: int = 0
+        self.segments: i64 = 0
+        self.flows_closed: i64 = 0
+        self.flows_evicted: i64 = 0
+        #: flows forgotten without a record: nobody was interested
+        self.flows_ignored: i64 = 0
+        self._ledger = Ledger(factory)
+        self._factory = factory
+        self._halves: dict[bytes, Half] = {}
+        self._listed: bytes = bytes([factory.port_service(port) is not None for port in range(65536)])
+        self._openings: bytes = self._ledger.opening_octets
+        self._lingering: list[Connection] = []
+        self._lingering_at: i64 = 0
+        self._tick_ns: i64 = -(1 << 62)
+        self._clock_ns: i64 = 0
+        self._clock_started: bool = False
+        self._clock_jumps: i64 = 0
+        self._sweep_ns: i64 = 0
+        self._swept_at: i64 = 0
+
+    # -- counters --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def mail_packets(self) -> int:
+        """Packets of the flows that have, or had, a sink."""
+        return int(self._ledger.mail_packets)
+
+    @property
+    def flows_open(self) -> int:
+        """Flows in the table, those without payload so far included."""
+        return len(self._halves) >> 1
+
+    def counters(self) -> dict[str, int]:
+        """All counters by name; a limit that was hit stands there as ``limit_`` and its name."""
+        ledger = self._ledger
+        counts: dict[str, int] = {
+            "segments": int(self.segments),
+            "mail_packets": int(ledger.mail_packets),
+            "flows_opened": int(ledger.opened),
+            "flows_closed": int(self.flows_closed),
+            "flows_evicted": int(self.flows_evicted),
+            "flows_ignored": int(self.flows_ignored),
+            "out_of_order": int(ledger.out_of_order),
+            "duplicates": int(ledger.duplicates),
+            "strays": int(ledger.strays),
+        }
+        for limit, hits in sorted(ledger.limits.items()):
+            counts["limit_" + limit] = hits
+        return counts
+
+    # -- the hot path ----------------------------------------------------------------------------------------------------------
+
+    def receive_segment(
+        self,
+        key: bytes,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        self.segments += 1
+        if timestamp_ns >= self._tick_ns:
+            self.advance(timestamp_ns)
+        half = self._halves.get(key)
+        if half is None:
+            if start < end or flags & SYN != 0 or missing != 0:
+                self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            return
+        flow = half.flow
+        peer = half.peer
+        if flow is None or peer is None:
+            return
+        if flow.slow or missing != 0 or flags & 0x07 != 0 or timestamp_ns - flow.end_ns > flow.timeout_ns:
+            self._receive_slow(flow, half, key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            return
+        ahead: i64 = 0
+        if flags & ACK != 0:
+            ahead = (ack - peer.next_seq) & SEQUENCE_MASK
+            if ahead == 0:
+                peer.acked = ack
+        size: i64 = end - start
+        if (size != 0 and seq != half.next_seq) or (ahead != 0 and ahead < SEQUENCE_HALF):
+            self._receive_slow(flow, half, key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            return
+        ledger = self._ledger
+        ledger.mail_packets += 1
+        flow.packets += 1
+        flow.last_frame = frame
+        if timestamp_ns > flow.end_ns:
+            flow.end_ns = timestamp_ns
+        if half.sender == SERVER:
+            flow.server_packets += 1
+        else:
+            flow.client_packets += 1
+        if size == 0:
+            return
+        offset = half.offset
+        half.firm = True
+        half.next_seq = (seq + size) & SEQUENCE_MASK
+        half.offset = offset + size
+        if half.sender == SERVER:
+            flow.server_bytes = offset + size
+        else:
+            flow.client_bytes = offset + size
+        data = buffer[start:end]
+        cost = size + RECENT_OVERHEAD
+        half.recent.append(data)
+        half.recent_size += cost
+        ledger.recent_bytes += cost
+        if half.recent_size > MAX_RECENT_BYTES or ledger.recent_bytes > MAX_TOTAL_RECENT_BYTES:
+            flow.trim_recent(half)
+        sink = flow.sink
+        if (
+            sink is not None
+            and not sink.receive_data(half.sender, data, Position(frame, timestamp_ns, offset))
+            and not flow.lose_interest()
+        ):
+            self._forget(flow)
+
+    # -- segments that need thought --------------------------------------------------------------------------------------------
+
+    def _receive_slow(
+        self,
+        flow: Connection,
+        half: Half,
+        key: bytes,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        if (
+            timestamp_ns - flow.end_ns > flow.timeout_ns
+            or (flow.state == CLOSED and start < end and self._resumes(flow, half, seq))
+            or (flags & SYN != 0 and self._replaces(flow, half, seq, ack, flags))
+        ):
+            self._end(flow)
+            self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            return
+        self._count(flow, half, timestamp_ns, frame)
+        if flags & SYN != 0:
+            if flow.state == OPEN:
+                self._synchronise(flow, half, seq, ack, flags)
+            seq = (seq + 1) & SEQUENCE_MASK
+        self._hand_to(flow, half, key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+
+    def _hand_to(
+        self,
+        flow: Connection,
+        half: Half,
+        key: bytes,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        if not flow.receive(half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame):
+            if not flow.replaced:
+                self._forget(flow)
+                return
+            flow.packets -= 1  # it was not of this flow
+            if half.sender == SERVER:
+                flow.server_packets -= 1
+            else:
+                flow.client_packets -= 1
+            self._end(flow)
+            self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags & ~SYN, timestamp_ns, frame)
+            return
+        if flow.state == CLOSED:
+            if flow.sink is None and not flow.listed:
+                self._forget(flow)
+                return
+            if not flow.lingering:
+                flow.lingering = True
+                self._lingering.append(flow)
+                if len(self._lingering) - self._lingering_at > MAX_LINGERING:
+                    self._ledger.hit("lingering")
+                    self._end_lingering()
+        flow.set_pace()
+
+    def _count(self, flow: Connection, half: Half, timestamp_ns: i64, frame: i64) -> None:
+        flow.packets += 1
+        flow.last_frame = frame
+        if timestamp_ns > flow.end_ns:
+            flow.end_ns = timestamp_ns
+        if half.sender == SERVER:
+            flow.server_packets += 1
+        else:
+            flow.client_packets += 1
+        if flow.sink is not None:
+            self._ledger.mail_packets += 1
+        elif flow.listed and flow.client_packets > 0 and flow.server_packets > 0:
+            flow.timeout_ns = IDLE_NS  # answered, on a mail port: some servers greet late
+
+    def _resumes(self, flow: Connection, half: Half, seq: i64) -> bool:
+        """Whether the sender of a RST goes on sending behind it: then its receiver did not take it, and the connection lives."""
+        return flow.rst_frame > 0 and half.sender == flow.rst_sender and 0 <= distance(seq, half.next_seq) < MAX_JUMP
+
+    def _replaces(self, flow: Connection, half: Half, seq: i64, ack: i64, flags: i64) -> bool:
+        """Whether a SYN on the ports of a flow begins another connection. A SYN sent twice does not, nor one captured late."""
+        first = (seq + 1) & SEQUENCE_MASK
+        if not half.firm or half.first_seq == first:
+            if half.syn:
+                self._ledger.duplicates += 1
+            return False
+        if half.syn or flow.state != OPEN:
+            # Hosts do not take another answer to a SYN within a connection, and neither do we while it lives.
+            return flags & ACK == 0 or flow.state != OPEN
+        before = distance(half.first_seq, first)
+        if 0 < before < LATE_SYN_REACH and flow.packets < LATE_SYN_PACKETS:
+            return False
+        return flags & ACK == 0
+
+    def _synchronise(self, flow: Connection, half: Half, seq: i64, ack: i64, flags: i64) -> None:
+        """Takes over from a SYN, or its answer, where the streams begin."""
+        if half.syn and half.first_seq != (seq + 1) & SEQUENCE_MASK:
+            self._ledger.strays += 1
+            return
+        half.syn = True
+        if flags & ACK != 0:
+            flow.syn_ack_seen = True
+            other = flow.other(half)
+            if not other.firm:
+                other.start_at(ack, True)
+        else:
+            flow.syn_seen = True
+            if half.sender == CLIENT:
+                flow.direction_from = "syn"
+        if not half.firm:
+            half.start_at((seq + 1) & SEQUENCE_MASK, True)
+        if flow.client.firm and flow.server.firm:
+            flow.handshake_pending = False
+
+    def _receive_unknown(
+        self,
+        key: bytes,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        """A segment without a flow: opens one, or is nothing to us."""
+        size: i64 = len(key)
+        if size < 12:
+            return
+        source: i64 = (key[size - 4] << 8) | key[size - 3]
+        target: i64 = (key[size - 2] << 8) | key[size - 1]
+        by_source = self._listed[source] != 0
+        listed = by_source or self._listed[target] != 0
+        how = "syn"
+        sender: int = CLIENT
+        if flags & SYN != 0:
+            if flags & 0x05 != 0:  # with FIN or RST: a scan
+                return
+            if flags & ACK != 0:
+                sender = SERVER
+        elif flags & RST != 0 or (start == end and missing == 0):
+            return
+        elif listed:
+            if missing == 0 and end - start == 1 and buffer[start] == 0:
+                return  # a keep-alive probe
+            how = "port"
+            if by_source and (self._listed[target] == 0 or source < target):
+                sender = SERVER
+        else:
+            if start == end or self._openings[buffer[start]] & SERVER_MAY_OPEN == 0:
+                return
+            if not self._factory.plausible_start(buffer, start, end):
+                return
+            how = "content"
+            sender = SERVER
+        flow = self._open(key, sender, listed, source, target)
+        if flow is None:
+            return
+        half = flow.server if sender == SERVER else flow.client
+        flow.direction_from = how
+        flow.start_ns = timestamp_ns
+        flow.end_ns = timestamp_ns
+        flow.first_frame = frame
+        self._count(flow, half, timestamp_ns, frame)
+        if flags & SYN != 0:
+            flow.handshake_pending = True
+            self._synchronise(flow, half, seq, ack, flags)
+            seq = (seq + 1) & SEQUENCE_MASK
+        else:
+            half.start_at(seq, True)
+        self._hand_to(flow, half, key, buffer, start, end, missing, seq, ack, flags & ~SYN, timestamp_ns, frame)
+
+    # -- opening and ending ----------------------------------------------------------------------------------------------------
+
+    def _open(self, key: bytes, sender: int, listed: bool, source: i64, target: i64) -> Connection | None:
+        size: i64 = len(key)
+        address: i64 = (size - 4) >> 1
+        reverse = key[address : 2 * address] + key[:address] + key[size - 2 :] + key[size - 4 : size - 2]
+        if reverse == key:
+            self._ledger.strays += 1  # a packet from a port to itself
+            return None
+        active: i64 = self._ledger.active
+        if active >= MAX_FLOWS:
+            self._evict(True)
+        embryos: i64 = (len(self._halves) >> 1) - active
+        if embryos >= MAX_EMBRYOS:
+            self._evict(False)
+        if sender == SERVER:
+            flow = Connection(self._ledger, Half(reverse, CLIENT), Half(key, SERVER), listed)
+            flow.client_port = target
+            flow.server_port = source
+        else:
+            flow = Connection(self._ledger, Half(key, CLIENT), Half(reverse, SERVER), listed)
+            flow.client_port = source
+            flow.server_port = target
+        flow.capture = self.capture
+        self._halves[flow.client.key] = flow.client
+        self._halves[flow.server.key] = flow.server
+        return flow
+
+    def _forget(self, flow: Connection) -> None:
+        """Out of the table without a record."""
+        if flow.sink is not None:
+            self._ledger.mail_packets -= flow.packets
+        self.flows_ignored += 1
+        self._remove(flow)
+
+    def _end(self, flow: Connection) -> None:
+        """Delivers what still waits, tells the sink, and takes the flow out of the table."""
+        if flow.state == OPEN and not flow.flush():
+            self._forget(flow)
+            return
+        if flow.sink is None and flow.listed and flow.client_packets > 0 and flow.server_packets > 0:
+            flow.open_sink(flow.client, b"")  # both sides were there and said nothing: worth a record
+        sink = flow.sink
+        self._remove(flow)
+        if sink is None:
+            self.flows_ignored += 1
+        else:
+            self.flows_closed += 1
+            sink.flow_ended(flow)
+
+    def _remove(self, flow: Connection) -> None:
+        flow.state = ENDED
+        flow.release()
+        if flow.sink is not None:
+            self._ledger.active -= 1
+            flow.sink = None
+        # Halves, flow and sink refer to each other: parted by hand, they need no garbage collector.
+        for half in (flow.client, flow.server):
+            del self._halves[half.key]
+            half.flow = None
+            half.peer = None
+
+    def _end_lingering(self) -> None:
+        """Ends the flow that was closed first."""
+        flow = self._lingering[self._lingering_at]
+        self._lingering_at += 1
+        if self._lingering_at > MAX_LINGERING:
+            self._lingering = self._lingering[self._lingering_at :]
+            self._lingering_at = 0
+        if flow.state == CLOSED:
+            self._end(flow)
+
+    def advance(self, timestamp_ns: i64) -> None:
+        """Capture time has come this far: ends what has been silent for too long. A live capture calls it when nothing arrives, too."""
+        if self._clock_started and timestamp_ns - self._clock_ns > CLOCK_JUMP_NS:
+            self._clock_jumps += 1
+            if self._clock_jumps < CLOCK_JUMP_PACKETS:
+                return
+        if timestamp_ns < self._tick_ns:
+            return
+        self._clock_started = True
+        self._clock_jumps = 0
+        self._clock_ns = timestamp_ns
+        self._tick_ns = timestamp_ns + TICK_NS
+        late = timestamp_ns - SWEEP_SLACK_NS
+        while self._lingering_at < len(self._lingering):
+            flow = self._lingering[self._lingering_at]
+            if flow.state == CLOSED and late - flow.end_ns <= flow.timeout_ns:
+                break
+            self._end_lingering()
+        if timestamp_ns >= self._sweep_ns and self.segments - self._swept_at >= len(self._halves) >> 2:
+            self._sweep_ns = timestamp_ns + SWEEP_NS
+            self._swept_at = self.segments
+            self._sweep(late)
+
+    def _sweep(self, late: i64) -> None:
+        for half in list(self._halves.values()):
+            flow = half.flow
+            if flow is None or half.sender != CLIENT:
+                continue
+            if late - flow.end_ns > flow.timeout_ns:
+                self._end(flow)
+            elif flow.held_count > 0:
+                if not flow.check_waits(late):
+                    self._forget(flow)
+                else:
+                    flow.set_pace()
+
+    def _evict(self, with_sink: bool) -> None:
+        """Ends the flows that have been silent the longest; all in one go, so that the search for them is cheap for each."""
+        self._ledger.hit("flows" if with_sink else "embryos")
+        flows: list[Connection] = []
+        times: list[int] = []
+        for half in self._halves.values():
+            flow = half.flow
+            if flow is not None and half.sender == CLIENT and (flow.sink is not None) == with_sink:
+                flows.append(flow)
+                times.append(int(flow.end_ns))
+        count: i64 = len(flows) // EVICTED_SHARE + 1
+        times.sort()
+        latest: i64 = times[min(count, len(times)) - 1]
+        for flow in flows:
+            if count > 0 and flow.end_ns <= latest and flow.state != ENDED:
+                count -= 1
+                self.flows_evicted += 1
+                self._end(flow)
+
+    def end_capture(self) -> None:
+        """Nothing more will come: ends all flows, in the order in which they began."""
+        for half in list(self._halves.values()):
+            flow = half.flow
+            if flow is not None and flow.state != ENDED:
+                self._end(flow)
+        self._lingering = []
+        self._lingering_at = 0
+        self._clock_started = False
+        self._clock_jumps = 0
+        self._tick_ns = -(1 << 62)
+        self._sweep_ns = 0
