@@ -222,3 +222,62 @@ TLS_ON_PLAINTEXT_PORT: Final = "tls_on_plaintext_port"
 NOT_MAIL: Final = "not_mail"  # another protocol on a mail port; detail names it
 COMPRESSED_STREAM_LOST: Final = "compressed_stream_lost"  # a gap in, or garbage for, a deflated stream
 DISSECTOR_FAULT: Final = "dissector_fault"  # a bug of ours, contained; detail is its traceback
+
+
+# -- TLS -----------------------------------------------------------------------------------------------------------------------
+
+# Kinds of anomalies of a TLS stream.
+TLS_STREAM_LOST: Final = "tls_stream_lost"  # octets that are no TLS records; reading goes on at the next plausible one
+TLS_MALFORMED: Final = "tls_malformed"  # a handshake message that contradicts itself
+TLS_HANDSHAKE_TOO_LONG: Final = "tls_handshake_too_long"  # a handshake message longer than mailtap keeps
+
+
+class TlsHelloSeen(Event):
+    """A ClientHello is complete; ``sni`` is the name that it asks for, None without."""
+
+    def __init__(self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, sni: str | None) -> None:
+        super().__init__(sender, frame, timestamp_ns, offset)
+        self.sni = sni
+
+
+class TlsCompleted(Event):
+    """The TLS handshake is finished on both sides, as far as can be seen. ``version`` and ``cipher_suite`` are None where unseen."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        version: str | None,
+        cipher_suite: str | None,
+        resumed: bool | None,
+    ) -> None:
+        super().__init__(sender, frame, timestamp_ns, offset)
+        self.version = version
+        self.cipher_suite = cipher_suite
+        self.resumed = resumed
+
+
+class TlsFailed(Event):
+    """The TLS handshake failed; ``sender`` is the side that ended it.
+
+    ``failure`` is ``alert``, ``encrypted_alert``, ``text`` (text came instead of TLS) or ``closed`` (without a word);
+    ``alert`` is the name of the alert, None without.
+    """
+
+    def __init__(
+        self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, failure: str, alert: str | None
+    ) -> None:
+        super().__init__(sender, frame, timestamp_ns, offset)
+        self.failure = failure
+        self.alert = alert
+
+
+class TlsAlert(Event):
+    """A readable alert: its IANA name, and whether it ends the connection."""
+
+    def __init__(self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, name: str, fatal: bool) -> None:
+        super().__init__(sender, frame, timestamp_ns, offset)
+        self.name = name
+        self.fatal = fatal
