@@ -171,7 +171,11 @@ class Dissector:
         self.events: list[Event] = []
         #: TLS octets have been met: the owner takes ``trailing_data`` and feeds a TLS dissector from now on
         self.tls_started: bool = False
+        #: for ``block_ended``: the end of the block or body was seen, and not concluded from something else
+        self.end_seen: bool = True
         self._granted: bool = False
+        #: the grant was seen, so that nothing but TLS is due behind it
+        self._grant_seen: bool = False
         self._injected: bytes = b""
         self._trailing_client: bytes = b""
         self._trailing_server: bytes = b""
@@ -343,9 +347,13 @@ class Dissector:
         """Leave a body whose terminator was lost in a gap, because something else proves that it is over."""
         side = self.server if sender == SERVER else self.client
         if side.mode == DOT_BODY:
-            side.take()
+            rest = side.take()
+            if rest:
+                self.block_data(sender, rest, 0, len(rest))
             side.mode = LINES
+            self.end_seen = False
             self.block_ended(sender)
+            self.end_seen = True
 
     def hold_client(self) -> None:
         """Let the client's next octets wait until :meth:`release_client`."""
@@ -387,6 +395,7 @@ class Dissector:
         at = self.at
         self.events.append(StartTlsAccepted(SERVER, at.frame, at.timestamp_ns, self.line_offset))
         self._granted = True
+        self._grant_seen = True
         client = self.client
         client.hold_reason = HOLD_NONE
         injected = client.take()
@@ -460,7 +469,7 @@ class Dissector:
         if replies:
             where = 0 if server.body_gap else split_before_tls(replies)
             text = replies if where < 0 else replies[:where]
-            if text:
+            if text and self._grant_seen:
                 self.line_offset = server.offset
                 self.anomaly(SERVER, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
             self._trailing_server = b"" if where < 0 else replies[where:]
@@ -481,7 +490,8 @@ class Dissector:
         client.held_frame = server.held_frame = self.at.frame
         client.held_ns = server.held_ns = self.at.timestamp_ns
         self.line_offset = client.offset
-        self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
+        if self._grant_seen:
+            self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
         self.upgraded()
         if replies:
             self._replay(SERVER, server, replies)
@@ -840,6 +850,7 @@ class Dissector:
             waiting = side.take()
             side.hold_reason = HOLD_NONE
             self._granted = True
+            self._grant_seen = False
             side.mode = LIMBO
             side.body_gap = False
             self.server.mode = LIMBO
@@ -860,8 +871,10 @@ class Dissector:
 
     def _lost(self, sender: Sender) -> None:
         self.sync_lost(sender)
-        if sender == SERVER and self.client.mode == HOLD and self.client.parts_size:
-            self._overflow(CLIENT, self.client)
+        if sender == SERVER and self.client.mode == HOLD:
+            self._release_all(CLIENT, self.client)
+            if self.client.mode == HOLD:
+                self._overflow(CLIENT, self.client)
 
     # -- what a protocol overrides -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,539 @@
+"""POP3 (RFC 1939, 2449, 2595, 5034, 6856): lines both ways, replies in the order of the commands.
+
+Replies pair with a queue of pending commands. Listings (LIST, UIDL, CAPA) are short and read line by line, so that one whose end
+is missing can be told from what follows; messages (RETR, TOP) are skipped in bulk. After AUTH the client is on hold until
+the server has said ``+`` or answered, for only the server knows whether the next line is a response.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.model import CLIENT, SERVER, Sender
+from analyzer.protocols.base import DOT_BODY, Dissector
+from analyzer.protocols.events import (
+    ACCEPTED,
+    CANCELLED,
+    COMMAND_QUEUE_FULL,
+    CREDENTIALS_BEFORE_CAPABILITIES,
+    MALFORMED_COMMAND,
+    MALFORMED_REPLY,
+    PASSWORD,
+    PASSWORD_THOUGH_FORBIDDEN,
+    PIPELINED_BEFORE_GREETING,
+    REJECTED,
+    RETRIEVED,
+    STARTTLS_STRIPPED,
+    UNEXPECTED_REPLY,
+    CapabilitiesOffered,
+    Greeted,
+    MessageDeleted,
+    MessageTransferred,
+)
+from analyzer.protocols.message import MessageReader
+
+#: Commands that may wait for their replies; the oldest are given up beyond it.
+MAX_PENDING: Final = 512
+#: Capabilities kept of one listing, and octets of each.
+MAX_CAPABILITIES: Final = 100
+MAX_CAPABILITY: Final = 255
+#: Message numbers remembered, for deletions.
+MAX_MESSAGES: Final = 10000
+#: Characters kept of a banner, a user name.
+MAX_TEXT: Final = 1024
+
+# Commands. Those up to _LAST_SPECIAL have work to do when they are sent.
+_UNKNOWN: Final = 0
+_USER: Final = 1
+_PASS: Final = 2
+_APOP: Final = 3
+_AUTH: Final = 4
+_STLS: Final = 5
+_RETR: Final = 6
+_DELE: Final = 7
+_LIST: Final = 8  # LIST, UIDL, LANG: a listing where no argument is given
+_CAPA: Final = 9
+_LAST_SPECIAL: Final = 9
+_TOP: Final = 10
+_QUIT: Final = 11
+_RSET: Final = 12
+_PLAIN: Final = 13  # a reply of one line and no consequence
+_LISTING: Final = 14
+_MECHANISMS: Final = 15  # AUTH alone
+_LOST: Final = 16  # whatever was in a line that is missing
+
+_VERBS: Final[dict[bytes, int]] = {
+    b"USER": _USER,
+    b"PASS": _PASS,
+    b"APOP": _APOP,
+    b"AUTH": _AUTH,
+    b"STLS": _STLS,
+    b"RETR": _RETR,
+    b"DELE": _DELE,
+    b"LIST": _LIST,
+    b"UIDL": _LIST,
+    b"LANG": _LIST,
+    b"CAPA": _CAPA,
+    b"TOP": _TOP,
+    b"QUIT": _QUIT,
+    b"RSET": _RSET,
+    b"STAT": _PLAIN,
+    b"NOOP": _PLAIN,
+    b"LAST": _PLAIN,
+    b"UTF8": _PLAIN,
+    b"XTND": _PLAIN,
+    b"XCLIENT": _PLAIN,
+    b"IMPLEMENTATION": _PLAIN,
+    b"HELP": _PLAIN,
+    b"REST": _PLAIN,
+}
+
+#: A pending command is ``kind | number << _SHIFT``: the number of its exchange or message.
+_SHIFT: Final = 5
+_KIND: Final = 31
+
+# What the server's lines are.
+_REPLIES: Final = 0
+_IN_LISTING: Final = 1
+_IN_CAPABILITIES: Final = 2
+
+
+class Pop3Dissector(Dissector):
+    """Reads one POP3 session."""
+
+    def __init__(self) -> None:
+        super().__init__("pop3")
+        self._pending: list[int] = []
+        self._listing: i64 = _REPLIES
+        self._greeted: bool = False
+        self._first_reply: bool = True
+        #: lines are missing: commands and replies no longer pair until the client speaks again
+        self._lost_count: bool = False
+        #: a line was missing at some time: a reply to nothing is no surprise
+        self._gaps: bool = False
+        self._timestamp: str | None = None
+        self._user: str | None = None
+        self._asked: bool = False  # CAPA was sent
+        self._told: bool = False  # and answered
+        self._forbidden: bool = False  # the server has said that it takes no passwords in clear
+        self._answer_due: bool = False  # the client's next line is a SASL response
+        self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        self._names: list[str] = []
+        self._reader: MessageReader | None = None
+        self._number: int = 0  # of the message that is being retrieved
+        self._messages: int = 0
+        self._retrieved: dict[int, int] = {}
+        self._deleted: dict[int, bool] = {}
+
+    # -- the client ----------------------------------------------------------------------------------------------------------
+
+    def client_line(self, line: bytes) -> None:
+        if self._answer_due and (not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN):
+            self._receive_response(line)
+            return
+        if self.server.mode == DOT_BODY and self.server.body_gap:
+            # It would not talk on before the end of the message, which is missing then.
+            self.end_dot_body(SERVER)
+        if self._lost_count:
+            self._lost_count = False
+            self._pending.clear()
+            self.exchange_dropped()
+        self._answer_due = False
+        space: i64 = line.find(b" ")
+        verb = line if space < 0 else line[:space]
+        kind = _VERBS.get(verb, _UNKNOWN)
+        if kind == _UNKNOWN:
+            kind = _VERBS.get(verb.rstrip(b"\t ").upper(), _UNKNOWN)
+            if kind == _UNKNOWN:
+                self._receive_unknown(line)
+                return
+        self.commands += 1
+        if kind <= _LAST_SPECIAL:
+            argument = b"" if space < 0 else line[space + 1 :]
+            if kind == _USER:
+                self._user = argument.strip(b" ")[:MAX_TEXT].decode("utf-8", "surrogateescape")
+            elif kind == _PASS:
+                self._receive_password(argument)
+                return
+            elif kind == _RETR or kind == _DELE:
+                self._push(kind, message_number(argument))
+                return
+            else:
+                self._receive_special(kind, argument)
+                return
+        self._push(kind, 0)
+
+    def _receive_special(self, kind: int, argument: bytes) -> None:
+        """The rarer commands that have work to do when they are sent."""
+        if kind == _LIST:
+            self._push(_PLAIN if argument.strip() else _LISTING, 0)
+        elif kind == _CAPA:
+            self._asked = True
+            self._push(_CAPA, 0)
+        elif kind == _STLS:
+            self._push(_STLS, 0)
+            self.starttls_requested()
+        elif kind == _APOP:
+            name, _, digest = argument.strip(b" ").rpartition(b" ")
+            if not name:
+                self.anomaly(CLIENT, MALFORMED_COMMAND, "APOP without two arguments")
+                self._push(_PLAIN, 0)
+                return
+            self._check_timing()
+            username = name.strip(b" ")[:MAX_TEXT].decode("utf-8", "surrogateescape")
+            exchange = self.tell_digest("APOP", username, self._timestamp, digest[:MAX_TEXT].decode("utf-8", "surrogateescape"))
+            self._push(_APOP, exchange)
+        else:
+            self._begin_auth(argument)
+
+    def _receive_password(self, argument: bytes) -> None:
+        self._check_timing()
+        if self._forbidden:
+            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "PASS, although the server takes no password in clear")
+        exchange = self.tell_login("USER/PASS", self._user, argument.decode("utf-8", "surrogateescape"), PASSWORD)
+        self._push(_PASS, exchange)
+
+    def _begin_auth(self, argument: bytes) -> None:
+        """RFC 5034 section 4: ``AUTH mechanism [initial-response]``; alone it asks for the mechanisms (RFC 1734's successors)."""
+        words = argument.split()
+        if not words:
+            self._push(_MECHANISMS, 0)
+            return
+        self._check_timing()
+        self.exchange_dropped()
+        self.begin_exchange(words[0].decode("ascii", "replace"))
+        self._push(_AUTH, 0)
+        if len(words) > 1:
+            self._take_response(words[1])
+        self.hold_client()
+
+    def _receive_response(self, line: bytes) -> None:
+        self._answer_due = False
+        if line == b"*":
+            self.exchange_ended(CANCELLED, "")
+        else:
+            self._take_response(line)
+        self.hold_client()
+
+    def _take_response(self, encoded: bytes) -> None:
+        before = self._exchange_told
+        self.exchange_response(encoded)
+        exchange = self._exchange
+        if self._forbidden and not before and self._exchange_told and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTH {exchange.mechanism}, although the server takes no password in clear")
+
+    def _receive_unknown(self, line: bytes) -> None:
+        if self.commands == 0 and (line.startswith((b"PROXY ", b"SSLproxy:"))):
+            return  # a proxy's word to the server's own proxy, which answers nothing
+        self._push(_UNKNOWN, 0)
+
+    def _check_timing(self) -> None:
+        """Credentials are sent: before the server could say what it offers?"""
+        if self._asked and not self._told and not self._lost_count and self.replies > 0:
+            for entry in self._pending:
+                if entry == _CAPA:
+                    self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "credentials were sent before the answer to CAPA")
+                    return
+
+    def _push(self, kind: int, number: int) -> None:
+        pending = self._pending
+        if len(pending) >= MAX_PENDING:
+            pending.pop(0)
+            if self.replies:
+                self.anomaly(CLIENT, COMMAND_QUEUE_FULL, f"more than {MAX_PENDING} commands without a reply")
+        pending.append(kind | number << _SHIFT)
+
+    # -- the server ----------------------------------------------------------------------------------------------------------
+
+    def server_line(self, line: bytes) -> None:
+        if self._listing != _REPLIES and not self._ends_listing(line):
+            return
+        if line.startswith(b"+OK"):
+            good = True
+        elif line.startswith(b"-ERR"):
+            good = False
+        else:
+            self._receive_other(line)
+            return
+        if self._first_reply:
+            self._first_reply = False
+            if self._receive_greeting(line, good):
+                return
+        pending = self._pending
+        if not pending:
+            if self.commands and not self._gaps and not self.midstream:
+                self.anomaly(SERVER, UNEXPECTED_REPLY, reply_text(line))
+            return
+        entry = pending.pop(0)
+        kind = entry & _KIND
+        if kind == _UNKNOWN and good:
+            # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
+            while kind == _UNKNOWN and pending:
+                entry = pending.pop(0)
+                kind = entry & _KIND
+        self.replies += 1
+        if kind == _PASS:
+            self.tell_outcome(entry >> _SHIFT, ACCEPTED if good else REJECTED, reply_text(line))
+        elif good:
+            if kind != _PLAIN and kind != _USER:
+                self._receive_yes(kind, entry >> _SHIFT, line)
+        else:
+            self._receive_no(kind, entry >> _SHIFT, line)
+
+    def _receive_yes(self, kind: int, number: int, line: bytes) -> None:
+        if kind == _RETR or kind == _TOP:
+            at = self.at
+            self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True) if kind == _RETR else None
+            self._number = number
+            self.expect_dot_body(SERVER)
+        elif kind == _LISTING or kind == _MECHANISMS:
+            self._listing = _IN_LISTING
+        elif kind == _CAPA:
+            self._listing = _IN_CAPABILITIES
+            self._names = []
+        elif kind == _DELE:
+            if number and len(self._deleted) < MAX_MESSAGES:
+                self._deleted[number] = True
+        elif kind == _RSET:
+            self._deleted.clear()
+        elif kind == _QUIT:
+            self._carry_out()
+        elif kind == _STLS:
+            self.starttls_granted()
+        elif kind == _APOP:
+            self.tell_outcome(number, ACCEPTED, reply_text(line))
+        elif kind == _AUTH:
+            self.exchange_ended(ACCEPTED, reply_text(line))
+            self._answer_due = False
+            self.release_client()
+
+    def _receive_no(self, kind: int, number: int, line: bytes) -> None:
+        if kind == _STLS:
+            self.starttls_refused(reply_text(line))
+        elif kind == _APOP:
+            self.tell_outcome(number, REJECTED, reply_text(line))
+        elif kind == _USER or kind == _AUTH:
+            self._forbidden = self._forbidden or wants_tls(line)
+            if kind == _AUTH:
+                self.exchange_ended(REJECTED, reply_text(line))
+                self._answer_due = False
+                self.release_client()
+
+    def _receive_greeting(self, line: bytes, good: bool) -> bool:
+        """The server's first line; whether it was its greeting."""
+        text = reply_text(line)
+        timestamp = apop_timestamp(line)
+        if not good or self.midstream or self._pending:
+            lower = line.lower()
+            ready = timestamp is not None or b"ready" in lower or b"pop3" in lower or b"welcome" in lower
+            if not (good and ready):
+                return not good and not self._pending
+        self._greeted = True
+        self._timestamp = timestamp
+        self.replies += 1
+        at = self.at
+        self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, text))
+        if self.commands:
+            self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
+        return True
+
+    def _receive_other(self, line: bytes) -> None:
+        """A line that is no reply: a SASL challenge, or the rest of something whose beginning is missing."""
+        if self._pending and (line == b"+" or line.startswith(b"+ ")):
+            kind = self._pending[0] & _KIND
+            if kind == _AUTH:
+                self.replies += 1
+                self._first_reply = False
+                self.exchange_challenge(line[2:])
+                self._answer_due = True
+                self._answer_guessed = False
+                self.release_client()
+                return
+        if self._greeted and self._pending and not self._gaps:
+            self.anomaly(SERVER, MALFORMED_REPLY, "a line that is neither +OK nor -ERR")
+        self._first_reply = False
+
+    def _ends_listing(self, line: bytes) -> bool:
+        """A line within a listing; whether it is the next reply instead, the listing's end being lost.
+
+        No line of a listing begins with ``+OK`` or ``-ERR``: they are numbers and names. Nor does a server reply before it is asked.
+        """
+        if line == b".":
+            if self._listing == _IN_CAPABILITIES:
+                self._tell_capabilities()
+            self._listing = _REPLIES
+            return False
+        if self._pending and line.startswith((b"+OK", b"-ERR")):
+            if self._listing == _IN_CAPABILITIES:
+                self._tell_capabilities()
+            self._listing = _REPLIES
+            return True
+        if self._listing == _IN_CAPABILITIES and len(self._names) < MAX_CAPABILITIES:
+            if line.startswith(b"."):
+                line = line[1:]
+            name = capability(line)
+            if name:
+                self._names.append(name)
+        return False
+
+    def _tell_capabilities(self) -> None:
+        at = self.at
+        names = self._names
+        self._names = []
+        self._told = True
+        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        for name in names:
+            if name == "XXXX" or name.startswith("XXXXXX"):
+                self.anomaly(SERVER, STARTTLS_STRIPPED, "a capability was overwritten with X")
+                break
+        # RFC 2595 section 2.2, RFC 2449 section 6.3: a server that wants TLS first does not list USER before.
+        if names and "STLS" in names and "USER" not in names:
+            for name in names:
+                if name.startswith("SASL") and (" PLAIN" in name or " LOGIN" in name):
+                    return
+            self._forbidden = True
+
+    def _carry_out(self) -> None:
+        """QUIT was answered: RFC 1939 section 6, only now the marked messages are removed."""
+        at = self.at
+        for number in self._deleted:
+            message = self._retrieved.get(number, 0)
+            if message:
+                self.emit(MessageDeleted(SERVER, at.frame, at.timestamp_ns, self.line_offset, message))
+        self._deleted.clear()
+        self._retrieved.clear()
+
+    # -- messages ------------------------------------------------------------------------------------------------------------
+
+    def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
+        reader = self._reader
+        if reader is not None:
+            reader.receive_data(data, start, end)
+
+    def block_gap(self, sender: Sender, size: i64) -> None:
+        reader = self._reader
+        if reader is not None:
+            reader.receive_gap(size)
+
+    def block_ended(self, sender: Sender) -> None:
+        self._tell_message(self.end_seen)
+
+    def _tell_message(self, ended: bool) -> None:
+        reader = self._reader
+        if reader is None:
+            return
+        self._reader = None
+        self._messages += 1
+        number = self._number
+        if number and len(self._retrieved) < MAX_MESSAGES:
+            self._retrieved[number] = self._messages
+        self.emit(
+            MessageTransferred(
+                SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages, RETRIEVED, None, [], 0,
+                reader.size, ended, ended and reader.missing == 0, None, reader.attachments(), reader.header(),
+            )
+        )  # fmt: skip
+
+    # -- what is missing -----------------------------------------------------------------------------------------------------
+
+    def answer_missing(self) -> None:
+        # Of a complete exchange the outcome may still come, unless the client talks on.
+        self._answer_due = self.exchange_open() and not self.exchange_complete()
+        self._answer_guessed = True
+
+    def sync_lost(self, sender: Sender) -> None:
+        self._gaps = True
+        pending = self._pending
+        if sender == CLIENT:
+            self._answer_due = False
+            self._lost_count = True
+            if not self.exchange_open():
+                self._push(_LOST, 0)
+            return
+        if self._listing == _IN_CAPABILITIES:
+            self._names = []
+            self._listing = _IN_LISTING
+        if len(pending) == 1 and (pending[0] & _KIND == _RETR or pending[0] & _KIND == _TOP):
+            # The +OK and the beginning of the message may be among what is missing.
+            entry = pending.pop(0)
+            at = self.at
+            if entry & _KIND == _RETR:
+                self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
+                self._reader.receive_gap(0)
+            self._number = entry >> _SHIFT
+            self.expect_dot_body(SERVER, after_gap=True)
+        elif len(pending) > 1:
+            pending.clear()
+        self._lost_count = True
+
+    def line_skipped(self, sender: Sender) -> None:
+        if sender == CLIENT:
+            self._push(_UNKNOWN, 0)
+        elif self._pending and self._listing == _REPLIES:
+            self._pending.pop(0)
+
+    def upgraded(self) -> None:
+        self._pending.clear()
+        self._listing = _REPLIES
+        self._first_reply = False
+        self._lost_count = False
+        self._asked = False
+        self._told = False
+        self._forbidden = False
+        self._answer_due = False
+        self._user = None
+
+    def session_ended(self) -> None:
+        self._tell_message(False)
+
+
+def first_word(line: bytes) -> bytes:
+    """The verb of a command line, in capitals."""
+    space: i64 = line.find(b" ")
+    return (line if space < 0 else line[:space]).upper()
+
+
+def message_number(argument: bytes) -> int:
+    """The message number that a command names; 0 where there is none."""
+    text = argument.strip()
+    if not text.isdigit() or len(text) > 9:
+        return 0
+    return int(text)
+
+
+def reply_text(line: bytes) -> str:
+    """What a reply says behind its status word."""
+    return line[:MAX_TEXT].decode("utf-8", "replace").partition(" ")[2]
+
+
+def apop_timestamp(line: bytes) -> str | None:
+    """The timestamp of a greeting, with its angle brackets (RFC 1939 section 7); None where there is none."""
+    at: i64 = 0
+    while True:
+        at = line.find(b"<", at)
+        if at < 0:
+            return None
+        end: i64 = line.find(b">", at)
+        if end < 0:
+            return None
+        if line.find(b"@", at, end) >= 0:
+            return line[at : end + 1].decode("utf-8", "surrogateescape")
+        at += 1
+
+
+def wants_tls(line: bytes) -> bool:
+    """Whether a refusal says that passwords are not taken in clear."""
+    lower = line.lower()
+    return b"plaintext" in lower or b"tls" in lower or b"ssl" in lower or b"encrypt" in lower or b"secure" in lower
+
+
+def capability(line: bytes) -> str:
+    """One line of a CAPA listing, its word in capitals; the mechanisms behind ``SASL`` too (RFC 5034 section 3)."""
+    text = line.strip()[:MAX_CAPABILITY].decode("utf-8", "replace")
+    word, _, rest = text.partition(" ")
+    word = word.upper()
+    if not rest:
+        return word
+    return f"{word} {rest.upper()}" if word == "SASL" else f"{word} {rest}"
