@@ -1,0 +1,270 @@
+"""The command line: ``mailtap analyze PATH...``.
+
+Standard output carries the result alone; progress, warnings and errors go to standard error, progress only on a terminal.
+Exit codes: 0 done, 2 wrong usage, 3 input missing, unreadable or nothing in it could be analysed (or the result could not be
+written), 4 a fault of mailtap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from analyzer import __version__
+from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from analyzer.pipeline import Progress, Result
+
+#: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mailtap",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Who logs in to mail servers in clear, who upgrades, who uses TLS: read from captures.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(StrEnum):
+    """How the result is written."""
+
+    text = "text"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class TableName(StrEnum):
+    """A table of the result."""
+
+    captures = "captures"
+    sessions = "sessions"
+    credentials = "credentials"
+    tls = "tls"
+    messages = "messages"
+    findings = "findings"
+    servers = "servers"
+    migration = "migration"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from analyzer._build import build_kind  # noqa: PLC0415 - start-up
+
+        sys.stdout.write(f"mailtap {__version__} ({build_kind()}, Python {sys.version.split()[0]})\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version, and whether it is compiled.")
+    ] = False,
+) -> None:
+    """mailtap reads captures of mail traffic."""
+
+
+@app.command()
+def analyze(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")],
+    form: Annotated[Format, typer.Option("--format", "-f", help="How the result is written.")] = Format.text,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv.")] = None,
+    table: Annotated[TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")] = TableName.sessions,
+    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Show passwords, tokens and responses in clear.")] = False,
+    headers: Annotated[bool, typer.Option("--headers", help="Show subject and addresses of messages.")] = False,
+    port: Annotated[list[str] | None, typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")] = None,
+) -> None:
+    """Read captures; say who logged in in clear, where, and how."""
+    from analyzer.pipeline import parse_time, run  # noqa: PLC0415 - start-up of --help
+
+    with _progress() as progress:
+        result = run(
+            paths,
+            ports=_ports(port or []),
+            since_ns=parse_time(since),
+            until_ns=parse_time(until),
+            progress=progress,
+        )
+    _write(result, form, output, table.value, show_secrets, headers)
+    for failure in result.failures:
+        _say(f"error: {failure}")
+    if result.interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if form != Format.text:
+        for warning in result.warnings:
+            _say(f"warning: {warning}")
+    nothing = result.nothing_analysed()
+    if nothing:
+        _say(f"error: {nothing}")
+    if result.failures or nothing:
+        raise typer.Exit(CaptureError.exit_code)
+
+
+def _ports(words: list[str]) -> dict[int, str]:
+    ports: dict[int, str] = {}
+    for word in words:
+        number, equals, service = word.partition("=")
+        if not equals or not number.isdecimal():
+            raise UsageError(f"--port {word}: write it as PORT=SERVICE, for example 1143=imap")
+        ports[int(number)] = service
+    return ports
+
+
+def _write(result: Result, form: Format, output: Path | None, table: str, show_secrets: bool, headers: bool) -> None:
+    """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
+    from analyzer.report.rows import RowMaker  # noqa: PLC0415 - start-up of --help
+
+    maker = RowMaker(show_secrets, headers)
+
+    def write(out: TextIO) -> None:
+        if form == Format.text:
+            from analyzer.report.formats.text import write_text  # noqa: PLC0415 - rich is slow to import
+
+            write_text(result, out, __version__, show_secrets)
+        elif form == Format.csv:
+            from analyzer.report.formats.csv import write_csv  # noqa: PLC0415 - one format is used a run
+
+            write_csv(result, maker, table, out)
+        else:
+            from analyzer.report.formats.json import write_json, write_jsonl  # noqa: PLC0415 - one format is used a run
+            from analyzer.report.tables import add_hashes  # noqa: PLC0415 - one format is used a run
+
+            add_hashes(result)
+            if form == Format.json:
+                write_json(result, maker, out, __version__)
+            else:
+                write_jsonl(result, maker, out)
+
+    if output is None:
+        _write_stdout(write)
+        return
+    try:
+        if form == Format.csv and output.suffix.lower() != ".csv":
+            from analyzer.report.formats.csv import write_csv_folder  # noqa: PLC0415 - one format is used a run
+            from analyzer.report.tables import add_hashes  # noqa: PLC0415 - one format is used a run
+
+            add_hashes(result)
+            write_csv_folder(result, maker, output)
+        else:
+            _write_file(output, write)
+    except OSError as error:
+        _say(f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output")
+        from analyzer.report.formats.text import write_text  # noqa: PLC0415 - rich is slow to import
+
+        _write_stdout(lambda out: write_text(result, out, __version__, show_secrets))
+        raise typer.Exit(OutputError.exit_code) from None
+
+
+def _write_stdout(write: Callable[[TextIO], None]) -> None:
+    try:
+        write(sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on. What is still in the buffer must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError("standard output: its reader went away before the end; the result was cut off") from None
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output: the result could not be written ({error.strerror or error})") from None
+
+
+def _write_file(path: Path, write: Callable[[TextIO], None]) -> None:
+    """Write a file whole or not at all: an older result stays until the new one is complete."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file, or use --format csv for a folder of tables")
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        with path.open("w", encoding="utf-8") as out:
+            write(out)
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as out:
+            write(out)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A progress bar on standard error, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - rich is slow to import
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+
+    bar = Progress(
+        TextColumn("reading"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    import time  # noqa: PLC0415 - only for the bar
+
+    began = time.monotonic()
+    task = bar.add_task("", total=None, rate="")
+
+    def show(done: int, total: int, packets: int) -> None:
+        seconds = time.monotonic() - began
+        rate = f"{packets / seconds:,.0f} packets/s" if seconds > 0 else ""
+        bar.update(task, completed=done, total=total or None, rate=rate)
+
+    with bar:
+        yield show
+
+
+def _say(message: str) -> None:
+    from analyzer.report.visible import visible  # noqa: PLC0415 - start-up of --help
+
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"mailtap: {visible(message)}\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; leaves the interpreter with its exit code."""
+    code: Any
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except MailtapError as error:
+        _say(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _say("stopped")
+        code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of defence: said, not shown as a crash
+        code = _usage_or_fault(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage_or_fault(error: Exception) -> int:
+    show = getattr(error, "show", None)
+    code = getattr(error, "exit_code", None)
+    if callable(show) and isinstance(code, int):
+        show()
+        return code
+    import traceback  # noqa: PLC0415 - faults are rare
+
+    _say("a fault of mailtap; please report it with the lines below and, if you may, the capture")
+    sys.stderr.write(traceback.format_exc())
+    return 4

@@ -1,0 +1,368 @@
+"""Which protocol a connection speaks: port first, then content; greeting and first command together.
+
+A banner alone proves little: FTP says ``220`` too, Redis says ``+OK``. On a listed port the port's protocol is believed unless the
+octets say otherwise; on any other port both the server's greeting and the client's first command must be mail's. What proves to be
+another protocol is named (``http``, ``ssh``, ``ftp`` ...) and never read for credentials.
+
+A preface of a proxy (SOCKS 4 and 5: RFC 1928; HTTP CONNECT: RFC 9110 section 9.3.6; PROXY protocol 1 and 2; SSLproxy's header line) is
+stepped over. Ports are those of RFC 8314 and the service name registry.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.protocols.base import looks_like_tls
+
+#: Port -> name of the mail service (the ``port_service`` column).
+SERVICES: Final[dict[int, str]] = {
+    24: "lmtp",
+    25: "smtp",
+    110: "pop3",
+    143: "imap",
+    465: "submissions",
+    587: "submission",
+    993: "imaps",
+    995: "pop3s",
+    4190: "managesieve",
+}
+
+#: Service -> word of the ``protocol`` column.
+PROTOCOL_OF: Final[dict[str, str]] = {
+    "lmtp": "lmtp",
+    "smtp": "smtp",
+    "smtps": "smtp",
+    "submission": "smtp",
+    "submissions": "smtp",
+    "pop3": "pop3",
+    "pop3s": "pop3",
+    "imap": "imap",
+    "imaps": "imap",
+    "managesieve": "managesieve",
+    "sieve": "managesieve",
+}
+
+#: Services that begin with TLS.
+IMPLICIT_TLS_SERVICES: Final = ("pop3s", "imaps", "submissions", "smtps")
+
+#: Octets of either side that detection looks at before it decides with what there is.
+MAX_LOOK: Final = 4096
+#: Octets of a first line that are enough to tell what it is.
+ENOUGH: Final = 64
+
+POP3_VERBS: Final = frozenset(
+    {b"USER", b"PASS", b"APOP", b"AUTH", b"CAPA", b"STLS", b"QUIT", b"STAT", b"LIST", b"RETR", b"TOP", b"UIDL", b"DELE",
+     b"RSET", b"NOOP", b"LAST", b"UTF8", b"LANG", b"XTND"}
+)  # fmt: skip
+SMTP_VERBS: Final = frozenset(
+    {b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT", b"HELP", b"VRFY", b"EXPN",
+     b"AUTH", b"STARTTLS", b"X-ANONYMOUSTLS", b"X-EXPS", b"ETRN", b"TURN", b"ATRN", b"XCLIENT", b"XFORWARD", b"BURL"}
+)  # fmt: skip
+#: SMTP commands that no other protocol with a 220 greeting begins with.
+SMTP_OPENINGS: Final = frozenset({b"EHLO", b"HELO", b"LHLO", b"MAIL", b"STARTTLS", b"XCLIENT"})
+IMAP_VERBS: Final = frozenset(
+    {b"CAPABILITY", b"NOOP", b"LOGOUT", b"STARTTLS", b"AUTHENTICATE", b"LOGIN", b"ID", b"ENABLE", b"SELECT", b"EXAMINE",
+     b"LIST", b"LSUB", b"STATUS", b"NAMESPACE", b"UID", b"FETCH", b"COMPRESS", b"IDLE", b"APPEND", b"SEARCH", b"STORE",
+     b"CREATE", b"DELETE", b"RENAME", b"SUBSCRIBE", b"UNSUBSCRIBE", b"CHECK", b"CLOSE", b"UNSELECT", b"EXPUNGE", b"COPY",
+     b"MOVE", b"GETQUOTA", b"GETQUOTAROOT", b"GETACL", b"MYRIGHTS", b"XLIST", b"LANGUAGE", b"UNAUTHENTICATE"}
+)  # fmt: skip
+SIEVE_VERBS: Final = frozenset(
+    {b"AUTHENTICATE", b"STARTTLS", b"LOGOUT", b"CAPABILITY", b"HAVESPACE", b"PUTSCRIPT", b"LISTSCRIPTS", b"SETACTIVE",
+     b"GETSCRIPT", b"DELETESCRIPT", b"RENAMESCRIPT", b"CHECKSCRIPT", b"NOOP", b"UNAUTHENTICATE"}
+)  # fmt: skip
+#: Verbs that FTP clients open with, and no mail client does (RFC 959, RFC 4217).
+FTP_VERBS: Final = frozenset({b"USER", b"FEAT", b"SYST", b"OPTS", b"PASV", b"ACCT", b"PBSZ", b"PORT", b"CLNT", b"HOST"})
+HTTP_VERBS: Final = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"PROPFIND", b"PATCH", b"TRACE", b"CONNECT", b"PRI"})
+MEMCACHED_VERBS: Final = frozenset({b"GET", b"GETS", b"SET", b"ADD", b"REPLACE", b"STATS", b"VERSION", b"FLUSH_ALL", b"INCR", b"DECR", b"TOUCH", b"CAS"})
+NNTP_VERBS: Final = frozenset({b"MODE", b"GROUP", b"ARTICLE", b"AUTHINFO", b"IHAVE", b"XOVER", b"NEWNEWS", b"NEWGROUPS", b"CAPABILITIES", b"DATE"})
+IRC_VERBS: Final = frozenset({b"NICK", b"CAP", b"JOIN", b"PRIVMSG", b"USERHOST"})
+
+# Verdicts besides the protocol words.
+UNDECIDED: Final = ""
+NOT_MAIL_PREFIX: Final = "!"
+
+
+def first_line(data: bytes) -> bytes | None:
+    """The first line without its end; what there is where it is long enough to judge; None where more octets are needed."""
+    end: i64 = data.find(b"\n")
+    if end < 0:
+        return data if len(data) >= ENOUGH else None
+    return data[:end].rstrip(b"\r")
+
+
+def verb_of(line: bytes) -> bytes:
+    """The first word of a line, upper case."""
+    return line.split(b" ", 1)[0].upper()
+
+
+def judge_greeting(data: bytes) -> str:
+    """What a server's first octets are: a protocol's word, ``!name`` for another protocol, ``?`` for neither, '' for too few octets."""
+    size = len(data)
+    if size == 0:
+        return UNDECIDED
+    if looks_like_tls(data):
+        return "tls"
+    ended = b"\n" in data
+    if size < 4 and not ended:
+        return UNDECIDED
+    head = data[:16].upper()
+    if head.startswith((b"+OK", b"-ERR")):
+        return "pop3"
+    if head.startswith(b"* "):
+        if size < 5 and not ended:
+            return UNDECIDED
+        return "imap" if head.startswith((b"* OK", b"* PREAUTH", b"* BYE", b"* PR", b"* BY")) else "?"
+    if head.startswith(b"SSH-"):
+        return "!ssh"
+    if head.startswith((b"HTTP", b"ICY ")):
+        return "!http"
+    if head.startswith((b"RFB ", b"RFB\x20")):
+        return "!vnc"
+    if head.startswith(b'"'):
+        if size < 8 and not ended:
+            return UNDECIDED
+        return "managesieve" if head.startswith((b'"IMPLEM', b'"SIEVE"', b'"SASL"', b'"STARTT', b'"NOTIFY', b'"VERSIO')) else "?"
+    if head.startswith(b":") or head.startswith((b"NOTICE ", b"PING :")):
+        return "!irc"
+    if 48 <= head[0] <= 57 and 48 <= head[1] <= 57 and 48 <= head[2] <= 57 and head[3:4] in (b" ", b"-", b"\r", b"\n"):
+        code = head[:3]
+        if code in (b"220", b"421", b"554", b"550", b"450", b"451", b"521", b"500", b"530", b"521"):
+            return "smtp"
+        if code in (b"200", b"201", b"400", b"480", b"502"):
+            return "!nntp"
+        return "?"
+    if head.startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"$", b"*1\r\n", b"*2\r\n", b"*3\r\n")):
+        return "!redis"
+    if head.startswith((b"STAT ", b"VALUE ", b"STORED", b"ERROR\r", b"VERSION ", b"END\r")):
+        return "!memcached"
+    return "?"
+
+
+def judge_command(line: bytes) -> str:
+    """What a client's first line is: like :func:`judge_greeting`. Several protocols may share a verb: ``pop3`` wins over others
+    only where its verb is POP3's alone, else the word lists them (``smtp pop3``)."""
+    verb = verb_of(line)
+    if verb in HTTP_VERBS and (b" HTTP/" in line or line[len(verb) :].startswith((b" /", b" http", b" * "))):
+        return "!http"
+    if verb.startswith(b"SSH-"):
+        return "!ssh"
+    if verb.startswith((b"*1", b"*2", b"*3", b"*4")) and len(verb) == 2:
+        return "!redis"
+    words: list[str] = []
+    if verb in SMTP_VERBS:
+        words.append("smtp")
+    if verb in POP3_VERBS:
+        words.append("pop3")
+    if verb in SIEVE_VERBS:
+        words.append("managesieve")
+    parts = line.split(b" ", 2)
+    if len(parts) > 1 and parts[1].upper() in IMAP_VERBS and 0 < len(parts[0]) <= 64 and parts[0] != b"+":
+        words.append("imap")
+    if words:
+        return " ".join(words)
+    if verb in IRC_VERBS:
+        return "!irc"
+    if verb in FTP_VERBS:
+        return "!ftp"
+    if verb in NNTP_VERBS:
+        return "!nntp"
+    if verb in MEMCACHED_VERBS:
+        return "!memcached"
+    return "?"
+
+
+def is_ftp(line: bytes) -> bool:
+    """Whether a client's first line after a 220 greeting is FTP's (AUTH TLS and AUTH SSL are RFC 4217's, not mail's)."""
+    verb = verb_of(line)
+    if verb == b"AUTH":
+        return line[4:].strip().upper() in (b"TLS", b"SSL", b"TLS-C", b"TLS-P")
+    return verb in FTP_VERBS
+
+
+def decide(service: str | None, server: bytes, client: bytes, final: bool) -> str:
+    """Which protocol speaks, from the first octets of both sides (prefaces of proxies removed).
+
+    ``service`` is the port's, None on an unlisted port; ``final`` says that no more octets will come. Returns a word of the ``protocol`` column, ``tls``,
+    ``!name`` for another protocol (``!`` alone: nobody knows which), or '' where more octets are needed.
+    """
+    greeting = judge_greeting(server)
+    line: bytes | None = None
+    command = UNDECIDED
+    if client:
+        if looks_like_tls(client):
+            command = "tls"
+        else:
+            line = first_line(client)
+            if line is None and final:
+                line = client
+            if line is not None:
+                command = judge_command(line)
+    if service is None:
+        return _decide_unlisted(greeting, command, line, final)
+    expected = PROTOCOL_OF[service]
+    if greeting == "tls":
+        return "tls"
+    if command == "tls" and not server:
+        # On a port that begins in clear the server's greeting may still cross the client's hello.
+        return "tls" if final or service in IMPLICIT_TLS_SERVICES else UNDECIDED
+    if greeting.startswith(NOT_MAIL_PREFIX):
+        return greeting
+    if greeting == UNDECIDED and server and not final and len(server) < MAX_LOOK:
+        return UNDECIDED
+    if greeting in ("", "?"):
+        # The server has not spoken (or not a greeting): midstream, one-sided, pipelined, or another protocol.
+        if command.startswith(NOT_MAIL_PREFIX):
+            return command
+        if command == UNDECIDED and not final and client and len(client) < MAX_LOOK:
+            return UNDECIDED
+        if command == UNDECIDED and not client and not server:
+            return UNDECIDED
+        return expected
+    spoken = expected if greeting == "smtp" and expected == "lmtp" else greeting
+    if command == UNDECIDED:
+        # Greeting alone: believe it on a port of its own protocol once nothing more comes.
+        return spoken if final or len(server) >= MAX_LOOK else UNDECIDED
+    if command == "tls":
+        return spoken
+    if greeting == "smtp" and line is not None and is_ftp(line):
+        return "!ftp"
+    if command in ("!redis", "!http", "!ssh", "!memcached") and greeting == "pop3":
+        return command if command != "!http" else "!http"
+    return spoken
+
+
+def _decide_unlisted(greeting: str, command: str, line: bytes | None, final: bool) -> str:
+    """On an unlisted port both the greeting and the first command must be mail's."""
+    if greeting.startswith(NOT_MAIL_PREFIX) or greeting in ("?", "tls") or command.startswith(NOT_MAIL_PREFIX) or command == "tls":
+        return NOT_MAIL_PREFIX
+    if greeting == UNDECIDED or command == UNDECIDED:
+        if command == "?" or final:
+            return NOT_MAIL_PREFIX
+        return UNDECIDED
+    if greeting == "smtp":
+        if line is not None and verb_of(line) in SMTP_OPENINGS:
+            return "smtp"
+        return NOT_MAIL_PREFIX
+    if greeting in command.split(" "):
+        return greeting
+    return NOT_MAIL_PREFIX
+
+
+def plausible_greeting(buffer: bytes, start: i64, end: i64) -> bool:
+    """Whether a payload met midstream on an unlisted port could be a mail server's greeting."""
+    if end - start < 6:
+        return False
+    first = buffer[start]
+    if first == 50:  # 2
+        return buffer[start + 1] == 50 and buffer[start + 2] == 48 and buffer[start + 3] in (32, 45)
+    if first == 43:  # +
+        return buffer[start : start + 4] == b"+OK "
+    if first == 42:  # *
+        return buffer[start : start + 5] == b"* OK "
+    if first == 34:  # "
+        return buffer[start : start + 7] == b'"IMPLEM'
+    return False
+
+
+def preface_length(client: bytes, server: bytes) -> tuple[int, int]:
+    """Octets of a proxy's preface at the start of both sides: (client's, server's).
+
+    (0, 0) where there is none; (-1, -1) where more octets are needed to tell.
+    """
+    if not client:
+        return (0, 0)
+    first = client[0]
+    if first == 5:
+        return _socks5(client, server)
+    if first == 4:
+        return _socks4(client, server)
+    if client.startswith(b"CONNECT ") or b"CONNECT ".startswith(client):
+        end: i64 = client.find(b"\r\n\r\n")
+        reply: i64 = server.find(b"\r\n\r\n")
+        if end < 0 or reply < 0:
+            return (-1, -1) if not server or b"HTTP/1.".startswith(server[:7]) or server.startswith(b"HTTP/1.") else (0, 0)
+        return (end + 4, reply + 4)
+    if client.startswith((b"PROXY TCP", b"PROXY UNKNOWN", b"SSLproxy: ")):
+        line: i64 = client.find(b"\n")
+        return (-1, -1) if line < 0 else (line + 1, 0)
+    if len(client) < 10 and (b"PROXY TCP".startswith(client) or b"SSLproxy: ".startswith(client)):
+        return (-1, -1)
+    signature = b"\r\n\r\n\x00\r\nQUIT\n"
+    if client.startswith(signature):
+        if len(client) < 16:
+            return (-1, -1)
+        total = 16 + (client[14] << 8) + client[15]
+        return (-1, -1) if len(client) < total else (total, 0)
+    if len(client) < 12 and signature.startswith(client):
+        return (-1, -1)
+    return (0, 0)
+
+
+def _socks5(client: bytes, server: bytes) -> tuple[int, int]:
+    """RFC 1928: greeting, choice of method (0, or 2 with RFC 1929), CONNECT request, reply."""
+    if len(client) < 2:
+        return (-1, -1)
+    at = 2 + client[1]
+    if client[1] == 0 or client[1] > 16:
+        return (0, 0)
+    if len(server) < 2:
+        return (-1, -1)
+    if server[0] != 5:
+        return (0, 0)
+    back = 2
+    if server[1] == 2:
+        # user name and password of the proxy: version, two counted strings; two octets of reply
+        if len(client) < at + 2:
+            return (-1, -1)
+        name = client[at + 1]
+        if len(client) < at + 3 + name:
+            return (-1, -1)
+        at += 3 + name + client[at + 2 + name]
+        back += 2
+    request = _socks_address(client, at)
+    reply = _socks_address(server, back)
+    if request == 0 or reply == 0:
+        return (0, 0)
+    if request < 0 or reply < 0:
+        return (-1, -1)
+    return (request, reply)
+
+
+def _socks_address(data: bytes, at: int) -> int:
+    """End of a SOCKS 5 request or reply that begins at ``at``; -1 for too few octets, 0 for none."""
+    if len(data) < at + 5:
+        return -1
+    if data[at] != 5:
+        return 0
+    kind = data[at + 3]
+    if kind == 1:
+        end = at + 10
+    elif kind == 4:
+        end = at + 22
+    elif kind == 3:
+        end = at + 7 + data[at + 4]
+    else:
+        return 0
+    return end if len(data) >= end else -1
+
+
+def _socks4(client: bytes, server: bytes) -> tuple[int, int]:
+    """SOCKS 4 and 4a: one request ended by NUL (twice with a name), eight octets of reply."""
+    if len(client) < 9:
+        return (-1, -1)
+    if client[1] != 1:
+        return (0, 0)
+    end: i64 = client.find(b"\0", 8)
+    if end < 0:
+        return (-1, -1) if len(client) < 512 else (0, 0)
+    if client[4:7] == b"\0\0\0" and client[7] != 0:
+        end = client.find(b"\0", end + 1)
+        if end < 0:
+            return (-1, -1) if len(client) < 512 else (0, 0)
+    if len(server) < 8:
+        return (-1, -1)
+    if server[0] != 0:
+        return (0, 0)
+    return (end + 1, 8)

@@ -1,0 +1,293 @@
+"""The text report: what matters first, then tables, in at most 100 columns."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from analyzer.report.summary import AccountTally, ServerTally, Summary, summarize
+from analyzer.report.visible import shorten, visible
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from analyzer.pipeline import Result
+
+#: Columns of the report where its width is not that of a terminal, and the most it takes of one.
+WIDTH: Final = 100
+#: Rows shown of a table; the rest is counted.
+MAX_ROWS: Final = 20
+#: Clients and accounts named in the lead.
+MAX_NAMED: Final = 5
+
+#: What the anomalies are called in the report, most telling first; kinds that are not here are details for other formats.
+ANOMALY_NAMES: Final[dict[str, str]] = {
+    "starttls_command_injection": "text injected behind STARTTLS by the client's side (CVE-2011-0411)",
+    "starttls_response_injection": "text injected behind the STARTTLS reply (CVE-2021-38371)",
+    "starttls_stripped": "STARTTLS offer masked on the way",
+    "starttls_without_tls": "TLS granted, yet the session went on in clear",
+    "imap_preauth": "IMAP session authenticated by the greeting (PREAUTH): no STARTTLS possible",
+    "untagged_data_before_tls": "IMAP mailbox data before login",
+    "password_though_forbidden": "password sent although the server had forbidden it without TLS",
+    "plaintext_on_tls_port": "clear text on a port for TLS",
+    "tls_on_plaintext_port": "TLS from the first octet on a port that begins in clear",
+    "compressed_stream_lost": "compressed stream that could not be read on",
+    "command_queue_full": "more commands in flight than mailtap pairs with replies",
+    "line_too_long": "line too long to keep",
+    "dissector_fault": "fault of mailtap, contained (please report it)",
+}
+
+
+def write_text(result: Result, out: TextIO, version: str, show_secrets: bool = False) -> None:
+    """Write the report of one run."""
+    terminal = out.isatty()
+    console = Console(file=out, width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    if console.width > WIDTH:
+        console.width = WIDTH
+    total = summarize(result.sessions)
+    _head(console, result, total, version)
+    _lead(console, total)
+    _accounts(console, total, result, show_secrets)
+    _clients(console, total)
+    _servers(console, total)
+    _anomalies(console, total)
+    _captures(console, result)
+    _limits(console, result, total)
+
+
+def _head(console: Console, result: Result, total: Summary, version: str) -> None:
+    names = [visible(one.name) for one in result.captures]
+    what = names[0] if len(names) == 1 else f"{len(names)} captures"
+    packets = sum(one.packets for one in result.captures)
+    line = Text(f"mailtap {version}", style="bold")
+    line.append(f"  {what}", style="default")
+    console.print(line, overflow="fold")
+    span = ""
+    first = [one.first_ns for one in result.captures if one.packets]
+    last = [one.last_ns for one in result.captures if one.packets]
+    if first:
+        span = f", {clock(min(first))} to {clock(max(last))} UTC"
+    console.print(f"{packets:,} packets, {total.mail:,} mail sessions{span}", style="dim", overflow="fold")
+    console.print()
+
+
+def _lead(console: Console, total: Summary) -> None:
+    readable = total.exposed_accounts()
+    hashed = total.hashed_accounts()
+    if readable or total.nameless:
+        servers = {f"{one.server_ip}:{one.server_port}" for one in readable}
+        clients: set[str] = set()
+        for one in readable:
+            clients |= one.clients
+        accepted = sum(1 for one in readable if one.accepted)
+        line = Text()
+        line.append(f"EXPOSED: {plural(len({one.username for one in readable}), 'account')}", style="bold red")
+        line.append(f" sent {'its' if len(readable) == 1 else 'their'} password or token in clear")
+        line.append(f" ({accepted} of {len(readable)} account/server pairs with an accepted login)" if accepted != len(readable) else "")
+        line.append(f", on {plural(len(servers), 'server port')}, from {plural(len(clients), 'client')}.")
+        console.print(line)
+        console.print(f"  servers  {_named(sorted(servers))}", overflow="fold")
+        console.print(f"  clients  {_named(sorted(clients, key=lambda client: (-total.clients.get(client, 0), client)))}", overflow="fold")
+    elif total.mail:
+        console.print("No password or token was seen in clear.", style="bold green")
+    else:
+        console.print("No mail session was seen.", style="bold")
+    if hashed:
+        console.print(
+            f"{plural(len(hashed), 'account')} sent challenge and response in clear"
+            f" ({', '.join(sorted({name for one in hashed for name in one.mechanisms}))}): passwords can be guessed offline."
+        )
+    if total.messages_exposed:
+        console.print(f"{plural(total.messages_exposed, 'whole message')} could be read in clear.")
+    shares = [
+        f"{count:,} {name}"
+        for count, name in (
+            (total.plaintext, "in clear"),
+            (total.starttls, "upgraded with STARTTLS"),
+            (total.implicit_tls, "with implicit TLS"),
+            (total.unknown, "without readable content"),
+        )
+        if count
+    ]
+    if shares:
+        console.print(f"Sessions: {', '.join(shares)}.")
+    if total.not_mail:
+        named = ", ".join(f"{count} {visible(name)}" for name, count in sorted(total.not_mail.items()))
+        console.print(f"Not mail, on mail ports: {named}.")
+    console.print()
+
+
+def _named(names: list[str]) -> str:
+    shown = ", ".join(visible(name) for name in names[:MAX_NAMED])
+    more = len(names) - MAX_NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+def _table(title: str, *columns: tuple[str, bool]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    for name, number in columns:
+        table.add_column(name, justify="right" if number else "left", overflow="fold" if not number else "ellipsis", no_wrap=number)
+    return table
+
+
+def _show(console: Console, table: Table, cut: int, what: str) -> None:
+    console.print(table)
+    if cut > 0:
+        console.print(Padding(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", (0, 0, 1, 0)), style="dim")
+
+
+def _accounts(console: Console, total: Summary, result: Result, show_secrets: bool) -> None:
+    accounts = total.exposed_accounts() + total.hashed_accounts()
+    if not accounts:
+        return
+    secrets = _secrets(result, accounts[:MAX_ROWS]) if show_secrets else {}
+    columns = [("account", False), ("server", False), ("how", False), ("clients", True), ("accepted", True), ("rejected", True), ("first frame", True)]
+    if show_secrets:
+        columns.insert(3, ("secret", False))
+    table = _table("Accounts exposed", *columns)
+    for one in accounts[:MAX_ROWS]:
+        cells = [
+            shorten(one.username, 40) or "(empty)",
+            f"{one.server_ip}:{one.server_port}",
+            f"{one.protocol} {', '.join(one.mechanisms[:3])}" + ("" if one.readable else " (hash)"),
+            f"{len(one.clients):,}",
+            f"{one.accepted:,}",
+            f"{one.rejected:,}" + (f" (+{one.other} unknown)" if one.other else ""),
+            f"{one.frame}",
+        ]
+        if show_secrets:
+            cells.insert(3, secrets.get(_account_key(one), ""))
+        table.add_row(*[Text(cell) for cell in cells], style=None if one.accepted else "dim")
+    _show(console, table, len(accounts) - MAX_ROWS, "accounts")
+
+
+def _account_key(one: AccountTally) -> str:
+    return f"{one.username} {one.server_ip} {one.server_port}"
+
+
+def _secrets(result: Result, accounts: list[AccountTally]) -> dict[str, str]:
+    """The secrets seen of the accounts that are shown, by account."""
+    wanted: dict[str, list[str]] = {_account_key(one): [] for one in accounts}
+    for session in result.sessions:
+        for credential in session.credentials or ():
+            found = wanted.get(f"{credential.username} {session.server_ip} {session.server_port}")
+            hidden = credential.secret if credential.secret is not None else credential.response
+            if found is None or hidden is None:
+                continue
+            text = shorten(hidden.reveal() or "", 60)
+            if text not in found and len(found) < MAX_NAMED:
+                found.append(text)
+    return {key: ", ".join(found) for key, found in wanted.items()}
+
+
+def _clients(console: Console, total: Summary) -> None:
+    if not total.clients:
+        return
+    ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
+    table = _table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
+    accounts: dict[str, int] = {}
+    for one in total.accounts.values():
+        for client in one.clients:
+            accounts[client] = accounts.get(client, 0) + 1
+    for client, logins in ranked[:MAX_ROWS]:
+        table.add_row(client, f"{logins:,}", f"{accounts.get(client, 0):,}")
+    _show(console, table, len(ranked) - MAX_ROWS, "clients")
+
+
+def _servers(console: Console, total: Summary) -> None:
+    if not total.servers:
+        return
+    ranked = sorted(total.servers.values(), key=lambda one: (-one.accounts, -one.plaintext, -one.sessions, one.server_ip, one.server_port))
+    table = _table(
+        "Servers", ("server", False), ("protocol", False), ("sessions", True), ("in clear", True), ("STARTTLS", True),
+        ("implicit TLS", True), ("upgrade offered", False), ("exposed accounts", True),
+    )  # fmt: skip
+    for one in ranked[:MAX_ROWS]:
+        table.add_row(
+            f"{one.server_ip}:{one.server_port}", ", ".join(one.protocols) or "?", f"{one.sessions:,}", f"{one.plaintext:,}",
+            f"{one.starttls:,}", f"{one.implicit_tls:,}", upgrade_offered(one), f"{one.accounts:,}",
+        )  # fmt: skip
+    _show(console, table, len(ranked) - MAX_ROWS, "servers")
+
+
+def upgrade_offered(one: ServerTally) -> str:
+    """Whether a server offers STARTTLS, as far as was seen."""
+    yes = one.offered + one.starttls
+    if one.implicit_tls and not one.plaintext and not one.starttls:
+        return "not needed"
+    if one.refused:
+        return f"refused {one.refused:,} times" if one.refused > 1 else "refused once"
+    if yes and one.not_offered:
+        return "sometimes"
+    if yes:
+        return "yes"
+    return "no" if one.not_offered else "unseen"
+
+
+def _anomalies(console: Console, total: Summary) -> None:
+    seen = [kind for kind in ANOMALY_NAMES if kind in total.anomalies]
+    if not seen:
+        return
+    table = _table("Odd, and worth a look", ("what", False), ("times", True), ("first at", False))
+    for kind in seen:
+        one = total.anomalies[kind]
+        address, port = one.server.split(" ")
+        table.add_row(Text(ANOMALY_NAMES[kind]), f"{one.count:,}", Text(f"frame {one.frame}, server {address}:{port}"))
+    _show(console, table, 0, "")
+
+
+def _captures(console: Console, result: Result) -> None:
+    table = _table("Captures", ("file", False), ("format", False), ("packets", True), ("mail", True), ("from", False), ("damage", False))
+    for one in result.captures[:MAX_ROWS]:
+        damage = []
+        if one.damaged:
+            damage.append(f"{plural(one.damaged, 'place')}, {one.skipped_bytes:,} octets skipped")
+        elif one.cut or one.skipped_bytes:
+            damage.append(f"cut, {one.skipped_bytes:,} octets left over")
+        if one.dropped:
+            damage.append(f"{one.dropped:,} packets dropped while capturing")
+        if one.undecoded:
+            damage.append(f"{one.undecoded:,} packets not decoded")
+        table.add_row(
+            Text(shorten(one.name, 60)), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
+            clock(one.first_ns) if one.packets else "", Text("; ".join(damage) or "none"),
+        )  # fmt: skip
+    _show(console, table, len(result.captures) - MAX_ROWS, "captures")
+
+
+def _limits(console: Console, result: Result, total: Summary) -> None:
+    """What the captures cannot tell."""
+    lines = []
+    if total.midstream:
+        lines.append(f"{plural(total.midstream, 'session')} began before the capture: what came before is unseen.")
+    if total.one_sided:
+        lines.append(f"{plural(total.one_sided, 'session')} had only one direction captured: outcomes or secrets may be missing.")
+    if total.truncated:
+        lines.append(f"{plural(total.truncated, 'session')} lacked octets ({total.gap_bytes:,} missing) or had not ended.")
+    if total.conflicts:
+        lines.append(f"{plural(total.conflicts, 'session')} carried the same octets twice with different content: somebody may inject packets.")
+    if total.cut_records:
+        lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
+    lines.extend(result.warnings)
+    if lines:
+        console.print("What this capture cannot tell", style="bold")
+        for line in lines[:MAX_ROWS]:
+            console.print(f"  {visible(line)}", overflow="fold")
+        if len(lines) > MAX_ROWS:
+            console.print(f"  and {len(lines) - MAX_ROWS:,} more remarks", style="dim")
+
+
+def clock(timestamp_ns: int) -> str:
+    """A time in UTC to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(min(max(timestamp_ns // 1_000_000_000, 0), 253402300799)))
+
+
+def plural(count: int, word: str) -> str:
+    """``1 session``, ``2 sessions``."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

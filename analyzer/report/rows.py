@@ -1,0 +1,268 @@
+"""Records as rows: the values of each table's columns, in the order of :mod:`analyzer.report.columns`.
+
+Times are nanoseconds since the epoch here (0 and None: not known); each format writes them its way. Secrets are masked here,
+once, for all formats: without ``show`` no secret, challenge or response leaves this module.
+"""
+
+from __future__ import annotations
+
+import secrets as random_source
+from typing import Final
+
+from mypy_extensions import mypyc_attr
+
+from analyzer.capture.base import CaptureStats
+from analyzer.model import MASK
+from analyzer.sessions.records import Credential, Message, Session, TlsHandshake
+
+Row = list[object]
+
+#: Characters of a header field that the messages table shows.
+MAX_FIELD: Final = 998
+
+
+class RowMaker:
+    """Makes rows of records.
+
+    ``show_secrets`` puts secrets, challenges and responses in clear; ``headers`` subject and addresses of messages;
+    ``key`` keys the fingerprints of secrets (a random one for the run where None).
+    """
+
+    def __init__(self, show_secrets: bool = False, headers: bool = False, key: bytes | None = None) -> None:
+        self.show_secrets = show_secrets
+        self.headers = headers
+        self.key: bytes = random_source.token_bytes(32) if key is None else key
+
+    def session(self, one: Session) -> Row:
+        """A row of ``sessions``."""
+        return [
+            one.session_id(),
+            one.capture,
+            one.sensor,
+            one.start_ns,
+            one.end_ns,
+            one.first_frame,
+            one.last_frame,
+            one.client_ip,
+            one.client_port,
+            one.server_ip,
+            one.server_port,
+            one.protocol,
+            one.port_service,
+            one.transport,
+            one.starttls,
+            one.exposure,
+            one.auth_attempts,
+            one.auth_accepted,
+            one.messages,
+            one.message_bytes,
+            one.packets,
+            one.client_bytes,
+            one.server_bytes,
+            one.gap_bytes,
+            one.conflict_bytes,
+            one.completeness,
+            one.server_banner,
+            one.client_name,
+            one.capabilities if one.capabilities is not None else [],
+            one.display_filter(),
+            one.compressed,
+            one.not_mail,
+            [f"{seen.kind}@{seen.frame}" for seen in one.anomalies] if one.anomalies is not None else [],
+        ]
+
+    def credential(self, session: Session, one: Credential) -> Row:
+        """A row of ``credentials``."""
+        secret = one.secret
+        response = one.response
+        hidden = secret if secret is not None else response
+        show = self.show_secrets
+        return [
+            session.session_id(),
+            one.timestamp_ns,
+            one.frame,
+            session.client_ip,
+            session.server_ip,
+            session.server_port,
+            session.protocol,
+            one.mechanism,
+            one.username,
+            one.authzid,
+            None if secret is None else (secret.reveal() if show else MASK),
+            one.secret_kind,
+            one.challenge if show else None,
+            response.reveal() if show and response is not None else None,
+            one.outcome,
+            None if hidden is None else hidden.seal(self.key),
+            None if secret is None else secret.length,
+            None,
+            one.exposed,
+        ]
+
+    def tls(self, session: Session, one: TlsHandshake) -> Row:
+        """A row of ``tls``."""
+        one.fill()
+        row: Row = [
+            session.session_id(),
+            one.timestamp_ns,
+            one.frame,
+            one.mode,
+            one.version,
+            one.offered_versions,
+            one.cipher_suite,
+            one.offered_suites,
+            one.group,
+            one.sni,
+            one.alpn,
+            one.ja3,
+            one.ja3s,
+            one.ja4,
+            one.resumed,
+            one.handshake,
+            one.alert,
+            one.alert_sender,
+            bool(one.certificates),
+        ]
+        row.extend(certificate_values(session, one))
+        return row
+
+    def message(self, session: Session, one: Message) -> Row:
+        """A row of ``messages``."""
+        subject = sender = recipients = None
+        if self.headers and one.header:
+            from analyzer.report.headers import read_header  # noqa: PLC0415 - the e-mail parser is slow to import
+
+            subject, sender, recipients = read_header(one.header)
+        return [
+            session.session_id(),
+            one.timestamp_ns,
+            one.frame,
+            one.direction,
+            one.mail_from,
+            one.recipients,
+            one.recipient_count,
+            one.size,
+            one.complete,
+            one.accepted,
+            one.deleted,
+            one.mailbox,
+            one.attachments,
+            subject,
+            sender,
+            recipients,
+        ]
+
+    def capture(self, one: CaptureStats) -> Row:
+        """A row of ``captures``."""
+        return [
+            one.name,
+            one.format,
+            [linktype_name(linktype) for linktype in one.linktypes],
+            one.packets,
+            one.bytes,
+            one.first_ns if one.packets else None,
+            one.last_ns if one.packets else None,
+            one.mail_packets,
+            one.skipped_bytes,
+            one.damaged,
+            one.dropped,
+            one.sha256,
+        ]
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RowSink:
+    """Takes rows one by one."""
+
+    def receive_row(self, row: Row) -> None:
+        """The next row of the table."""
+
+
+class RowList(RowSink):
+    """Keeps all rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def receive_row(self, row: Row) -> None:
+        self.rows.append(row)
+
+
+def push_rows(
+    table: str, sessions: list[Session], captures: list[CaptureStats], maker: RowMaker, sink: RowSink
+) -> None:
+    """All rows of one table, in order, into a sink: one at a time, for a run may hold hundreds of thousands."""
+    if table == "captures":
+        for one in captures:
+            sink.receive_row(maker.capture(one))
+    elif table == "sessions":
+        for session in sessions:
+            sink.receive_row(maker.session(session))
+    elif table == "credentials":
+        for session in sessions:
+            credentials = session.credentials
+            if credentials is not None:
+                for credential in credentials:
+                    sink.receive_row(maker.credential(session, credential))
+    elif table == "messages":
+        for session in sessions:
+            messages = session.message_list
+            if messages is not None:
+                for message in messages:
+                    sink.receive_row(maker.message(session, message))
+    elif table == "tls":
+        for session in sessions:
+            tls = session.tls
+            if tls is not None:
+                sink.receive_row(maker.tls(session, tls))
+
+
+def certificate_values(session: Session, one: TlsHandshake) -> Row:
+    """The ``cert_`` columns behind ``cert_seen``."""
+    chain = one.certificates
+    if not chain:
+        return [None, None, [], None, None, None, None, None, []]
+    from analyzer.sessions.certificates import certificate_facts  # noqa: PLC0415 - cryptography is slow to import
+
+    facts = certificate_facts(chain, one.sni, one.timestamp_ns)
+    return [
+        facts.subject,
+        facts.issuer,
+        facts.names,
+        facts.not_before_ns,
+        facts.not_after_ns,
+        facts.key,
+        facts.signature,
+        facts.sha256,
+        facts.problems,
+    ]
+
+
+#: LINKTYPE_ numbers by the names of the registry that users meet.
+LINKTYPES: Final[dict[int, str]] = {
+    0: "NULL",
+    1: "ETHERNET",
+    9: "PPP",
+    12: "RAW",
+    14: "RAW",
+    50: "PPP_HDLC",
+    51: "PPP_ETHER",
+    101: "RAW",
+    104: "C_HDLC",
+    105: "IEEE802_11",
+    108: "LOOP",
+    113: "LINUX_SLL",
+    119: "IEEE802_11_PRISM",
+    127: "IEEE802_11_RADIOTAP",
+    163: "IEEE802_11_AVS",
+    192: "PPI",
+    228: "IPV4",
+    229: "IPV6",
+    239: "NFLOG",
+    276: "LINUX_SLL2",
+}
+
+
+def linktype_name(linktype: int) -> str:
+    """Name of a LINKTYPE_ value; its number where it has none here."""
+    return LINKTYPES.get(linktype, str(linktype))

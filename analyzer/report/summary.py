@@ -1,0 +1,241 @@
+"""Totals over sessions, for reports that lead with what matters: who is exposed, on which servers, by which clients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
+from analyzer.sessions.records import (
+    COMPLETE,
+    IMPLICIT_TLS,
+    MIDSTREAM,
+    NOT_OFFERED,
+    OFFERED,
+    ONE_SIDED,
+    PLAINTEXT,
+    REFUSED,
+    REQUESTED,
+    STARTTLS,
+    TRUNCATED,
+    UNKNOWN,
+    Credential,
+    Session,
+)
+
+#: Clients and mechanisms named for one account or server; beyond it only their number counts.
+MAX_NAMED: Final = 1000
+
+
+class AccountTally:
+    """One account as it was exposed on one server."""
+
+    def __init__(self, username: str, server_ip: str, server_port: i64, protocol: str) -> None:
+        self.username = username
+        self.server_ip = server_ip
+        self.server_port: i64 = server_port
+        self.protocol = protocol
+        self.accepted: i64 = 0
+        self.rejected: i64 = 0
+        self.other: i64 = 0
+        #: a password or token went over the wire as such (not only a hash)
+        self.readable: bool = False
+        self.token: bool = False
+        self.hashed: bool = False
+        self.clients: set[str] = set()
+        self.mechanisms: list[str] = []
+        self.capture: str = ""
+        self.frame: i64 = 0
+        self.last_ns: i64 = 0
+
+
+class ServerTally:
+    """One server address and port."""
+
+    def __init__(self, server_ip: str, server_port: i64) -> None:
+        self.server_ip = server_ip
+        self.server_port: i64 = server_port
+        self.protocols: list[str] = []
+        self.sessions: i64 = 0
+        self.plaintext: i64 = 0
+        self.starttls: i64 = 0
+        self.implicit_tls: i64 = 0
+        self.unknown: i64 = 0
+        #: sessions in clear in which the server offered an upgrade, and in which it told what it offers without one
+        self.offered: i64 = 0
+        self.not_offered: i64 = 0
+        self.refused: i64 = 0
+        self.accounts: i64 = 0
+        self.messages: i64 = 0
+
+
+class AnomalyTally:
+    """One kind of anomaly: how often, and where first."""
+
+    def __init__(self, kind: str, capture: str, frame: i64, server: str, detail: str) -> None:
+        self.kind = kind
+        self.count: i64 = 0
+        self.capture = capture
+        self.frame: i64 = frame
+        self.server = server
+        self.detail = detail
+
+
+class Summary:
+    """Totals over all sessions of a run."""
+
+    def __init__(self) -> None:
+        self.sessions: i64 = 0
+        #: sessions whose protocol is known to be mail
+        self.mail: i64 = 0
+        self.plaintext: i64 = 0
+        self.starttls: i64 = 0
+        self.implicit_tls: i64 = 0
+        self.unknown: i64 = 0
+        self.logins_accepted: i64 = 0
+        self.messages_exposed: i64 = 0
+        self.midstream: i64 = 0
+        self.one_sided: i64 = 0
+        self.truncated: i64 = 0
+        self.complete: i64 = 0
+        self.gap_bytes: i64 = 0
+        self.conflicts: i64 = 0
+        self.cut_records: i64 = 0
+        self.first_ns: i64 = 0
+        self.last_ns: i64 = 0
+        #: logins in clear of which no account could be read
+        self.nameless: i64 = 0
+        self.not_mail: dict[str, int] = {}
+        self.accounts: dict[str, AccountTally] = {}
+        self.servers: dict[str, ServerTally] = {}
+        #: client -> logins in clear
+        self.clients: dict[str, int] = {}
+        self.anomalies: dict[str, AnomalyTally] = {}
+
+    def exposed_accounts(self) -> list[AccountTally]:
+        """Accounts whose password or token was readable, those with accepted logins first."""
+        return sorted([one for one in self.accounts.values() if one.readable], key=_account_order)
+
+    def hashed_accounts(self) -> list[AccountTally]:
+        """Accounts of which only challenge and response were readable (they can be guessed offline)."""
+        return sorted([one for one in self.accounts.values() if not one.readable], key=_account_order)
+
+
+def _account_order(one: AccountTally) -> tuple[int, int, str, str]:
+    return (0 if one.accepted else 1, -(one.accepted + one.rejected + one.other), one.server_ip, one.username)
+
+
+def summarize(sessions: list[Session]) -> Summary:
+    """Totals over sessions."""
+    total = Summary()
+    for session in sessions:
+        _add_session(total, session)
+    return total
+
+
+def _add_session(total: Summary, session: Session) -> None:
+    total.sessions += 1
+    if total.first_ns == 0 or session.start_ns < total.first_ns:
+        total.first_ns = session.start_ns
+    if session.end_ns > total.last_ns:
+        total.last_ns = session.end_ns
+    name = f"{session.server_ip} {session.server_port}"
+    server = total.servers.get(name)
+    if server is None:
+        server = ServerTally(session.server_ip, session.server_port)
+        total.servers[name] = server
+    server.sessions += 1
+    protocol = session.protocol
+    if protocol != UNKNOWN:
+        total.mail += 1
+        if protocol not in server.protocols:
+            server.protocols.append(protocol)
+    elif session.not_mail is not None:
+        total.not_mail[session.not_mail] = total.not_mail.get(session.not_mail, 0) + 1
+    transport = session.transport
+    if transport == PLAINTEXT:
+        total.plaintext += 1
+        server.plaintext += 1
+        state = session.starttls
+        if state == OFFERED or state == REQUESTED:
+            server.offered += 1
+        elif state == NOT_OFFERED:
+            server.not_offered += 1
+        elif state == REFUSED:
+            server.refused += 1
+    elif transport == STARTTLS:
+        total.starttls += 1
+        server.starttls += 1
+    elif transport == IMPLICIT_TLS:
+        total.implicit_tls += 1
+        server.implicit_tls += 1
+    else:
+        total.unknown += 1
+        server.unknown += 1
+    if session.message_list is not None:
+        total.messages_exposed += session.messages
+        server.messages += session.messages
+    completeness = session.completeness
+    if completeness == COMPLETE:
+        total.complete += 1
+    elif completeness == MIDSTREAM:
+        total.midstream += 1
+    elif completeness == ONE_SIDED:
+        total.one_sided += 1
+    elif completeness == TRUNCATED:
+        total.truncated += 1
+    total.gap_bytes += session.gap_bytes
+    if session.conflict_bytes > 0:
+        total.conflicts += 1
+    total.cut_records += session.cut_records
+    if session.credentials is not None:
+        for credential in session.credentials:
+            if credential.exposed:
+                _add_credential(total, server, session, credential)
+    if session.anomalies is not None:
+        for seen in session.anomalies:
+            tally = total.anomalies.get(seen.kind)
+            if tally is None:
+                tally = AnomalyTally(seen.kind, session.capture, seen.frame, name, seen.detail)
+                total.anomalies[seen.kind] = tally
+            tally.count += 1
+
+
+def _add_credential(total: Summary, server: ServerTally, session: Session, credential: Credential) -> None:
+    kind = credential.secret_kind
+    username = credential.username
+    if kind != PASSWORD and kind != BEARER_TOKEN and kind != CHALLENGE_RESPONSE:
+        return
+    total.clients[session.client_ip] = total.clients.get(session.client_ip, 0) + 1
+    if username is None:
+        total.nameless += 1
+        return
+    name = f"{username} {session.server_ip} {session.server_port}"
+    account = total.accounts.get(name)
+    if account is None:
+        account = AccountTally(username, session.server_ip, session.server_port, session.protocol)
+        account.capture = session.capture
+        account.frame = credential.frame
+        total.accounts[name] = account
+        server.accounts += 1
+    outcome = credential.outcome
+    if outcome == "accepted":
+        account.accepted += 1
+        total.logins_accepted += 1
+    elif outcome == "rejected":
+        account.rejected += 1
+    else:
+        account.other += 1
+    if credential.secret is not None:
+        account.readable = True
+        if kind == BEARER_TOKEN:
+            account.token = True
+    elif kind == CHALLENGE_RESPONSE:
+        account.hashed = True
+    if len(account.clients) < MAX_NAMED:
+        account.clients.add(session.client_ip)
+    if credential.mechanism not in account.mechanisms and len(account.mechanisms) < MAX_NAMED:
+        account.mechanisms.append(credential.mechanism)
+    if credential.timestamp_ns > account.last_ns:
+        account.last_ns = credential.timestamp_ns

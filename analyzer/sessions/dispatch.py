@@ -1,0 +1,441 @@
+"""From byte streams to sessions: which dissector reads a connection, and when the reading passes on to TLS.
+
+One :class:`SessionStream` listens to one TCP connection. It collects the first octets until detection knows the protocol, hands
+everything to the protocol's dissector, passes on to the TLS dissector where TLS begins, and makes the session record when the
+connection is over. A fault in a dissector costs that one session its remaining events, and is recorded in it.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.flows.base import Flow, StreamSink, StreamSinkFactory
+from analyzer.model import CLIENT, SERVER, Position, Sender
+from analyzer.protocols.base import Dissector, looks_like_tls
+from analyzer.protocols.detect import (
+    IMPLICIT_TLS_SERVICES,
+    MAX_LOOK,
+    NOT_MAIL_PREFIX,
+    PROTOCOL_OF,
+    SERVICES,
+    decide,
+    plausible_greeting,
+    preface_length,
+)
+from analyzer.protocols.events import (
+    DISSECTOR_FAULT,
+    NOT_MAIL,
+    PLAINTEXT_ON_TLS_PORT,
+    TLS_ON_PLAINTEXT_PORT,
+    Event,
+)
+from analyzer.protocols.imap import ImapDissector
+from analyzer.protocols.pop3 import Pop3Dissector
+from analyzer.protocols.sieve import SieveDissector
+from analyzer.protocols.smtp import SmtpDissector
+from analyzer.protocols.tls import TlsDissector
+from analyzer.sessions.builder import SessionBuilder
+from analyzer.sessions.records import (
+    COMPLETE,
+    IMPLICIT_TLS,
+    MIDSTREAM,
+    NOT_APPLICABLE,
+    ONE_SIDED,
+    PLAINTEXT,
+    STARTTLS,
+    TRUNCATED,
+    UNKNOWN,
+    UNSEEN,
+    Session,
+    SessionSink,
+    TlsHandshake,
+    address_text,
+)
+
+#: Characters of a contained fault's traceback that its anomaly keeps.
+MAX_TRACEBACK: Final = 2000
+
+
+class _Piece:
+    """Octets (or a gap) that wait until the protocol is known."""
+
+    def __init__(self, sender: Sender, data: bytes, gap: i64, at: Position) -> None:
+        self.sender: int = sender
+        self.data = data
+        self.gap: i64 = gap
+        self.at = at
+
+
+def make_dissector(protocol: str, service: str | None) -> Dissector:
+    """The dissector of a protocol's word."""
+    if protocol == "pop3":
+        return Pop3Dissector()
+    if protocol == "imap":
+        return ImapDissector()
+    if protocol == "managesieve":
+        return SieveDissector()
+    smtp = SmtpDissector()
+    if protocol == "lmtp":
+        smtp.protocol = "lmtp"
+    smtp.submission = service == "submission" or service == "submissions" or service == "smtps"
+    return smtp
+
+
+class SessionStream(StreamSink):
+    """Listens to one connection."""
+
+    def __init__(self, factory: SessionStreamFactory, flow: Flow, service: str | None) -> None:
+        self._factory = factory
+        self._flow = flow
+        self._service = service
+        self._dissector: Dissector | None = None
+        self._tls: TlsDissector | None = None
+        self._builder: SessionBuilder | None = None
+        self._waiting: list[_Piece] | None = None
+        self._waiting_size: i64 = 0
+        self._not_mail: str | None = None
+        self._tls_mode: str = ""
+        self._tls_on_plaintext: bool = False
+        self._faulty: bool = False
+        #: the dissector that read the clear part before TLS
+        self._read_before: Dissector | None = None
+
+    # -- StreamSink ------------------------------------------------------------------------------------------------------------
+
+    def receive_data(self, sender: Sender, data: bytes, at: Position) -> bool:
+        dissector = self._dissector
+        if dissector is not None:
+            if self._tls_on_plaintext and sender == CLIENT:
+                return True
+            try:
+                events = dissector.receive_data(sender, data, at)
+                if events:
+                    self._apply(events)
+                if dissector.tls_started:
+                    self._pass_on_to_tls(dissector, at)
+            except Exception:
+                self._contain(at)
+            return True
+        tls = self._tls
+        if tls is not None:
+            try:
+                events = tls.receive_data(sender, data, at)
+                if events:
+                    self._apply(events)
+            except Exception:
+                self._contain(at)
+            return True
+        if self._not_mail is not None or self._faulty:
+            return True
+        waiting = self._waiting
+        if waiting is None:
+            waiting = []
+            self._waiting = waiting
+        waiting.append(_Piece(sender, data, 0, at))
+        self._waiting_size += len(data)
+        return self._detect(at, self._waiting_size > MAX_LOOK)
+
+    def receive_gap(self, sender: Sender, size: i64, at: Position) -> None:
+        dissector = self._dissector
+        try:
+            if dissector is not None:
+                if not (self._tls_on_plaintext and sender == CLIENT):
+                    self._apply(dissector.receive_gap(sender, size, at))
+            elif self._tls is not None:
+                self._apply(self._tls.receive_gap(sender, size, at))
+            elif self._not_mail is None and not self._faulty and self._service is not None:
+                if self._waiting is None:
+                    self._waiting = []
+                self._waiting.append(_Piece(sender, b"", size, at))
+                # Whatever the missing octets were, no more may be waited for in front of them.
+                self._detect(at, True)
+        except Exception:
+            self._contain(at)
+
+    def receive_eof(self, sender: Sender, at: Position) -> None:
+        dissector = self._dissector
+        try:
+            if dissector is None and self._tls is None and self._not_mail is None and self._waiting and self._service is not None:
+                self._detect(at, True)
+                dissector = self._dissector
+            if dissector is not None:
+                self._apply(dissector.receive_eof(sender, at))
+                if dissector.tls_started:
+                    self._pass_on_to_tls(dissector, at)
+            elif self._tls is not None:
+                self._apply(self._tls.receive_eof(sender, at))
+        except Exception:
+            self._contain(at)
+
+    def flow_ended(self, flow: Flow) -> None:
+        at = Position(flow.last_frame, flow.end_ns, 0)
+        try:
+            if self._dissector is None and self._tls is None and self._not_mail is None and self._waiting:
+                self._detect(at, True)
+            dissector = self._dissector
+            if dissector is not None:
+                self._apply(dissector.finish(at))
+                if dissector.tls_started and self._tls is None:
+                    self._pass_on_to_tls(dissector, at)
+            if self._tls is not None:
+                self._apply(self._tls.finish(at))
+        except Exception:
+            self._contain(at)
+        if self._service is not None or self._dissector is not None or self._tls is not None or self._faulty:
+            self._factory.sink.receive_session(self._session(flow))
+            self._factory.count_packets(flow.capture, flow.packets)
+
+    # -- detection -------------------------------------------------------------------------------------------------------------
+
+    def _detect(self, at: Position, final: bool) -> bool:
+        """Decide what is spoken, if the octets so far allow it; whether the flow is still of interest."""
+        waiting = self._waiting
+        if waiting is None:
+            return True
+        client = b""
+        server = b""
+        gap_before = False
+        for piece in waiting:
+            if piece.gap:
+                gap_before = True
+            elif piece.sender == CLIENT:
+                client += piece.data
+            else:
+                server += piece.data
+        service = self._service
+        client_skip, server_skip = preface_length(client, server)
+        if client_skip < 0:
+            if not final:
+                return True
+            client_skip = server_skip = 0
+        verdict = decide(service, server[server_skip:], client[client_skip:], final or gap_before)
+        if verdict == "":
+            return True
+        self._waiting = None
+        if verdict == "tls":
+            self._begin_tls(at)
+        elif verdict.startswith(NOT_MAIL_PREFIX):
+            if service is None:
+                return False
+            self._not_mail = verdict[1:] or UNKNOWN
+            self._make_builder().add_anomaly(NOT_MAIL, self._not_mail, CLIENT, at.frame, at.timestamp_ns, 0)
+            return True
+        else:
+            self._dissector = make_dissector(verdict, service)
+            if client[client_skip:] and looks_like_tls(client[client_skip:]):
+                # A client that expects implicit TLS met a server that greets in clear.
+                self._tls_on_plaintext = True
+                self._make_builder().add_anomaly(
+                    TLS_ON_PLAINTEXT_PORT, "the client began with TLS, the server with text", CLIENT, at.frame, at.timestamp_ns, 0
+                )
+            elif service is not None and service in IMPLICIT_TLS_SERVICES:
+                self._make_builder().add_anomaly(
+                    PLAINTEXT_ON_TLS_PORT, f"{verdict} in clear on port {self._flow.server_port}", CLIENT, at.frame, at.timestamp_ns, 0
+                )  # fmt: skip
+        self._replay(waiting, client_skip, server_skip)
+        return True
+
+    def _replay(self, waiting: list[_Piece], client_skip: int, server_skip: int) -> None:
+        """Hand on what waited, in order, without the prefaces."""
+        for piece in waiting:
+            if piece.gap:
+                self.receive_gap(piece.sender, piece.gap, piece.at)
+                continue
+            data = piece.data
+            skip = client_skip if piece.sender == CLIENT else server_skip
+            if skip:
+                size = len(data)
+                cut = skip if skip < size else size
+                if piece.sender == CLIENT:
+                    client_skip -= cut
+                else:
+                    server_skip -= cut
+                data = data[cut:]
+                if not data:
+                    continue
+                piece.at = Position(piece.at.frame, piece.at.timestamp_ns, piece.at.offset + cut)
+            self.receive_data(piece.sender, data, piece.at)
+
+    # -- TLS -------------------------------------------------------------------------------------------------------------------
+
+    def _begin_tls(self, at: Position) -> None:
+        """The connection begins with TLS."""
+        service = self._service
+        if service is None or service in IMPLICIT_TLS_SERVICES or self._flow.syn_seen or self._flow.syn_ack_seen:
+            self._tls_mode = "implicit"
+            if service is not None and service not in IMPLICIT_TLS_SERVICES:
+                self._make_builder().add_anomaly(
+                    TLS_ON_PLAINTEXT_PORT, f"TLS from the first octet on port {self._flow.server_port}", CLIENT, at.frame,
+                    at.timestamp_ns, 0,
+                )  # fmt: skip
+        else:
+            # Met midstream on a port that begins in clear: the upgrade was before the capture.
+            self._tls_mode = "starttls"
+        self._tls = TlsDissector(self._tls_mode)
+        self._make_builder().session.tls_frame = at.frame
+
+    def _pass_on_to_tls(self, dissector: Dissector, at: Position) -> None:
+        """STARTTLS was granted and TLS octets have come."""
+        self._tls_mode = "starttls"
+        tls = TlsDissector("starttls")
+        self._tls = tls
+        self._dissector = None
+        self._read_before = dissector
+        client = dissector.trailing_data(CLIENT)
+        server = dissector.trailing_data(SERVER)
+        if client:
+            self._apply(tls.receive_data(CLIENT, client, at))
+        if server:
+            self._apply(tls.receive_data(SERVER, server, at))
+
+    # -- the record ------------------------------------------------------------------------------------------------------------
+
+    def _make_builder(self) -> SessionBuilder:
+        builder = self._builder
+        if builder is None:
+            builder = SessionBuilder()
+            self._builder = builder
+        return builder
+
+    def _apply(self, events: list[Event]) -> None:
+        if events:
+            self._make_builder().apply(events)
+
+    def _contain(self, at: Position) -> None:
+        """A fault of ours: record it, read no further."""
+        self._faulty = True
+        if self._dissector is not None:
+            self._read_before = self._dissector
+        self._dissector = None
+        self._tls = None
+        self._waiting = None
+        text = traceback.format_exc(limit=-4)[-MAX_TRACEBACK:]
+        self._make_builder().add_anomaly(DISSECTOR_FAULT, text, CLIENT, at.frame, at.timestamp_ns, 0)
+        self._factory.faults += 1
+
+    def _session(self, flow: Flow) -> Session:
+        builder = self._make_builder()
+        session = builder.session
+        session.capture = self._factory.capture_name(flow.capture)
+        session.spans_files = flow.last_capture != flow.capture
+        session.sensor = self._factory.sensor
+        session.start_ns = flow.start_ns
+        session.end_ns = flow.end_ns
+        session.first_frame = flow.first_frame
+        session.last_frame = flow.last_frame
+        session.client_ip = address_text(flow.client_ip)
+        session.client_port = flow.client_port
+        session.server_ip = address_text(flow.server_ip)
+        session.server_port = flow.server_port
+        session.direction_from = flow.direction_from
+        session.packets = flow.packets
+        session.client_bytes = flow.client_bytes
+        session.server_bytes = flow.server_bytes
+        session.gap_bytes = flow.gap_bytes
+        session.conflict_bytes = flow.conflict_bytes
+        session.conflict_frame = flow.conflict_frame
+        session.reset_frame = flow.rst_frame
+        session.port_service = self._service
+        session.completeness = completeness(flow)
+        self._fill_protocol(session, flow)
+        self._fill_transport(session, builder)
+        return session
+
+    def _fill_protocol(self, session: Session, flow: Flow) -> None:
+        service = self._service
+        if self._not_mail is not None:
+            session.not_mail = self._not_mail
+            session.protocol = UNKNOWN
+            return
+        dissector = self._dissector if self._dissector is not None else self._read_before
+        if dissector is not None:
+            understood = dissector.commands + dissector.replies > 0 or session.server_banner is not None
+            if understood or self._tls is not None:
+                session.protocol = dissector.protocol
+                return
+            read = flow.client_bytes + flow.server_bytes - flow.gap_bytes
+            if service is not None and (read <= 0 or self._tls_on_plaintext or self._faulty):
+                session.protocol = PROTOCOL_OF[service]
+            return
+        if service is not None and (self._tls is not None or flow.client_bytes + flow.server_bytes > 0):
+            # TLS on a listed port, or a connection of which no octet of payload was captured: the port is all there is.
+            session.protocol = PROTOCOL_OF[service]
+
+    def _fill_transport(self, session: Session, builder: SessionBuilder) -> None:
+        tls = self._tls
+        dissector = self._dissector if self._dissector is not None else self._read_before
+        if tls is not None:
+            facts = tls.facts
+            handshake = TlsHandshake(self._tls_mode, facts.first_frame, facts.first_ns, facts)
+            handshake.handshake = facts.handshake
+            session.tls = handshake
+            if self._tls_mode == "starttls":
+                session.transport = STARTTLS
+                session.starttls = UNSEEN if dissector is None else builder.starttls_state(tls.completed)
+            elif facts.text:
+                # The client spoke TLS, the server text (RFC 8314 section 3.3 mixed up with STARTTLS): nothing was protected.
+                session.transport = PLAINTEXT
+                session.starttls = UNSEEN
+            else:
+                session.transport = IMPLICIT_TLS
+            session.exposure = builder.exposure(False)
+        elif dissector is not None and session.protocol != UNKNOWN:
+            session.transport = PLAINTEXT
+            session.starttls = builder.starttls_state(False)
+            session.exposure = builder.exposure(dissector.commands > 0 or dissector.replies > 1)
+        elif session.protocol != UNKNOWN and self._service is not None:
+            session.starttls = NOT_APPLICABLE if self._service in IMPLICIT_TLS_SERVICES else UNSEEN
+            session.exposure = UNKNOWN
+
+
+def completeness(flow: Flow) -> str:
+    """The ``completeness`` column: what of the connection the capture holds."""
+    if (flow.client_packets == 0 or flow.server_packets == 0) and flow.client_bytes + flow.server_bytes > 0:
+        return ONE_SIDED
+    if not flow.syn_seen and not flow.syn_ack_seen:
+        return MIDSTREAM
+    if flow.gap_bytes > 0 or flow.truncated:
+        return TRUNCATED
+    if not flow.client_fin and not flow.server_fin and flow.rst_frame == 0:
+        return TRUNCATED
+    return COMPLETE
+
+
+class SessionStreamFactory(StreamSinkFactory):
+    """Opens a :class:`SessionStream` for each connection that may be mail."""
+
+    def __init__(self, sink: SessionSink, ports: dict[int, str] | None = None, sensor: str = "") -> None:
+        self.sink = sink
+        self.sensor = sensor
+        #: listed port -> service, the user's words included
+        self.services: dict[int, str] = dict(SERVICES)
+        if ports:
+            self.services.update(ports)
+        #: names of the captures read so far, in order
+        self.captures: list[str] = []
+        #: packets of the sessions that begin in each capture
+        self.mail_packets: list[int] = []
+        #: contained faults of dissectors
+        self.faults: i64 = 0
+
+    def capture_name(self, index: i64) -> str:
+        if 0 <= index < len(self.captures):
+            return self.captures[index]
+        return ""
+
+    def count_packets(self, index: i64, packets: i64) -> None:
+        while len(self.mail_packets) <= index:
+            self.mail_packets.append(0)
+        self.mail_packets[index] += packets
+
+    def port_service(self, port: i64) -> str | None:
+        return self.services.get(port)
+
+    def plausible_start(self, buffer: bytes, start: i64, end: i64) -> bool:
+        return plausible_greeting(buffer, start, end)
+
+    def open_stream(self, flow: Flow) -> StreamSink | None:
+        return SessionStream(self, flow, self.services.get(flow.server_port))

@@ -1,0 +1,429 @@
+"""Records: what is known of one mail session once its packets are read. Plain data, made from the session's own packets alone.
+
+A :class:`Session` owns its credentials, messages, TLS handshake and anomalies; the tables of ``report`` are views of these
+lists. Column meanings are those of the tables (see ``analyzer.report.columns``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.model import CLIENT, Secret
+from analyzer.protocols.tls_facts import TlsFacts
+
+# transport
+PLAINTEXT: Final = "plaintext"
+STARTTLS: Final = "starttls"
+IMPLICIT_TLS: Final = "implicit_tls"
+UNKNOWN: Final = "unknown"
+
+# starttls
+NOT_APPLICABLE: Final = "not_applicable"
+NOT_OFFERED: Final = "not_offered"
+OFFERED: Final = "offered"
+REQUESTED: Final = "requested"
+REFUSED: Final = "refused"
+ACCEPTED: Final = "accepted"
+COMPLETED: Final = "completed"
+UNSEEN: Final = "unseen"
+
+# exposure
+EXPOSED_CREDENTIALS: Final = "credentials"
+EXPOSED_CONTENT: Final = "content"
+EXPOSED_METADATA: Final = "metadata"
+EXPOSED_NONE: Final = "none"
+
+# completeness
+COMPLETE: Final = "complete"
+MIDSTREAM: Final = "midstream"
+TRUNCATED: Final = "truncated"
+ONE_SIDED: Final = "one_sided"
+
+#: Credentials, messages and anomalies kept of one session; what comes beyond is counted in ``Session.cut_records``.
+MAX_CREDENTIALS: Final = 1000
+MAX_MESSAGES: Final = 10000
+MAX_ANOMALIES: Final = 100
+
+
+class Credential:
+    """One authentication attempt that an observer could read something of."""
+
+    __slots__ = (
+        "authzid", "challenge", "exchange", "exposed", "frame", "mechanism", "offset", "outcome", "outcome_frame",
+        "outcome_ns", "reply", "response", "secret", "secret_kind", "timestamp_ns", "username",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: int,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        mechanism: str,
+        username: str | None,
+        authzid: str | None,
+        secret: Secret | None,
+        secret_kind: str,
+        challenge: str | None,
+        response: Secret | None,
+    ) -> None:
+        #: number of the authentication within its session
+        self.exchange = exchange
+        self.frame: i64 = frame
+        self.timestamp_ns: i64 = timestamp_ns
+        self.offset: i64 = offset
+        self.mechanism = mechanism
+        self.username = username
+        self.authzid = authzid
+        self.secret = secret
+        self.secret_kind = secret_kind
+        self.challenge = challenge
+        self.response = response
+        #: ``accepted rejected cancelled unknown``
+        self.outcome: str = UNKNOWN
+        self.outcome_frame: i64 = 0
+        self.outcome_ns: i64 = 0
+        self.reply: str | None = None
+        #: readable on the wire; False where it was only seen through decryption with keys
+        self.exposed: bool = True
+
+    def __reduce__(self) -> tuple[object, ...]:
+        first = (
+            self.exchange, self.frame, self.timestamp_ns, self.offset, self.mechanism, self.username, self.authzid,
+            self.secret, self.secret_kind, self.challenge, self.response,
+        )  # fmt: skip
+        rest = (self.outcome, self.outcome_frame, self.outcome_ns, self.reply, self.exposed)
+        return (_credential, (first, rest))
+
+
+def _credential(
+    first: tuple[int, int, int, int, str, str | None, str | None, Secret | None, str, str | None, Secret | None],
+    rest: tuple[str, int, int, str | None, bool],
+) -> Credential:
+    one = Credential(
+        first[0], first[1], first[2], first[3], first[4], first[5], first[6], first[7], first[8], first[9], first[10]
+    )
+    one.outcome, one.outcome_frame, one.outcome_ns, one.reply, one.exposed = rest
+    return one
+
+
+class Message:
+    """One message that went over the wire in clear (or was read through decryption), or what was seen of it."""
+
+    __slots__ = (
+        "accepted", "attachments", "complete", "deleted", "direction", "ended", "frame", "header", "mail_from", "mailbox",
+        "number", "offset", "recipient_count", "recipients", "size", "timestamp_ns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        direction: str,
+        mail_from: str | None,
+        recipients: list[str],
+        recipient_count: int,
+        size: i64,
+        ended: bool,
+        complete: bool,
+        mailbox: str | None,
+        attachments: list[str],
+        header: bytes,
+    ) -> None:
+        self.number = number
+        self.frame: i64 = frame
+        self.timestamp_ns: i64 = timestamp_ns
+        self.offset: i64 = offset
+        #: ``submitted relayed delivered retrieved appended``
+        self.direction = direction
+        self.mail_from = mail_from
+        self.recipients = recipients
+        self.recipient_count = recipient_count
+        self.size: i64 = size
+        #: its end was seen
+        self.ended = ended
+        #: its end was seen and no octet is missing
+        self.complete = complete
+        self.mailbox = mailbox
+        self.attachments = attachments
+        #: the raw header block, bounded; subject and addresses are read from it on request only
+        self.header = header
+        self.accepted: bool | None = None
+        self.deleted: bool = False
+
+    def __reduce__(self) -> tuple[object, ...]:
+        first = (
+            self.number, self.frame, self.timestamp_ns, self.offset, self.direction, self.mail_from, self.recipients,
+            self.recipient_count, self.size, self.ended, self.complete, self.mailbox, self.attachments, self.header,
+        )  # fmt: skip
+        return (_message, (first, self.accepted, self.deleted))
+
+
+def _message(
+    first: tuple[
+        int, int, int, int, str, str | None, list[str], int, int, bool, bool, str | None, list[str], bytes
+    ],
+    accepted: bool | None,
+    deleted: bool,
+) -> Message:
+    one = Message(
+        first[0], first[1], first[2], first[3], first[4], first[5], first[6], first[7], first[8], first[9], first[10],
+        first[11], first[12], first[13],
+    )  # fmt: skip
+    one.accepted = accepted
+    one.deleted = deleted
+    return one
+
+
+class AnomalySeen:
+    """One anomaly of a session: what findings are made from."""
+
+    __slots__ = ("detail", "frame", "kind", "offset", "sender", "timestamp_ns")
+
+    def __init__(self, kind: str, detail: str, sender: int, frame: i64, timestamp_ns: i64, offset: i64) -> None:
+        self.kind = kind
+        self.detail = detail
+        self.sender = sender
+        self.frame: i64 = frame
+        self.timestamp_ns: i64 = timestamp_ns
+        self.offset: i64 = offset
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (AnomalySeen, (self.kind, self.detail, self.sender, self.frame, self.timestamp_ns, self.offset))
+
+
+class TlsHandshake:
+    """One TLS handshake, as far as it was visible. None where a fact was not seen: unseen is never fine.
+
+    Names and fingerprints cost more to make than the handshake to read, so they are made from ``facts`` when first asked for:
+    call :meth:`fill` before reading them.
+    """
+
+    def __init__(self, mode: str, frame: i64, timestamp_ns: i64, facts: TlsFacts | None = None) -> None:
+        self._facts = facts
+        #: ``implicit`` or ``starttls``
+        self.mode = mode
+        self.frame: i64 = frame
+        self.timestamp_ns: i64 = timestamp_ns
+        self.version: str | None = None
+        self.offered_versions: list[str] = []
+        self.cipher_suite: str | None = None
+        self.offered_suites: list[str] = []
+        self.group: str | None = None
+        self.sni: str | None = None
+        self.alpn: str | None = None
+        self.ja3: str | None = None
+        self.ja3s: str | None = None
+        self.ja4: str | None = None
+        self.resumed: bool | None = None
+        #: ``completed failed incomplete unseen``
+        self.handshake: str = UNSEEN
+        self.alert: str | None = None
+        self.alert_sender: str | None = None
+        #: DER of the server's certificates as sent, bounded; None where they could not be seen (TLS 1.3, resumption)
+        self.certificates: list[bytes] | None = None
+        self.client_certificate_seen: bool = False
+
+    def fill(self) -> None:
+        """Make names and fingerprints of the facts on the wire; done once."""
+        facts = self._facts
+        if facts is None:
+            return
+        self._facts = None
+        self.version = facts.version
+        self.offered_versions = facts.offered_versions
+        self.cipher_suite = facts.cipher_suite
+        self.offered_suites = facts.offered_suites
+        self.group = facts.group
+        self.sni = facts.sni
+        self.alpn = facts.alpn
+        self.ja3 = facts.ja3
+        self.ja3s = facts.ja3s
+        self.ja4 = facts.ja4
+        self.resumed = facts.resumed
+        self.alert = facts.alert
+        if facts.alert_sender >= 0:
+            self.alert_sender = "client" if facts.alert_sender == CLIENT else "server"
+        self.certificates = facts.certificates if facts.certificates else None
+        self.client_certificate_seen = bool(facts.client_certificates)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        self.fill()
+        values = (
+            self.version, self.offered_versions, self.cipher_suite, self.offered_suites, self.group, self.sni, self.alpn,
+            self.ja3, self.ja3s, self.ja4, self.resumed, self.handshake, self.alert, self.alert_sender, self.certificates,
+            self.client_certificate_seen,
+        )  # fmt: skip
+        return (_handshake, (self.mode, self.frame, self.timestamp_ns, values))
+
+
+def _handshake(
+    mode: str,
+    frame: int,
+    timestamp_ns: int,
+    values: tuple[
+        str | None, list[str], str | None, list[str], str | None, str | None, str | None, str | None, str | None,
+        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool,
+    ],
+) -> TlsHandshake:  # fmt: skip
+    one = TlsHandshake(mode, frame, timestamp_ns)
+    one.version, one.offered_versions, one.cipher_suite, one.offered_suites = values[0], values[1], values[2], values[3]
+    one.group, one.sni, one.alpn, one.ja3, one.ja3s = values[4], values[5], values[6], values[7], values[8]
+    one.ja4, one.resumed, one.handshake, one.alert = values[9], values[10], values[11], values[12]
+    one.alert_sender, one.certificates, one.client_certificate_seen = values[13], values[14], values[15]
+    return one
+
+
+class Session:
+    """One TCP connection to a mail service (or to a mail port, whatever it spoke)."""
+
+    def __init__(self) -> None:
+        self.capture: str = ""
+        self.sensor: str = ""
+        self.start_ns: i64 = 0
+        self.end_ns: i64 = 0
+        self.first_frame: i64 = 0
+        self.last_frame: i64 = 0
+        #: the session's last frame is in another file than its first (a ring of rotated files)
+        self.spans_files: bool = False
+        self.client_ip: str = ""
+        self.client_port: i64 = 0
+        self.server_ip: str = ""
+        self.server_port: i64 = 0
+        #: how client and server were told apart: ``syn port content guess``
+        self.direction_from: str = "guess"
+        self.protocol: str = UNKNOWN
+        self.port_service: str | None = None
+        self.transport: str = UNKNOWN
+        self.starttls: str = NOT_APPLICABLE
+        self.exposure: str = EXPOSED_NONE
+        self.auth_attempts: i64 = 0
+        self.auth_accepted: i64 = 0
+        self.messages: i64 = 0
+        self.message_bytes: i64 = 0
+        self.packets: i64 = 0
+        self.client_bytes: i64 = 0
+        self.server_bytes: i64 = 0
+        self.gap_bytes: i64 = 0
+        self.conflict_bytes: i64 = 0
+        self.conflict_frame: i64 = 0
+        self.completeness: str = COMPLETE
+        self.server_banner: str | None = None
+        self.client_name: str | None = None
+        #: words the server offered, each once, in order of appearance; those offered before TLS only
+        self.capabilities: list[str] | None = None
+        #: True once any capability list was seen in clear
+        self.compressed: bool = False
+        self.credentials: list[Credential] | None = None
+        self.message_list: list[Message] | None = None
+        self.tls: TlsHandshake | None = None
+        self.anomalies: list[AnomalySeen] | None = None
+        #: records beyond the caps of this module, counted
+        self.cut_records: i64 = 0
+        #: what another protocol on a mail port turned out to be (``http``), None for mail
+        self.not_mail: str | None = None
+        #: frame and time of the STARTTLS request, of the server's answer, of the first TLS record; 0 where not seen
+        self.starttls_frame: i64 = 0
+        self.tls_frame: i64 = 0
+        self.reset_frame: i64 = 0
+        self._id: str = ""
+
+    def session_id(self) -> str:
+        """Stable identifier: a hash of the flow and its start; no file, batch or order enters it."""
+        if self._id == "":
+            text = f"{self.client_ip} {self.client_port} {self.server_ip} {self.server_port} {self.start_ns}"
+            self._id = hashlib.blake2b(text.encode("ascii", "replace"), digest_size=8).hexdigest()
+        return self._id
+
+    def display_filter(self) -> str:
+        """A Wireshark display filter that shows exactly this session (of its first file, where it spans several)."""
+        family = "ipv6" if ":" in self.client_ip else "ip"
+        frames = f"frame.number >= {self.first_frame}"
+        if not self.spans_files:
+            frames = f"{frames} && frame.number <= {self.last_frame}"
+        return (
+            f"{family}.addr == {self.client_ip} && {family}.addr == {self.server_ip} && tcp.port == {self.client_port}"
+            f" && tcp.port == {self.server_port} && {frames}"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        numbers = (
+            self.start_ns, self.end_ns, self.first_frame, self.last_frame, self.client_port, self.server_port,
+            self.auth_attempts, self.auth_accepted, self.messages, self.message_bytes, self.packets, self.client_bytes,
+            self.server_bytes, self.gap_bytes, self.conflict_bytes, self.conflict_frame, self.cut_records,
+            self.starttls_frame, self.tls_frame, self.reset_frame,
+        )  # fmt: skip
+        texts = (
+            self.capture, self.sensor, self.client_ip, self.server_ip, self.direction_from, self.protocol, self.transport,
+            self.starttls, self.exposure, self.completeness,
+        )  # fmt: skip
+        optional = (self.port_service, self.server_banner, self.client_name, self.not_mail)
+        flags = (self.spans_files, self.compressed)
+        parts = (self.capabilities, self.credentials, self.message_list, self.tls, self.anomalies)
+        return (_session, (numbers, texts, optional, flags, parts))
+
+
+def _session(
+    numbers: tuple[
+        int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int,
+    ],
+    texts: tuple[str, str, str, str, str, str, str, str, str, str],
+    optional: tuple[str | None, str | None, str | None, str | None],
+    flags: tuple[bool, bool],
+    parts: tuple[
+        list[str] | None, list[Credential] | None, list[Message] | None, TlsHandshake | None, list[AnomalySeen] | None
+    ],
+) -> Session:  # fmt: skip
+    one = Session()
+    one.start_ns, one.end_ns, one.first_frame, one.last_frame = numbers[0], numbers[1], numbers[2], numbers[3]
+    one.client_port, one.server_port, one.auth_attempts, one.auth_accepted = numbers[4], numbers[5], numbers[6], numbers[7]
+    one.messages, one.message_bytes, one.packets, one.client_bytes = numbers[8], numbers[9], numbers[10], numbers[11]
+    one.server_bytes, one.gap_bytes, one.conflict_bytes = numbers[12], numbers[13], numbers[14]
+    one.conflict_frame, one.cut_records, one.starttls_frame = numbers[15], numbers[16], numbers[17]
+    one.tls_frame, one.reset_frame = numbers[18], numbers[19]
+    one.capture, one.sensor, one.client_ip, one.server_ip = texts[0], texts[1], texts[2], texts[3]
+    one.direction_from, one.protocol, one.transport, one.starttls = texts[4], texts[5], texts[6], texts[7]
+    one.exposure, one.completeness = texts[8], texts[9]
+    one.port_service, one.server_banner, one.client_name, one.not_mail = optional
+    one.spans_files, one.compressed = flags
+    one.capabilities, one.credentials, one.message_list, one.tls, one.anomalies = parts
+    return one
+
+
+class SessionSink:
+    """Takes finished sessions, in the order in which they end. The pipeline and the monitor override this."""
+
+    def receive_session(self, session: Session) -> None:
+        """One session is over."""
+
+
+class SessionList(SessionSink):
+    """Keeps every session."""
+
+    def __init__(self) -> None:
+        self.sessions: list[Session] = []
+
+    def receive_session(self, session: Session) -> None:
+        self.sessions.append(session)
+
+
+#: Addresses whose text is kept; the cache starts over when it is full.
+MAX_ADDRESS_CACHE: Final = 65536
+_addresses: dict[bytes, str] = {}
+
+
+def address_text(packed: bytes) -> str:
+    """An IPv4 or IPv6 address (4 or 16 octets, network order) as text (RFC 5952 for IPv6)."""
+    text = _addresses.get(packed)
+    if text is None:
+        if len(_addresses) >= MAX_ADDRESS_CACHE:
+            _addresses.clear()
+        text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+        _addresses[packed] = text
+    return text

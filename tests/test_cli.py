@@ -1,0 +1,251 @@
+"""The command line as its users meet it: results on standard output, words on standard error, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.traffic import Talk, capture, tcp_frame
+
+TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
+
+
+def mailtap(*arguments: object, stdin: bytes | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "analyzer", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "100", **environment},
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.pcap"
+    path.write_bytes(capture(Talk().play(TALK).close().frames()))
+    return path
+
+
+def test_text_report_leads_with_who_is_exposed_and_fits_100_columns(talk: Path) -> None:
+    done = mailtap("analyze", talk)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "EXPOSED: 1 account" in "\n".join(lines[:5])
+    assert "198.51.100.20:110" in done.stdout
+    assert "192.0.2.10" in done.stdout
+    assert "kim" in done.stdout
+    assert "Zulu7Tango" not in done.stdout
+    assert max(map(len, lines)) <= 100
+
+
+def test_show_secrets_shows_them(talk: Path) -> None:
+    assert "Zulu7Tango" in mailtap("analyze", talk, "--show-secrets").stdout
+
+
+def test_json_has_all_tables_and_no_heavy_import(talk: Path) -> None:
+    done = mailtap("analyze", talk, "--format", "json")
+    found = json.loads(done.stdout)
+    assert (found["schema_version"], done.returncode) == (1, 0)
+    assert list(found)[2:] == ["captures", "sessions", "credentials", "tls", "messages", "findings", "servers", "migration"]
+    assert found["sessions"][0]["start"] == "2026-03-02T09:00:00.000000000Z"
+    assert found["credentials"][0]["secret"] == "********"
+    assert found["captures"][0]["mail_packets"] == found["sessions"][0]["packets"] == 13
+    shown = json.loads(mailtap("analyze", talk, "--format", "json", "--show-secrets").stdout)
+    assert shown["credentials"][0]["secret"] == "Zulu7Tango"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_text_and_json_import_neither_pandas_nor_scapy(talk: Path, form: str) -> None:
+    code = (
+        "import sys\nfrom analyzer.cli import main\n"
+        f"try: main(['analyze', {str(talk)!r}, '--format', {form!r}])\nexcept SystemExit: pass\n"
+        "sys.stderr.write(' '.join(sorted({'pandas', 'scapy', 'matplotlib', 'numpy', 'cryptography'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60)
+    assert done.stderr == ""
+
+
+def test_jsonl_is_one_record_a_line(talk: Path) -> None:
+    records = [json.loads(line) for line in mailtap("analyze", talk, "-f", "jsonl").stdout.splitlines()]
+    assert [one["table"] for one in records] == ["captures", "sessions", "credentials"]
+
+
+def test_csv_one_table_to_stdout_all_to_a_folder(talk: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(mailtap("analyze", talk, "-f", "csv", "--table", "credentials").stdout)))
+    assert [(one["username"], one["outcome"]) for one in rows] == [("kim", "accepted")]
+    folder = tmp_path / "tables"
+    assert mailtap("analyze", talk, "-f", "csv", "-o", folder).returncode == 0
+    assert {path.name for path in folder.iterdir()} == {
+        f"{name}.csv"
+        for name in ("captures", "sessions", "credentials", "tls", "messages", "findings", "servers", "migration")
+    }
+
+
+def test_csv_cells_from_traffic_begin_no_formula(tmp_path: Path) -> None:
+    path = tmp_path / "talk.pcap"
+    path.write_bytes(capture(Talk().play(TALK.replace("kim", "=HYPERLINK(1)")).close().frames()))
+    text = mailtap("analyze", path, "-f", "csv", "--table", "credentials").stdout
+    assert ",'=HYPERLINK(1)," in text
+
+
+def test_terminal_escapes_and_bidi_marks_from_traffic_are_escaped(tmp_path: Path) -> None:
+    talk = Talk().client(b"").server(b"+OK \x1b[2Jhello\r\n").client("USER k\u202eim\x07\r\n".encode()).play("S: +OK\nC: PASS x1\nS: +OK")
+    path = tmp_path / "talk.pcap"
+    path.write_bytes(capture(talk.close().frames()))
+    for form in ("text", "json", "jsonl", "csv"):
+        done = mailtap("analyze", path, "-f", form, *(["--table", "credentials"] if form == "csv" else []))
+        assert done.returncode == 0
+        for mark in ("\x1b", "\u202e", "\x07"):
+            assert mark not in done.stdout + done.stderr
+
+
+def test_ports_of_the_user(tmp_path: Path) -> None:
+    path = tmp_path / "talk.pcap"
+    path.write_bytes(capture(Talk(server_port=7110, handshake=False).play("C: USER kim\nC: PASS Zulu7Tango").frames()))
+    assert json.loads(mailtap("analyze", path, "-f", "json").stdout)["sessions"] == []
+    found = json.loads(mailtap("analyze", path, "-f", "json", "--port", "7110=pop3").stdout)
+    assert [(one["protocol"], one["completeness"]) for one in found["sessions"]] == [("pop3", "one_sided")]
+    assert [one["username"] for one in found["credentials"]] == ["kim"]
+
+
+@pytest.mark.parametrize("word", ["1143", "1143=imapx", "0=imap", "70000=imap", "x=imap"])
+def test_bad_port_words_are_usage_errors(talk: Path, word: str) -> None:
+    done = mailtap("analyze", talk, "--port", word)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "imap" in done.stderr
+
+
+def test_since_and_until(talk: Path) -> None:
+    def count(*arguments: str) -> int:
+        return len(json.loads(mailtap("analyze", talk, "-f", "json", *arguments).stdout)["sessions"])
+
+    assert count("--since", "2026-03-02T09:00:00") == 1
+    assert count("--since", "2026-03-02T10:00:00+00:00") == 0
+    assert count("--until", "2026-03-02") == 0
+    assert count("--until", "2026-03-02T10:00:01+01:00") == 1
+    assert mailtap("analyze", talk, "--since", "yesterday").returncode == 2
+
+
+def test_standard_input_and_several_captures(talk: Path, tmp_path: Path) -> None:
+    assert "EXPOSED" in mailtap("analyze", "-", stdin=talk.read_bytes()).stdout
+    second = tmp_path / "more.pcap"
+    second.write_bytes(capture(Talk(client_port=41000, client="192.0.2.11").play(TALK).close().frames()))
+    found = json.loads(mailtap("analyze", tmp_path, "-f", "json").stdout)
+    assert [one["capture"] for one in found["sessions"]] == [str(talk), str(second)] or len(found["sessions"]) == 2
+
+
+# -- bad input -----------------------------------------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    done = mailtap("analyze", tmp_path / "nothing.pcap")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "nothing.pcap" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"just some text\nin a file\n", b"\xd4\xc3\xb2", bytes(100)])
+def test_files_that_are_no_captures(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.pcap"
+    path.write_bytes(content)
+    done = mailtap("analyze", path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "odd.pcap" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_cut_file_gives_what_it_holds_and_says_so(talk: Path) -> None:
+    talk.write_bytes(talk.read_bytes()[:-300])
+    done = mailtap("analyze", talk)
+    assert done.returncode == 0
+    assert "EXPOSED: 1 account" in done.stdout
+    assert "cut" in done.stdout
+
+
+def test_file_without_mail(tmp_path: Path) -> None:
+    path = tmp_path / "web.pcap"
+    frame = tcp_frame("192.0.2.1", "192.0.2.2", 50000, 80, 1, 1, 24, b"GET / HTTP/1.1\r\n\r\n")
+    path.write_bytes(capture([(1, frame)]))
+    done = mailtap("analyze", path)
+    assert done.returncode == 0
+    assert "No mail session was seen" in done.stdout
+
+
+def test_unknown_link_type(tmp_path: Path) -> None:
+    path = tmp_path / "odd.pcap"
+    path.write_bytes(capture([(1, b"\x01\x02\x03\x04" * 8)], linktype=147))
+    done = mailtap("analyze", path)
+    assert done.returncode == 3
+    assert "147" in done.stderr
+
+
+
+
+def test_a_folder_where_a_file_should_be_written(talk: Path, tmp_path: Path) -> None:
+    done = mailtap("analyze", talk, "-o", tmp_path)
+    assert done.returncode == 2
+    assert "folder" in done.stderr
+
+
+def test_full_disk_keeps_the_result(talk: Path) -> None:
+    done = mailtap("analyze", talk, "-f", "json", "-o", "/dev/full")
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert "EXPOSED: 1 account" in done.stdout
+
+
+def test_output_that_cannot_be_made_keeps_the_result(talk: Path, tmp_path: Path) -> None:
+    done = mailtap("analyze", talk, "-o", tmp_path / "no" / "such" / "folder" / "out.txt")
+    assert done.returncode == 3
+    assert "EXPOSED: 1 account" in done.stdout
+
+
+def test_an_older_result_stays_until_the_new_one_is_complete(talk: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    assert mailtap("analyze", talk, "-f", "json", "-o", out).returncode == 0
+    assert json.loads(out.read_text())["schema_version"] == 1
+    assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
+
+
+def test_broken_pipe(talk: Path) -> None:
+    command = f"{sys.executable} -m analyzer analyze {talk} -f json; echo $? >&2"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; ({command}) | head -c 1 > /dev/null; true"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Traceback" not in done.stderr
+    # A short result may fit the pipe before its reader goes; either way the tool says nothing odd.
+    assert done.stderr.split()[-1] in ("0", "3")
+
+
+def test_full_standard_output(talk: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-m", "analyzer", "analyze", str(talk)], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_bad_file_among_good_ones(talk: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pcap"
+    bad.write_bytes(b"no capture at all, only words")
+    done = mailtap("analyze", talk, bad)
+    assert done.returncode == 3
+    assert "EXPOSED: 1 account" in done.stdout
+    assert "bad.pcap" in done.stderr
+
+
+def test_usage(tmp_path: Path) -> None:
+    assert mailtap("analyze").returncode == 2
+    assert mailtap("nonsense").returncode == 2
+    assert mailtap("--version").stdout.startswith("mailtap 0.")
+    assert "analyze" in mailtap("--help").stdout
