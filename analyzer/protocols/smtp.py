@@ -1,0 +1,610 @@
+"""SMTP, submission and LMTP (RFC 5321, 3207, 4954, 3030, 2920, 6409, 2033, 6531).
+
+Replies pair with a queue of pending commands. The client is on hold after DATA and AUTH, for only the server's 354 or 334 makes its
+next octets a message or a response; BDAT announces its octets itself. Text of messages is skipped in bulk and never read as
+commands, not even where a gap has swallowed the DATA command: after a gap a line that begins with no verb is taken for text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.model import CLIENT, SERVER, Sender
+from analyzer.protocols.base import DOT_BODY, LINES, Dissector
+from analyzer.protocols.envelope import Envelope, Pending, Transfer, parse_path
+from analyzer.protocols.events import (
+    ACCEPTED,
+    CANCELLED,
+    COMMAND_QUEUE_FULL,
+    CREDENTIALS_BEFORE_CAPABILITIES,
+    DELIVERED,
+    MALFORMED_COMMAND,
+    MALFORMED_REPLY,
+    PASSWORD,
+    PASSWORD_THOUGH_FORBIDDEN,
+    PIPELINED_BEFORE_GREETING,
+    REJECTED,
+    RELAYED,
+    STARTTLS_STRIPPED,
+    SUBMITTED,
+    UNEXPECTED_REPLY,
+    CapabilitiesOffered,
+    ClientNamed,
+    Greeted,
+    MessageAnswered,
+    MessageTransferred,
+)
+from analyzer.protocols.message import MessageReader
+
+#: Commands that may wait for their replies; the oldest are given up beyond it. RFC 5321 section 4.5.3.1.8: 100 recipients at least.
+MAX_PENDING: Final = 2000
+#: Lines kept of a reply, and octets of each.
+MAX_REPLY_LINES: Final = 200
+MAX_REPLY_LINE: Final = 1024
+#: Characters kept of a name that a client gives itself.
+MAX_TEXT: Final = 1024
+#: Digits of a BDAT size: no server takes more than an exabyte.
+MAX_SIZE_DIGITS: Final = 18
+
+_UNKNOWN: Final = 0
+_EHLO: Final = 1
+_HELO: Final = 2
+_LHLO: Final = 3
+_MAIL: Final = 4
+_RCPT: Final = 5
+_DATA: Final = 6
+_BDAT: Final = 7
+_RSET: Final = 8
+_AUTH: Final = 9
+_STARTTLS: Final = 10
+_QUIT: Final = 11
+_PLAIN: Final = 12  # a reply and no consequence
+_BODY: Final = 13  # DATA was granted: the final reply is due
+_BDAT_LAST: Final = 14
+_LOST: Final = 15  # whatever was in a line that is missing
+
+_VERBS: Final[dict[bytes, int]] = {
+    b"EHLO": _EHLO,
+    b"HELO": _HELO,
+    b"LHLO": _LHLO,
+    b"MAIL": _MAIL,
+    b"RCPT": _RCPT,
+    b"DATA": _DATA,
+    b"BDAT": _BDAT,
+    b"RSET": _RSET,
+    b"AUTH": _AUTH,
+    b"X-EXPS": _AUTH,
+    b"STARTTLS": _STARTTLS,
+    b"X-ANONYMOUSTLS": _STARTTLS,
+    b"QUIT": _QUIT,
+    b"NOOP": _PLAIN,
+    b"VRFY": _PLAIN,
+    b"EXPN": _PLAIN,
+    b"HELP": _PLAIN,
+    b"TURN": _PLAIN,
+    b"ETRN": _PLAIN,
+    b"ATRN": _PLAIN,
+    b"BURL": _PLAIN,
+    b"SEND": _PLAIN,
+    b"SOML": _PLAIN,
+    b"SAML": _PLAIN,
+    b"VERB": _PLAIN,
+    b"XCLIENT": _PLAIN,
+    b"XFORWARD": _PLAIN,
+    b"X-LINK2STATE": _PLAIN,
+    b"XEXCH50": _PLAIN,
+}
+
+
+class SmtpDissector(Dissector):
+    """Reads one session of SMTP, submission or LMTP."""
+
+    def __init__(self) -> None:
+        super().__init__("smtp")
+        #: the owner sets it on submission ports (587, 465): messages are ``submitted`` even without authentication
+        self.submission: bool = False
+        self._pending: list[Pending] = []
+        self._reply: list[bytes] = []
+        self._first_reply: bool = True
+        self._greeted: bool = False
+        self._told: bool = False  # EHLO was answered
+        self._authenticated: bool = False
+        self._forbidden: bool = False  # the server has said that it takes no credentials in clear
+        self._answer_due: bool = False  # the client's next line is a SASL response
+        self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        #: lines are missing: commands and replies no longer pair until the client speaks again
+        self._lost_count: bool = False
+        #: a line was missing at some time: a reply to nothing is no surprise
+        self._gaps: bool = False
+        #: the client's lines may be the text of a message whose beginning is missing
+        self._unsynced: bool = False
+        self._envelope: Envelope | None = None
+        self._transfer: Transfer | None = None  # whose octets come now
+        self._chunked: Transfer | None = None  # BDAT has begun and LAST has not come
+        self._chunk_last: bool = False
+        self._messages: int = 0
+
+    # -- the client ----------------------------------------------------------------------------------------------------------
+
+    def client_line(self, line: bytes) -> None:
+        if self._answer_due and (not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN):
+            self._receive_response(line)
+            return
+        self._answer_due = False
+        if self._lost_count:
+            self._lost_count = False
+            self._drop_pending()
+            self.exchange_dropped()
+        space: i64 = line.find(b" ")
+        verb = line if space < 0 else line[:space]
+        kind = _VERBS.get(verb, _UNKNOWN)
+        if kind == _UNKNOWN:
+            kind = _VERBS.get(verb.strip(b"\t").upper(), _UNKNOWN)
+            if kind == _UNKNOWN:
+                self._receive_unknown(line)
+                return
+        self._unsynced = False
+        self.commands += 1
+        argument = b"" if space < 0 else line[space + 1 :].strip(b" \t")
+        if kind == _RCPT:
+            self._receive_recipient(argument)
+        elif kind == _MAIL:
+            self._receive_sender(argument)
+        elif kind == _DATA:
+            self._push(_DATA, self._envelope, 0, None)
+            self.hold_client()
+        elif kind == _BDAT:
+            self._receive_chunk(argument)
+        elif kind == _AUTH:
+            self._begin_auth(argument)
+        elif kind == _STARTTLS:
+            self._push(_STARTTLS, None, 0, None)
+            self.starttls_requested()
+        else:
+            if kind <= _LHLO:
+                self._receive_hello(kind, argument)
+            elif kind == _RSET or kind == _QUIT:
+                self._end_transaction()
+            self._push(kind, None, 0, None)
+
+    def _receive_hello(self, kind: int, argument: bytes) -> None:
+        if kind == _LHLO:
+            self.protocol = "lmtp"
+        self._end_transaction()
+        if argument:
+            at = self.at
+            name = argument[:MAX_TEXT].decode("utf-8", "replace")
+            self.emit(ClientNamed(CLIENT, at.frame, at.timestamp_ns, self.line_offset, name))
+
+    def _receive_sender(self, argument: bytes) -> None:
+        address = parse_path(argument, b"FROM")
+        if address is None:
+            self.anomaly(CLIENT, MALFORMED_COMMAND, "MAIL without FROM:")
+            self._push(_PLAIN, None, 0, None)
+            return
+        if self._chunked is not None:
+            self._end_transaction()
+        # Should the server refuse it, the envelope before stays in force.
+        self._push(_MAIL, self._envelope, 0, None)
+        self._envelope = Envelope(address)
+
+    def _receive_recipient(self, argument: bytes) -> None:
+        address = parse_path(argument, b"TO")
+        if address is None:
+            self.anomaly(CLIENT, MALFORMED_COMMAND, "RCPT without TO:")
+            self._push(_PLAIN, None, 0, None)
+            return
+        envelope = self._envelope
+        if envelope is None:
+            envelope = self._envelope = Envelope(None)
+        self._push(_RCPT, envelope, envelope.add(address), None)
+
+    def _receive_chunk(self, argument: bytes) -> None:
+        """``BDAT size [LAST]`` (RFC 3030 section 2): the octets follow at once, whatever the server will say of them."""
+        words = argument.split()
+        last = len(words) == 2 and words[1].upper() == b"LAST"
+        if not words or not words[0].isdigit() or len(words[0]) > MAX_SIZE_DIGITS or (len(words) > 1 and not last):
+            self.anomaly(CLIENT, MALFORMED_COMMAND, "BDAT without a size")
+            self._push(_PLAIN, None, 0, None)
+            return
+        transfer = self._chunked
+        if transfer is None:
+            transfer = self._chunked = self._begin_transfer(self._envelope, self.line_offset, False)
+        self._transfer = transfer
+        self._chunk_last = last
+        self._push(_BDAT_LAST if last else _BDAT, None, 0, transfer)
+        self.expect_octets(CLIENT, int(words[0]))
+
+    def _receive_unknown(self, line: bytes) -> None:
+        if self.commands == 0 and line.startswith((b"PROXY ", b"SSLproxy:")):
+            return  # a proxy's word to the server's own proxy, which answers nothing
+        first = self.commands == 0 and (self.midstream or (self.replies == 0 and not self._greeted))
+        if self._unsynced or first:
+            # Not a verb, and there was no telling where one would begin: the text of a message, until its end or the server's word.
+            envelope = self._envelope
+            self._transfer = None
+            if envelope is not None and envelope.count():
+                transfer = self._begin_transfer(envelope, self.line_offset, True)
+                transfer.cut = True
+                transfer.reader.receive_gap(0)
+                self._transfer = transfer
+                self._envelope = None
+                self._push(_BODY, envelope, 0, transfer)
+            self.expect_dot_body(CLIENT, after_gap=True)
+            return
+        if len(line) >= 4 and line.count(b"X") == len(line):
+            self.anomaly(CLIENT, STARTTLS_STRIPPED, "a command was overwritten with X")
+        self._push(_UNKNOWN, None, 0, None)
+
+    def _push(self, kind: int, envelope: Envelope | None, index: int, transfer: Transfer | None) -> Pending:
+        queue = self._pending
+        if len(queue) >= MAX_PENDING:
+            first = queue.pop(0)
+            if first.transfer is not None and first.transfer.ended:
+                self._tell(first.transfer)
+            if self.replies:
+                self.anomaly(CLIENT, COMMAND_QUEUE_FULL, f"more than {MAX_PENDING} commands without a reply")
+        entry = Pending(kind, envelope, index, transfer)
+        queue.append(entry)
+        return entry
+
+    # -- authentication ------------------------------------------------------------------------------------------------------
+
+    def _begin_auth(self, argument: bytes) -> None:
+        """RFC 4954 section 4: ``AUTH mechanism [initial-response]``."""
+        words = argument.split()
+        if not words:
+            self._push(_PLAIN, None, 0, None)
+            return
+        if self._greeted and not self._told and not self._gaps and not self.midstream:
+            self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "AUTH was sent before the server told what it offers")
+        self.exchange_dropped()
+        self.begin_exchange(words[0].decode("ascii", "replace"))
+        self._push(_AUTH, None, 0, None)
+        if len(words) > 1:
+            self._take_response(words[1])
+        self.hold_client()
+
+    def _receive_response(self, line: bytes) -> None:
+        self._answer_due = False
+        if line == b"*":
+            self.exchange_ended(CANCELLED, "")
+        else:
+            self._take_response(line)
+        self.hold_client()
+
+    def _take_response(self, encoded: bytes) -> None:
+        before = self._exchange_told
+        self.exchange_response(encoded)
+        exchange = self._exchange
+        if self._forbidden and not before and self._exchange_told and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTH {exchange.mechanism}, although the server wants TLS first")
+
+    # -- the server ----------------------------------------------------------------------------------------------------------
+
+    def server_line(self, line: bytes) -> None:
+        size: i64 = len(line)
+        if size < 3 or not (48 <= line[0] <= 57 and 48 <= line[1] <= 57 and 48 <= line[2] <= 57):
+            if size and self._greeted and not self._gaps:
+                self.anomaly(SERVER, MALFORMED_REPLY, "a line without a reply code")
+            return
+        if len(self._reply) < MAX_REPLY_LINES:
+            self._reply.append(line[:MAX_REPLY_LINE])
+        if size > 3 and line[3] == 45:
+            return
+        code: i64 = (line[0] - 48) * 100 + (line[1] - 48) * 10 + (line[2] - 48)
+        lines = self._reply
+        self._reply = []
+        if self._first_reply:
+            self._first_reply = False
+            if self._receive_greeting(code, lines):
+                return
+        self._receive_reply(code, lines)
+
+    def _receive_greeting(self, code: i64, lines: list[bytes]) -> bool:
+        """The server's first reply; whether it was its greeting."""
+        if code == 220:
+            if self._pending and self._pending[0].kind == _STARTTLS:
+                return False
+            self._greeted = True
+            self.replies += 1
+            text = reply_text(lines[0])
+            at = self.at
+            self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, text))
+            stars = text.count("*")
+            if stars >= 8 and 2 * stars >= len(text):
+                self.anomaly(SERVER, STARTTLS_STRIPPED, "the banner was overwritten with asterisks")
+            if self.commands:
+                self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
+            if self.client.mode == DOT_BODY and self.client.body_gap and self._transfer is None:
+                self.end_dot_body(CLIENT)
+            return True
+        # 554 and 421 turn the client away (RFC 5321 section 3.1)
+        return not self._pending and code >= 400
+
+    def _receive_reply(self, code: i64, lines: list[bytes]) -> None:
+        client = self.client
+        queue = self._pending
+        if client.mode == DOT_BODY and client.body_gap and code != 354:
+            transfer = self._transfer
+            if transfer is None or (queue and queue[0].transfer is transfer):
+                # The reply to the message, so that is over: its end is among what is missing.
+                self.end_dot_body(CLIENT)
+                self._unsynced = True
+        if not queue:
+            self._receive_unasked(code, lines)
+            return
+        entry = queue[0]
+        if entry.kind == _UNKNOWN and code < 400:
+            # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
+            while entry.kind == _UNKNOWN and len(queue) > 1:
+                queue.pop(0)
+                entry = queue[0]
+        self.replies += 1
+        kind = entry.kind
+        if code == 334 and kind == _AUTH:
+            self.exchange_challenge(lines[0][4:])
+            self._answer_due = True
+            self._answer_guessed = False
+            self.release_client()
+            return
+        if kind == _DATA and code < 400:
+            self._begin_body(entry)
+            return
+        if kind == _BODY or kind == _BDAT_LAST:
+            if not self._receive_verdict(entry, code):
+                return
+        queue.pop(0)
+        if not queue:
+            self._lost_count = False
+        if code < 400:
+            self._receive_yes(kind, lines)
+        else:
+            self._receive_no(entry, code, lines)
+        if queue:
+            transfer = queue[0].transfer
+            if transfer is not None and transfer.ended and (queue[0].kind == _BODY or queue[0].kind == _BDAT_LAST):
+                self._tell(transfer)
+
+    def _receive_unasked(self, code: i64, lines: list[bytes]) -> None:
+        if code == 354 and (self._gaps or self.midstream) and self.commands and self.client.mode == LINES:
+            # The DATA command is missing, what it asked for comes.
+            envelope = self._envelope
+            self._begin_body(self._push(_DATA, envelope, 0, None))
+        elif self.commands and not self._gaps and not self.midstream and code != 421:
+            self.anomaly(SERVER, UNEXPECTED_REPLY, f"{code} {reply_text(lines[0])}")
+
+    def _receive_yes(self, kind: int, lines: list[bytes]) -> None:
+        if kind == _EHLO or kind == _LHLO:
+            self._tell_capabilities(lines)
+        elif kind == _HELO:
+            self._told = True
+        elif kind == _STARTTLS:
+            self.starttls_granted()
+        elif kind == _AUTH:
+            self._authenticated = True
+            self.exchange_ended(ACCEPTED, whole_reply(lines))
+            self._answer_due = False
+            self.release_client()
+
+    def _receive_no(self, entry: Pending, code: i64, lines: list[bytes]) -> None:
+        kind = entry.kind
+        envelope = entry.envelope
+        if code == 538 or ((code == 530 or code == 534) and wants_tls(lines)):
+            self._forbidden = True
+        if kind == _RCPT:
+            if envelope is not None:
+                envelope.refuse(entry.index)
+        elif kind == _MAIL:
+            self._envelope = envelope
+        elif kind == _DATA:
+            self._refuse_data()
+        elif kind == _STARTTLS:
+            if lines[0][4:].lstrip().startswith(b"#5.5.1"):
+                self.anomaly(SERVER, STARTTLS_STRIPPED, whole_reply(lines))
+            self.starttls_refused(whole_reply(lines))
+        elif kind == _AUTH:
+            self.exchange_ended(REJECTED, whole_reply(lines))
+            self._answer_due = False
+            self.release_client()
+
+    def _tell_capabilities(self, lines: list[bytes]) -> None:
+        """RFC 5321 section 4.1.1.1: behind the first line, one keyword a line."""
+        self._told = True
+        names: list[str] = []
+        for line in lines[1:]:
+            name = line[4:].decode("utf-8", "replace").strip().upper()
+            if name.startswith("AUTH="):  # what old clients of Microsoft's understood
+                name = "AUTH " + name[5:].strip()
+            if not name or (name in names):
+                continue
+            names.append(name)
+            if name.startswith("XXXXXX") and len(name) <= 10:
+                self.anomaly(SERVER, STARTTLS_STRIPPED, f"a keyword was overwritten: {name}")
+        at = self.at
+        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+
+    # -- messages ------------------------------------------------------------------------------------------------------------
+
+    def _begin_transfer(self, envelope: Envelope | None, offset: i64, dot_stuffed: bool) -> Transfer:
+        at = self.at
+        self._messages += 1
+        reader = MessageReader(at.frame, at.timestamp_ns, offset, dot_stuffed)
+        return Transfer(self._messages, envelope if envelope is not None else Envelope(None), reader)
+
+    def _begin_body(self, entry: Pending) -> None:
+        """DATA was granted."""
+        transfer = self._begin_transfer(entry.envelope, self.client.offset, True)
+        entry.kind = _BODY
+        entry.transfer = transfer
+        self._transfer = transfer
+        self._envelope = None
+        self.expect_dot_body(CLIENT)
+        self.release_client()
+
+    def _refuse_data(self) -> None:
+        """No message is wanted. A client that has sent one already (against RFC 2920 section 3.1) has sent text, not commands."""
+        if self.client_waiting():
+            waiting = b"".join(self.client.parts)
+            if _VERBS.get(first_word(waiting.split(b"\n", 1)[0].rstrip(b"\r")), _UNKNOWN) == _UNKNOWN:
+                self._transfer = None
+                self.expect_dot_body(CLIENT)
+        self.release_client()
+
+    def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
+        transfer = self._transfer
+        if transfer is not None:
+            transfer.reader.receive_data(data, start, end)
+
+    def block_gap(self, sender: Sender, size: i64) -> None:
+        transfer = self._transfer
+        if transfer is not None:
+            transfer.reader.receive_gap(size)
+
+    def block_ended(self, sender: Sender) -> None:
+        transfer = self._transfer
+        self._transfer = None
+        if transfer is None:
+            return
+        if self._chunked is not None:
+            if not self._chunk_last:
+                return
+            self._chunked = None
+            self._envelope = None
+        transfer.ended = True
+        if not self.end_seen:
+            transfer.ended = False
+            self._tell(transfer)
+            return
+        queue = self._pending
+        if transfer.answered or not self.server_heard() or not queue or queue[0].transfer is transfer:
+            self._tell(transfer)
+
+    def _end_transaction(self) -> None:
+        """RSET, EHLO, QUIT: what was on its way in chunks will not be finished."""
+        transfer = self._chunked
+        self._chunked = None
+        self._envelope = None
+        if transfer is not None:
+            self._tell(transfer)
+
+    def _tell(self, transfer: Transfer) -> None:
+        if transfer.told:
+            return
+        transfer.told = True
+        envelope = transfer.envelope
+        reader = transfer.reader
+        if self.protocol == "lmtp":
+            direction = DELIVERED
+            transfer.replies_due = max(envelope.count(), 1)
+        else:
+            direction = SUBMITTED if self._authenticated or self.submission else RELAYED
+        self.emit(
+            MessageTransferred(
+                CLIENT, reader.frame, reader.timestamp_ns, reader.offset, transfer.number, direction, envelope.mail_from,
+                envelope.recipients(), envelope.count(), reader.size, transfer.ended,
+                transfer.ended and not transfer.cut and reader.missing == 0, None, reader.attachments(), reader.header(),
+            )
+        )  # fmt: skip
+        if transfer.answered:
+            self._tell_verdict(transfer)
+
+    def _receive_verdict(self, entry: Pending, code: i64) -> bool:
+        """A reply behind the message's end; whether it was the last one due."""
+        transfer = entry.transfer
+        if transfer is None:
+            return True
+        if code < 400:
+            transfer.accepted = True
+        if transfer.told:
+            transfer.replies_due -= 1
+            if transfer.replies_due > 0 and code != 421:
+                return False
+            self._tell_verdict(transfer)
+        else:
+            transfer.answered = True
+            if transfer.ended:
+                self._tell(transfer)
+        return True
+
+    def _tell_verdict(self, transfer: Transfer) -> None:
+        at = self.at
+        self.emit(MessageAnswered(SERVER, at.frame, at.timestamp_ns, self.line_offset, transfer.number, transfer.accepted))
+
+    # -- what is missing -----------------------------------------------------------------------------------------------------
+
+    def answer_missing(self) -> None:
+        if self.exchange_open():
+            # Of a complete exchange the outcome may still come, unless the client talks on.
+            self._answer_due = not self.exchange_complete()
+            self._answer_guessed = True
+            return
+        queue = self._pending
+        entry = queue[-1] if queue and queue[-1].kind == _DATA else self._push(_DATA, self._envelope, 0, None)
+        self._begin_body(entry)
+
+    def sync_lost(self, sender: Sender) -> None:
+        self._gaps = True
+        self._lost_count = True
+        if sender == CLIENT:
+            self._answer_due = False
+            self._unsynced = True
+            if not self.exchange_open():
+                self._push(_LOST, None, 0, None)
+            return
+        self._reply = []
+        if len(self._pending) > 1:
+            self._drop_pending()
+
+    def _drop_pending(self) -> None:
+        for entry in self._pending:
+            if entry.transfer is not None and entry.transfer.ended:
+                self._tell(entry.transfer)
+        self._pending.clear()
+
+    def line_skipped(self, sender: Sender) -> None:
+        if sender == CLIENT:
+            self._push(_UNKNOWN, None, 0, None)
+
+    def upgraded(self) -> None:
+        self._drop_pending()
+        self._reply = []
+        self._first_reply = False
+        self._told = False
+        self._forbidden = False
+        self._answer_due = False
+        self._lost_count = False
+        self._unsynced = False
+        self._end_transaction()
+
+    def session_ended(self) -> None:
+        self._drop_pending()
+        transfer = self._transfer
+        self._transfer = None
+        if transfer is not None:
+            self._tell(transfer)
+        self._end_transaction()
+
+
+def first_word(line: bytes) -> bytes:
+    """The verb of a command line, in capitals."""
+    space: i64 = line.find(b" ")
+    return (line if space < 0 else line[:space]).upper()
+
+
+def reply_text(line: bytes) -> str:
+    """What a line of a reply says behind its code."""
+    return line[4:].decode("utf-8", "replace")
+
+
+def whole_reply(lines: list[bytes]) -> str:
+    """The last line of a reply, code and text."""
+    return lines[-1].decode("utf-8", "replace")
+
+
+def wants_tls(lines: list[bytes]) -> bool:
+    """Whether a refusal asks for encryption first."""
+    lower = b" ".join(lines).lower()
+    return b"tls" in lower or b"ssl" in lower or b"encrypt" in lower or b"secure" in lower
