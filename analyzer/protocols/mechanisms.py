@@ -155,7 +155,9 @@ class Cram(Mechanism):
         space: i64 = data.rfind(b" ")
         digest = data[space + 1 :]
         size: i64 = len(digest)
-        expected = size == _SHORTEST_DIGEST if learned.mechanism == "CRAM-MD5" else _SHORTEST_DIGEST <= size <= _LONGEST_DIGEST
+        expected = (
+            size == _SHORTEST_DIGEST if learned.mechanism == "CRAM-MD5" else _SHORTEST_DIGEST <= size <= _LONGEST_DIGEST
+        )
         if space <= 0 or not expected or not is_hexadecimal(digest):
             learned.malformed = "not a user name and a digest"
             return
@@ -345,7 +347,11 @@ class OauthBearer(Mechanism):
         for field in fields[1:]:
             if field.startswith(b"auth="):
                 token = bearer(field[5:])
-        if token is None or len(header) < 2 or not (header[0] == b"n" or header[0] == b"y" or header[0].startswith(b"p=")):
+        if (
+            token is None
+            or len(header) < 2
+            or not (header[0] == b"n" or header[0] == b"y" or header[0].startswith(b"p="))
+        ):
             learned.malformed = "no GS2 header or no bearer token"
             return
         if header[1].startswith(b"a="):

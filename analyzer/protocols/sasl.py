@@ -18,15 +18,10 @@ MAX_MECHANISM: Final = 40
 
 def decode_base64(data: bytes) -> bytes | None:
     """Strict base64 (RFC 4648 section 4) of one line, blanks around it forgiven; None where it is none."""
+    if data and (data[0] == 32 or data[0] == 9 or data[-1] == 32 or data[-1] == 9):
+        data = data.strip(b" \t")
     try:
         return binascii.a2b_base64(data, strict_mode=True)
-    except (binascii.Error, ValueError):
-        pass
-    stripped = data.strip(b" \t")
-    if len(stripped) == len(data):
-        return None
-    try:
-        return binascii.a2b_base64(stripped, strict_mode=True)
     except (binascii.Error, ValueError):
         return None
 

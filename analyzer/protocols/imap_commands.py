@@ -1,0 +1,192 @@
+"""IMAP's commands and untagged replies by name, a command on its way, and what tells a command from other text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+#: Octets of a tag. No client known uses more than 20.
+MAX_TAG: Final = 128
+#: Characters kept of text that is only shown: banners, replies, names of clients.
+MAX_SHOWN: Final = 200
+
+# Commands that mean something here; all others that IMAP knows are KNOWN (any state) or MAIL (authenticated or selected state).
+UNKNOWN: Final = 0
+LOGIN: Final = 1
+AUTHENTICATE: Final = 2
+STARTTLS: Final = 3
+COMPRESS: Final = 4
+IDLE: Final = 5
+ID: Final = 6
+KNOWN: Final = 7
+MAIL: Final = 8  # from here on: commands that make a server send mailbox data
+SELECT: Final = 9
+EXAMINE: Final = 10
+APPEND: Final = 11
+FETCH: Final = 12
+STORE: Final = 13
+EXPUNGE: Final = 14
+CLOSE: Final = 15
+UNSELECT: Final = 16
+MOVE: Final = 17
+
+COMMANDS: Final[dict[bytes, int]] = {
+    b"LOGIN": LOGIN,
+    b"AUTHENTICATE": AUTHENTICATE,
+    b"STARTTLS": STARTTLS,
+    b"COMPRESS": COMPRESS,
+    b"IDLE": IDLE,
+    b"ID": ID,
+    b"SELECT": SELECT,
+    b"EXAMINE": EXAMINE,
+    b"APPEND": APPEND,
+    b"FETCH": FETCH,
+    b"STORE": STORE,
+    b"EXPUNGE": EXPUNGE,
+    b"CLOSE": CLOSE,
+    b"UNSELECT": UNSELECT,
+    b"MOVE": MOVE,
+    b"CAPABILITY": KNOWN,
+    b"NOOP": KNOWN,
+    b"LOGOUT": KNOWN,
+    b"ENABLE": KNOWN,
+    b"LANGUAGE": KNOWN,
+    b"UNAUTHENTICATE": KNOWN,
+    b"CHECK": MAIL,
+    b"COPY": MAIL,
+    b"CREATE": MAIL,
+    b"DELETE": MAIL,
+    b"DELETEACL": MAIL,
+    b"GETACL": MAIL,
+    b"GETMETADATA": MAIL,
+    b"GETQUOTA": MAIL,
+    b"GETQUOTAROOT": MAIL,
+    b"LIST": MAIL,
+    b"LISTRIGHTS": MAIL,
+    b"LSUB": MAIL,
+    b"MYRIGHTS": MAIL,
+    b"NAMESPACE": MAIL,
+    b"NOTIFY": MAIL,
+    b"RENAME": MAIL,
+    b"REPLACE": MAIL,
+    b"SEARCH": MAIL,
+    b"SETACL": MAIL,
+    b"SETMETADATA": MAIL,
+    b"SETQUOTA": MAIL,
+    b"SORT": MAIL,
+    b"STATUS": MAIL,
+    b"SUBSCRIBE": MAIL,
+    b"THREAD": MAIL,
+    b"UNSUBSCRIBE": MAIL,
+    b"XLIST": MAIL,
+}
+
+#: Untagged replies that are mailbox data: none is due before the client has logged in (RFC 9051 section 7). True: a number goes before.
+MAILBOX_DATA: Final[dict[bytes, bool]] = {
+    b"EXISTS": True,
+    b"RECENT": True,
+    b"EXPUNGE": True,
+    b"FETCH": True,
+    b"FLAGS": False,
+    b"LIST": False,
+    b"LSUB": False,
+    b"STATUS": False,
+    b"SEARCH": False,
+    b"ESEARCH": False,
+    b"SORT": False,
+    b"THREAD": False,
+    b"VANISHED": False,
+}
+OTHER_DATA: Final = frozenset(
+    (
+        b"ID", b"ENABLED", b"NAMESPACE", b"QUOTA", b"QUOTAROOT", b"ACL", b"LISTRIGHTS", b"MYRIGHTS", b"METADATA", b"ANNOTATION",
+        b"LANGUAGE", b"XLIST", b"CONVERTED", b"GENURLAUTH", b"URLFETCH", b"COMPARATOR",
+    )
+)  # fmt: skip
+
+
+class Pending:
+    """A command on its way: sent, not answered."""
+
+    def __init__(self, tag: bytes, code: i64, by_uid: bool, doubtful: bool) -> None:
+        self.tag = tag
+        self.code: i64 = code
+        self.by_uid = by_uid
+        #: read after a gap: it may be text of a message
+        self.doubtful = doubtful
+        #: number of the authentication, 0 for none
+        self.exchange: int = 0
+        #: LOGIN that is not told before its tag is answered
+        self.username: str | None = None
+        self.password: str | None = None
+        self.mailbox: str | None = None
+        #: STORE: sequence set, and whether \Deleted is set (1), taken away (0) or of no concern (-1)
+        self.numbers: bytes = b""
+        self.deletes: i64 = -1
+        #: FETCH of a piece: where it begins, how many octets were asked for
+        self.origin: i64 = -1
+        self.length: i64 = -1
+        #: APPEND: numbers of its messages
+        self.messages: list[int] = []
+        #: the tagged reply, where it came before the command's end
+        self.status: bytes = b""
+        self.reply: str = ""
+
+
+def is_command(line: bytes) -> bool:
+    """Whether a line looks like a tag and a command that IMAP knows."""
+    space: i64 = line.find(b" ")
+    if space <= 0:
+        return False
+    end: i64 = line.find(b" ", space + 1)
+    verb = line[space + 1 :] if end < 0 else line[space + 1 : end]
+    return verb.upper() in COMMANDS and is_tag(line, space)
+
+
+def is_tag(line: bytes, end: i64) -> bool:
+    """Whether ``line[:end]`` could be a tag. Servers take more than RFC 9051 allows (``.``): any visible ASCII but a leading ``+`` or ``*``."""
+    if end > MAX_TAG or line[0] == 43 or line[0] == 42:
+        return False
+    at: i64 = 0
+    while at < end:
+        if line[at] <= 32 or line[at] >= 127:
+            return False
+        at += 1
+    return True
+
+
+def is_word(word: bytes) -> bool:
+    """Whether octets could be the name of a command or reply that this module does not know."""
+    return 0 < len(word) <= 40 and not word.strip(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+def is_masked(word: bytes) -> bool:
+    """Whether a middlebox has overwritten a keyword so that neither side notices: ``XXXXXXXX``, ``XXXXXXXA`` in place of STARTTLS."""
+    return len(word) == 8 and word[:7] == b"XXXXXXX" and (word[7] == 88 or word[7] == 65)
+
+
+def response_code(line: bytes, space: i64) -> bytes:
+    """What stands in the brackets of a status reply whose text begins behind ``space`` (RFC 9051 section 7.1); empty where nothing does."""
+    if line[space + 1 : space + 2] != b"[":
+        return b""
+    end: i64 = line.find(b"]", space)
+    return b"" if end < 0 else line[space + 2 : end]
+
+
+def without_quoted(data: bytes) -> bytes:
+    """The octets outside of quoted strings."""
+    if data.find(b'"') < 0:
+        return data
+    out: list[bytes] = []
+    outside = True
+    for piece in data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"'):
+        if outside:
+            out.append(piece)
+        outside = not outside
+    return b" ".join(out)
+
+
+def shown(data: bytes) -> str:
+    """Text of a server or client for display, bounded."""
+    return data[:MAX_SHOWN].decode("utf-8", "replace")
