@@ -1,0 +1,383 @@
+"""ManageSieve (RFC 5804): commands of words, quoted strings and literals; data lines and OK, NO or BYE in return.
+
+A line that ends in ``{n}`` or ``{n+}`` goes on behind n octets. Only those of an authentication are kept: scripts are skipped in
+bulk, whatever they say. After AUTHENTICATE the client is on hold until the server has sent a challenge or its answer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.model import CLIENT, SERVER, Sender
+from analyzer.protocols.base import Dissector
+from analyzer.protocols.events import (
+    ACCEPTED,
+    CANCELLED,
+    COMMAND_QUEUE_FULL,
+    MALFORMED_COMMAND,
+    PASSWORD,
+    PASSWORD_THOUGH_FORBIDDEN,
+    PIPELINED_BEFORE_GREETING,
+    REJECTED,
+    STARTTLS_STRIPPED,
+    UNEXPECTED_REPLY,
+    CapabilitiesOffered,
+    Greeted,
+)
+
+#: Commands that may wait for their replies; the oldest are given up beyond it.
+MAX_PENDING: Final = 512
+#: Words kept of a line.
+MAX_WORDS: Final = 32
+#: Octets kept of a literal, when it is part of an authentication.
+MAX_LITERAL: Final = 65536
+#: Capabilities kept of one listing, and characters of each.
+MAX_CAPABILITIES: Final = 100
+MAX_CAPABILITY: Final = 1024
+#: Digits of a literal's size (RFC 5804 section 4: a number has 32 bits).
+MAX_SIZE_DIGITS: Final = 10
+
+_UNKNOWN: Final = 0
+_AUTHENTICATE: Final = 1
+_STARTTLS: Final = 2
+_CAPABILITY: Final = 3
+_PLAIN: Final = 4  # a reply and no consequence
+_LOST: Final = 5  # whatever was in a line that is missing
+
+_VERBS: Final[dict[bytes, int]] = {
+    b"AUTHENTICATE": _AUTHENTICATE,
+    b"STARTTLS": _STARTTLS,
+    b"CAPABILITY": _CAPABILITY,
+    b"LOGOUT": _PLAIN,
+    b"NOOP": _PLAIN,
+    b"HAVESPACE": _PLAIN,
+    b"PUTSCRIPT": _PLAIN,
+    b"LISTSCRIPTS": _PLAIN,
+    b"SETACTIVE": _PLAIN,
+    b"GETSCRIPT": _PLAIN,
+    b"DELETESCRIPT": _PLAIN,
+    b"RENAMESCRIPT": _PLAIN,
+    b"CHECKSCRIPT": _PLAIN,
+    b"UNAUTHENTICATE": _PLAIN,
+}
+
+#: Capabilities one of which every listing has (RFC 5804 section 1.7).
+_CAPABILITIES: Final = ("IMPLEMENTATION", "SASL", "SIEVE", "VERSION", "STARTTLS")
+
+
+class SieveDissector(Dissector):
+    """Reads one ManageSieve session."""
+
+    def __init__(self) -> None:
+        super().__init__("managesieve")
+        self._pending: list[int] = []
+        #: the words of a line so far; a line goes on behind a literal
+        self._client_words: list[bytes] = []
+        self._server_words: list[bytes] = []
+        #: octets of the literal that is being read, if they are of interest
+        self._client_literal: list[bytes] | None = None
+        self._server_literal: list[bytes] | None = None
+        #: the server's line began with a string, so it is data
+        self._data_line: bool = False
+        self._names: list[str] = []
+        self._greeted: bool = False
+        self._forbidden: bool = False  # the server has said that it takes no password in clear
+        self._answer_due: bool = False  # the client's next string is a SASL response
+        self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        self._lost_count: bool = False
+        self._gaps: bool = False
+
+    # -- the client ----------------------------------------------------------------------------------------------------------
+
+    def client_line(self, line: bytes) -> None:
+        words = self._client_words
+        size = literal_size(line)
+        read_words(line, words)
+        if size >= 0:
+            authentication = self._answer_due or (bool(words) and words[0].upper() == b"AUTHENTICATE")
+            self._client_literal = [] if authentication and size <= MAX_LITERAL else None
+            self.expect_octets(CLIENT, size)
+            return
+        self._client_words = []
+        if words:
+            self._receive_command(words)
+
+    def _receive_command(self, words: list[bytes]) -> None:
+        verb = words[0].upper()
+        kind = _VERBS.get(verb, _UNKNOWN)
+        if self._answer_due and (not self._answer_guessed or kind == _UNKNOWN):
+            self._receive_response(words[0])
+            return
+        self._answer_due = False
+        if self._lost_count:
+            self._lost_count = False
+            self._pending.clear()
+            self.exchange_dropped()
+        if kind == _UNKNOWN:
+            if self._gaps or (self.midstream and self.commands == 0):
+                return  # as likely a line of a script as a command
+            self._push(_UNKNOWN)
+            return
+        self.commands += 1
+        if kind == _AUTHENTICATE:
+            self._begin_auth(words)
+        elif kind == _STARTTLS:
+            self._push(_STARTTLS)
+            self.starttls_requested()
+        else:
+            self._push(kind)
+
+    def _begin_auth(self, words: list[bytes]) -> None:
+        """RFC 5804 section 2.1: ``AUTHENTICATE "mechanism" ["initial-response"]``."""
+        if len(words) < 2:
+            self.anomaly(CLIENT, MALFORMED_COMMAND, "AUTHENTICATE without a mechanism")
+            self._push(_PLAIN)
+            return
+        self.exchange_dropped()
+        self.begin_exchange(words[1].decode("ascii", "replace"))
+        self._push(_AUTHENTICATE)
+        if len(words) > 2:
+            self._take_response(words[2])
+        self.hold_client()
+
+    def _receive_response(self, word: bytes) -> None:
+        self._answer_due = False
+        if word == b"*":
+            self.exchange_ended(CANCELLED, "")
+        else:
+            self._take_response(word)
+        self.hold_client()
+
+    def _take_response(self, encoded: bytes) -> None:
+        before = self._exchange_told
+        self.exchange_response(encoded)
+        exchange = self._exchange
+        if self._forbidden and not before and self._exchange_told and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTHENTICATE {exchange.mechanism}, although the server wants TLS first")
+
+    def _push(self, kind: int) -> None:
+        pending = self._pending
+        if len(pending) >= MAX_PENDING:
+            pending.pop(0)
+            if self.replies:
+                self.anomaly(CLIENT, COMMAND_QUEUE_FULL, f"more than {MAX_PENDING} commands without a reply")
+        pending.append(kind)
+
+    # -- the server ----------------------------------------------------------------------------------------------------------
+
+    def server_line(self, line: bytes) -> None:
+        words = self._server_words
+        if not words:
+            self._data_line = line.startswith((b'"', b"{"))
+        size = literal_size(line)
+        read_words(line, words)
+        if size >= 0:
+            challenge = bool(self._pending) and self._pending[0] == _AUTHENTICATE
+            self._server_literal = [] if challenge and size <= MAX_LITERAL else None
+            self.expect_octets(SERVER, size)
+            return
+        self._server_words = []
+        if not words:
+            return
+        if self._data_line:
+            self._receive_data_line(words)
+        else:
+            status = words[0].upper()
+            if status == b"OK" or status == b"NO" or status == b"BYE":
+                self._receive_reply(status == b"OK", status == b"BYE", words)
+
+    def _receive_data_line(self, words: list[bytes]) -> None:
+        pending = self._pending
+        if pending and pending[0] == _AUTHENTICATE and self._greeted:
+            self.replies += 1
+            self.exchange_challenge(words[0])
+            self._answer_due = True
+            self._answer_guessed = False
+            self.release_client()
+        elif len(self._names) < MAX_CAPABILITIES and (not pending or not self._greeted or pending[0] == _CAPABILITY):
+            name = words[0].decode("utf-8", "replace").upper()
+            rest = b" ".join(words[1:]).decode("utf-8", "replace")
+            if name == "SASL":
+                rest = rest.upper()
+            self._names.append(f"{name} {rest}"[:MAX_CAPABILITY] if rest else name[:MAX_CAPABILITY])
+
+    def _receive_reply(self, good: bool, bye: bool, words: list[bytes]) -> None:
+        names = self._names
+        self._names = []
+        pending = self._pending
+        if good and names and is_listing(names):
+            self._tell_capabilities(names)
+            if not pending or pending[0] != _CAPABILITY or not self._greeted:
+                # Unasked: the greeting, or what RFC 5804 section 2.2 wants repeated inside TLS.
+                self._greet(names)
+                return
+        text = words[-1].decode("utf-8", "replace") if len(words) > 1 else ""
+        if not pending:
+            if self.commands and not bye and not self._gaps and not self.midstream:
+                self.anomaly(SERVER, UNEXPECTED_REPLY, text)
+            return
+        kind = pending.pop(0)
+        if not pending:
+            self._lost_count = False
+        self.replies += 1
+        self._greeted = True
+        if kind == _AUTHENTICATE:
+            if good and len(words) > 2 and words[1].upper() == b"SASL":
+                self.exchange_challenge(words[2])
+            elif not good and len(words) > 1 and words[1].upper() == b"ENCRYPT-NEEDED":
+                self._forbidden = True
+            self.exchange_ended(ACCEPTED if good else REJECTED, text)
+            self._answer_due = False
+            self.release_client()
+        elif kind == _STARTTLS:
+            if good:
+                self.starttls_granted()
+            else:
+                self.starttls_refused(text)
+
+    def _tell_capabilities(self, names: list[str]) -> None:
+        at = self.at
+        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        for name in names:
+            if name.startswith("XXXXXX"):
+                self.anomaly(SERVER, STARTTLS_STRIPPED, f"a capability was overwritten: {name}")
+
+    def _greet(self, names: list[str]) -> None:
+        if self._greeted:
+            return
+        self._greeted = True
+        self.replies += 1
+        banner = ""
+        for name in names:
+            if name.startswith("IMPLEMENTATION "):
+                banner = name[15:]
+        at = self.at
+        self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, banner))
+        if self.commands and not self.midstream:
+            self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
+
+    # -- literals ------------------------------------------------------------------------------------------------------------
+
+    def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
+        kept = self._server_literal if sender == SERVER else self._client_literal
+        if kept is not None:
+            kept.append(data[start:end])
+
+    def block_gap(self, sender: Sender, size: i64) -> None:
+        if sender == SERVER:
+            self._server_literal = None
+        else:
+            self._client_literal = None
+
+    def block_ended(self, sender: Sender) -> None:
+        kept = self._server_literal if sender == SERVER else self._client_literal
+        word = b"" if kept is None else b"".join(kept)
+        words = self._server_words if sender == SERVER else self._client_words
+        if len(words) < MAX_WORDS:
+            words.append(word)
+
+    # -- what is missing -----------------------------------------------------------------------------------------------------
+
+    def answer_missing(self) -> None:
+        # Of a complete exchange the outcome may still come, unless the client talks on.
+        self._answer_due = self.exchange_open() and not self.exchange_complete()
+        self._answer_guessed = True
+
+    def sync_lost(self, sender: Sender) -> None:
+        self._gaps = True
+        self._lost_count = True
+        if sender == CLIENT:
+            self._client_words = []
+            self._answer_due = False
+            if not self.exchange_open():
+                self._push(_LOST)
+            return
+        self._server_words = []
+        self._names = []
+        if len(self._pending) > 1:
+            self._pending.clear()
+
+    def line_skipped(self, sender: Sender) -> None:
+        if sender == CLIENT:
+            self._client_words = []
+            self._push(_UNKNOWN)
+        else:
+            self._server_words = []
+
+    def upgraded(self) -> None:
+        self._pending.clear()
+        self._client_words = []
+        self._server_words = []
+        self._names = []
+        self._greeted = False
+        self._forbidden = False
+        self._answer_due = False
+        self._lost_count = False
+        # The client may speak before the listing is repeated, and has nothing to wait for.
+        self.midstream = True
+
+
+def is_listing(names: list[str]) -> bool:
+    """Whether data lines are a listing of capabilities."""
+    return any(name.split(" ", 1)[0] in _CAPABILITIES for name in names)
+
+
+def literal_size(line: bytes) -> i64:
+    """The size that ``{n}`` or ``{n+}`` at the end of a line announces (RFC 5804 section 4); -1 where there is none."""
+    size: i64 = len(line)
+    if size < 3 or line[size - 1] != 125:
+        return -1
+    start: i64 = line.rfind(b"{")
+    if start < 0:
+        return -1
+    end = size - 1
+    if line[end - 1] == 43:
+        end -= 1
+    digits = line[start + 1 : end]
+    if not digits.isdigit() or len(digits) > MAX_SIZE_DIGITS:
+        return -1
+    return int(digits)
+
+
+def read_words(line: bytes, words: list[bytes]) -> None:
+    """Add the words of a line: atoms and quoted strings, their quotes undone; parentheses and a literal's announcement are none."""
+    at: i64 = 0
+    end: i64 = len(line)
+    if literal_size(line) >= 0:
+        end = line.rfind(b"{")
+    while at < end and len(words) < MAX_WORDS:
+        octet: i64 = line[at]
+        if octet == 32 or octet == 9 or octet == 40 or octet == 41:
+            at += 1
+        elif octet == 34:
+            at = _read_quoted(line, at + 1, end, words)
+        else:
+            start = at
+            while at < end:
+                octet = line[at]
+                if octet == 32 or octet == 9 or octet == 40 or octet == 41 or octet == 34:
+                    break
+                at += 1
+            words.append(line[start:at])
+
+
+def _read_quoted(line: bytes, at: i64, end: i64, words: list[bytes]) -> i64:
+    """One quoted string from behind its quote; where to read on. An unclosed one goes to the end."""
+    parts: list[bytes] = []
+    while True:
+        quote: i64 = line.find(b'"', at, end)
+        if quote < 0:
+            quote = end
+        escape: i64 = line.find(b"\\", at, quote)
+        if escape < 0:
+            parts.append(line[at:quote])
+            words.append(parts[0] if len(parts) == 1 else b"".join(parts))
+            return quote + 1
+        parts.append(line[at:escape])
+        parts.append(line[escape + 1 : escape + 2])
+        at = escape + 2
+        if at >= end:
+            words.append(b"".join(parts))
+            return end
