@@ -191,7 +191,7 @@ class LinkLayer(IpLayer):
         if first >> 4 == 4:
             total: i64 = u16(buffer, pos + 2)
             return (first & 15) >= 5 and total <= room
-        return u16(buffer, pos + 4) + 40 <= room
+        return first >> 4 == 6 and u16(buffer, pos + 4) + 40 <= room
 
     def decode_pppoe(self, buffer: bytes, pos: i64, end: i64, depth: i64) -> None:
         """A PPPoE session header (RFC 2516 section 4) and its PPP frame."""
@@ -297,7 +297,7 @@ def _is_isl(buffer: bytes, pos: i64, end: i64) -> bool:
 
 def looks_like_ethernet(buffer: bytes, pos: i64, end: i64) -> bool:
     """Whether an Ethernet header that leads to something we know seems to begin here."""
-    if end - pos < 15:
+    if end - pos < 16:
         return False
     kind: i64 = u16(buffer, pos + 12)
     first: i64 = buffer[pos + 14]

@@ -1,0 +1,62 @@
+"""scapy as the decoder of last resort: contained, silent, given up where it is in vain."""
+
+import logging
+import sys
+
+import pytest
+from support.wraps import ethernet, ipv4, ipv6, tcp
+
+from analyzer.packets import slow
+from analyzer.packets.slow import MAX_FAILURES, ScapyDecoder
+
+IP = ipv4(tcp(b"payload"))
+PREAMBLE = b"\x55" * 7 + b"\xd5"
+
+
+def test_ip_of_both_versions_is_found_as_it_stood() -> None:
+    decoder = ScapyDecoder()
+    for ip in (IP, ipv6(tcp(b"payload"))):
+        assert decoder.find_ip(274, PREAMBLE + ethernet(ip) + b"FCS.") in (ip, ip + b"FCS.")
+
+
+def test_a_link_type_that_worked_once_is_never_given_up() -> None:
+    decoder = ScapyDecoder()
+    record = PREAMBLE + ethernet(IP) + b"FCS."
+    assert decoder.find_ip(274, record) is not None
+    for _ in range(MAX_FAILURES + 1):
+        assert decoder.find_ip(274, b"") is None
+    assert decoder.find_ip(274, record) is not None
+
+
+def test_no_scapy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scapy.layers.all", None)
+    decoder = ScapyDecoder()
+    assert decoder.find_ip(274, PREAMBLE + ethernet(IP)) is None
+    assert decoder.find_ip(274, PREAMBLE + ethernet(IP)) is None
+
+
+def test_whatever_scapy_raises_is_contained() -> None:
+    decoder = ScapyDecoder()
+    assert decoder.find_ip(147, b"") is None
+
+    def explode(record: bytes) -> None:
+        logging.getLogger("scapy.runtime").warning("not to be seen")
+        raise RecursionError
+
+    decoder._link_table = {147: explode}
+    assert decoder.find_ip(147, b"x") is None
+
+
+def test_scapy_is_silent_and_its_log_level_stays(capfd: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("scapy")
+    before = log.level
+    decoder = ScapyDecoder()
+    for linktype in (274, 230, 195, 187, 201, 251, 256, 144):
+        for record in (b"", b"\0" * 40, b"\xff" * 200, PREAMBLE + ethernet(IP)[:40]):
+            decoder.find_ip(linktype, record)
+    assert log.level == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_scapy_is_imported_only_when_it_is_needed() -> None:
+    assert not hasattr(slow, "scapy")
