@@ -86,8 +86,12 @@ class SieveDissector(Dissector):
         self._forbidden: bool = False  # the server has said that it takes no password in clear
         self._answer_due: bool = False  # the client's next string is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        #: lines are missing: commands and replies no longer pair until the client speaks again
         self._lost_count: bool = False
+        #: a line was missing at some time: a reply to nothing is no surprise
         self._gaps: bool = False
+        #: TLS was negotiated: the client may speak before the listing is repeated
+        self._upgraded: bool = False
 
     # -- the client ----------------------------------------------------------------------------------------------------------
 
@@ -190,7 +194,8 @@ class SieveDissector(Dissector):
 
     def _receive_data_line(self, words: list[bytes]) -> None:
         pending = self._pending
-        if pending and pending[0] == _AUTHENTICATE and self._greeted:
+        listed = bool(self._names) or words[0].decode("ascii", "replace").upper() in _CAPABILITIES
+        if pending and pending[0] == _AUTHENTICATE and (self._greeted or not listed):
             self.replies += 1
             self.exchange_challenge(words[0])
             self._answer_due = True
@@ -208,10 +213,12 @@ class SieveDissector(Dissector):
         self._names = []
         pending = self._pending
         if good and names and is_listing(names):
-            self._tell_capabilities(names)
-            if not pending or pending[0] != _CAPABILITY or not self._greeted:
-                # Unasked: the greeting, or what RFC 5804 section 2.2 wants repeated inside TLS.
+            unasked = not pending or pending[0] != _CAPABILITY or not self._greeted
+            if unasked:
+                # The greeting, or what RFC 5804 section 2.2 wants repeated inside TLS.
                 self._greet(names)
+            self._tell_capabilities(names)
+            if unasked:
                 return
         text = words[-1].decode("utf-8", "replace") if len(words) > 1 else ""
         if not pending:
@@ -255,7 +262,7 @@ class SieveDissector(Dissector):
                 banner = name[15:]
         at = self.at
         self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, banner))
-        if self.commands and not self.midstream:
+        if self.commands and not self.midstream and not self._upgraded:
             self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
 
     # -- literals ------------------------------------------------------------------------------------------------------------
@@ -315,8 +322,7 @@ class SieveDissector(Dissector):
         self._forbidden = False
         self._answer_due = False
         self._lost_count = False
-        # The client may speak before the listing is repeated, and has nothing to wait for.
-        self.midstream = True
+        self._upgraded = True
 
 
 def is_listing(names: list[str]) -> bool:
