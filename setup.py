@@ -4,7 +4,6 @@ Where mypyc or a C compiler is missing, or anything goes wrong on the way, the p
 results, several times slower. Either way the last line of the build says which it was, and so does ``mailtap --version``.
 
 ``MAILTAP_PURE=1``      do not compile
-``MAILTAP_DEBUG=1``     compile without optimisation: quick to build, slow to run
 """
 
 from __future__ import annotations
@@ -58,8 +57,7 @@ def extensions() -> list[Any]:
         # dependencies nor their stubs, and type checking for its own sake is `make lint`. What the hot modules import
         # from elsewhere is read for its types, without judging it.
         options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent", *compiled_paths()]
-        level = "0" if os.environ.get("MAILTAP_DEBUG", "0") not in ("", "0") else "3"
-        return [*mypycify(options, opt_level=level, debug_level="0")]
+        return [*mypycify(options, opt_level="3", debug_level="0")]
     except ImportError as error:
         say(f"mypyc is not installed ({error}): installing the pure Python version")
     except SystemExit:  # how mypyc says that it found type errors; it has printed them
