@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Octets read, and handed on, at a time. Larger chunks were measured several times slower (page faults).
 CHUNK: Final = 65536
 #: Octets of zstd data decoded at a time: its blocks can expand 32,000 times, and the decoder has no output limit.
-ZSTD_STEP: Final = 2048
+ZSTD_STEP: Final = 512
 #: Largest zstd window accepted, the limit of the zstd command as well.
 ZSTD_WINDOW: Final = 1 << 27
 #: Memory an xz decoder may take; ``xz -9`` needs 65 MiB.
@@ -186,14 +186,19 @@ class GzipDecoder(Decoder):
 
     def rescue(self) -> bytes:
         output: list[bytes] = []
-        pending = self._input
-        try:
-            while pending and sum(map(len, output)) < CHUNK:
-                piece = pending[:RESCUE_STEP]
-                pending = pending[RESCUE_STEP:]
-                output.append(self._before.decompress(piece))
-        except self.errors:
-            return b"".join(output)
+        inflate = self._before
+        step = RESCUE_STEP
+        position = 0
+        while position < len(self._input) and sum(map(len, output)) < CHUNK:
+            before = inflate.copy()
+            try:
+                output.append(inflate.decompress(self._input[position : position + step]))
+                position += step
+            except self.errors:
+                if step == 1:
+                    break
+                inflate = before
+                step = 1
         return b"".join(output)
 
 

@@ -264,7 +264,7 @@ class PcapReader(Reader):
         self._linktype = linktype
         self._header = RECORD_HEADER
         self._limit = snaplen if 0 < snaplen < MAX_RECORD else MAX_RECORD
-        self._unit_ns = 1 if magic == MAGIC_NANO or magic == MAGIC_IXIA_HARDWARE else 1000
+        self._unit_ns = 1 if magic == MAGIC_NANO else 1000
         self._units = 1000000000 if self._unit_ns == 1 else 1000000
         self._swapped = (major == 2 and minor < 3) or major == 543
         self._maybe_swapped = major == 2 and minor == 3
@@ -369,6 +369,9 @@ class PcapReader(Reader):
         wire = self._wire(buffer, position)
         if length > MAX_RECORD:
             self._lose(position, f"a record of {length} octets")
+            return NO
+        if length == 0 and wire == 0 and self._timed and not self._near(self._u32(buffer, position)):
+            self._lose(position, "an empty record of another time")
             return NO
         end = position + header + length
         ordinary = length == wire and 0 < length <= self._limit

@@ -1,7 +1,7 @@
 """pcapng files (draft-ietf-opsawg-pcapng): sections, interfaces, packets of three kinds, statistics, TLS secrets.
 
-Each section has its own byte order and interfaces; frames are numbered through all of them, as Wireshark does. Blocks of
-no use here (names, comments, custom and vendor blocks) are stepped over. A block says its length twice, before and
+Each section has its own byte order and interfaces; frames are numbered through all of them, as Wireshark does, which gives
+numbers to custom and journal blocks too. Blocks of no use here (names, vendors' blocks) are stepped over. A block says its length twice, before and
 after its body: where the two differ, or the length is absurd, the thread is lost, and the reader goes on at the next
 octet from which a whole block of a known type stands with both lengths equal.
 
@@ -94,7 +94,9 @@ class Interface:
 
     def timestamp_ns(self, ticks: int) -> int:
         """Nanoseconds since the epoch; -1 where they are before it or beyond the range."""
-        timestamp = ticks * 1000000000 // self.ticks_per_second + self.offset_ns
+        # Plain integers, which have no end: hostile ticks times a second do not fit 64 bits.
+        offset: int = self.offset_ns
+        timestamp = ticks * 1000000000 // self.ticks_per_second + offset
         return timestamp if 0 <= timestamp <= MAX_TIMESTAMP else -1
 
 
@@ -337,6 +339,8 @@ class PcapngReader(Reader):
             self._statistics(buffer, position, total)
         elif kind == SECRETS:
             self._secrets(buffer, position, total)
+        elif kind == CUSTOM or kind == CUSTOM_NOT_COPIED or kind == JOURNAL:
+            self.frame += 1  # not a packet, but Wireshark shows it as one
         if captured < 0:
             self._torn = True
             self.stats.damaged += 1
@@ -416,8 +420,9 @@ class PcapngReader(Reader):
 
     def _time(self, interface: Interface, high: i64, low: i64) -> i64:
         """The time in nanoseconds; that of the packet before where it is out of range."""
-        ticks: int = high
-        timestamp = interface.timestamp_ns((ticks << 32) + low)
+        upper: int = high
+        lower: int = low
+        timestamp = interface.timestamp_ns((upper << 32) + lower)
         if timestamp < 0:
             self._warn(f"frame {self.frame + 1} has a time out of range; that of the frame before is used")
             return self._last_ns
