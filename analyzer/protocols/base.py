@@ -128,8 +128,10 @@ class Side:
         self.held_ns: i64 = 0
         #: octets left of a block (OCTETS)
         self.remaining: i64 = 0
-        #: discard up to the next line end: after a gap, or a line that is too long
+        #: discard up to the next line end: behind a gap, or a line that is too long
         self.skipping: bool = False
+        #: skipping because of a gap: what stands before the next line end may be a whole line
+        self.torn: bool = False
         #: the last line ended in a bare LF
         self.lf_only: bool = False
         #: DOT_BODY: the next octet begins a line
@@ -226,6 +228,7 @@ class Dissector:
         if mode == LINES:
             side.take()
             side.skipping = True
+            side.torn = True
             self._lost(sender)
         elif mode == OCTETS:
             if size < side.remaining:
@@ -342,6 +345,7 @@ class Dissector:
         side.body_gap = after_gap
         side.remaining = 0
         side.skipping = False
+        side.torn = False
 
     def end_dot_body(self, sender: Sender) -> None:
         """Leave a body whose terminator was lost in a gap, because something else proves that it is over."""
@@ -695,10 +699,14 @@ class Dissector:
                 if newline < 0:
                     self._keep_line(sender, side, data[at:] if at else data, base + at)
                     return
+                torn = False
                 if side.skipping:
                     side.skipping = False
-                    at = newline + 1
-                    continue
+                    torn = side.torn
+                    if not torn:
+                        at = newline + 1
+                        continue
+                    side.torn = False
                 if side.parts_size:
                     side.keep(data[at:newline])
                     line = side.take()
@@ -717,7 +725,9 @@ class Dissector:
                         line = data[at:newline]
                         side.lf_only = True
                 at = newline + 1
-                if sender == CLIENT:
+                if torn:
+                    self.torn_line(sender, line)
+                elif sender == CLIENT:
                     self.client_line(line)
                 else:
                     self.server_line(line)
@@ -773,7 +783,7 @@ class Dissector:
                 return
 
     def _keep_line(self, sender: Sender, side: Side, data: bytes, offset: i64) -> None:
-        if side.skipping:
+        if side.skipping and not side.torn:
             return
         if side.parts_size == 0:
             side.offset = offset
@@ -781,6 +791,7 @@ class Dissector:
         if side.parts_size > MAX_LINE:
             side.take()
             side.skipping = True
+            side.torn = False
             self.line_offset = side.offset
             self.anomaly(sender, LINE_TOO_LONG, f"a line of more than {MAX_LINE} octets was skipped")
             self.line_skipped(sender)
@@ -883,6 +894,9 @@ class Dissector:
 
     def server_line(self, line: bytes) -> None:
         """A line of the server, without its line end."""
+
+    def torn_line(self, sender: Sender, line: bytes) -> None:
+        """The first line behind a gap, whose beginning may be missing: to be read where it is unmistakable, else left alone."""
 
     def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
         """``data[start:end]`` is part of a block or body."""

@@ -60,8 +60,6 @@ class Transfer:
         self.reader = reader
         #: its end was seen
         self.ended: bool = False
-        #: its beginning was not
-        self.cut: bool = False
         #: its event is out
         self.told: bool = False
         self.answered: bool = False

@@ -50,6 +50,8 @@ class MessageReader:
         self.size: i64 = 0
         #: octets that the capture lacks
         self.missing: i64 = 0
+        #: there was a gap, of whatever size
+        self.torn: bool = False
         #: the blank line behind the header was seen, and nothing before it is missing
         self.header_complete: bool = False
         self._dot_stuffed: bool = dot_stuffed
@@ -84,9 +86,10 @@ class MessageReader:
             self._read_parts(data, start, end)
 
     def receive_gap(self, size: i64) -> None:
-        """``size`` octets are missing here."""
+        """``size`` octets are missing here; 0 where their number is not known."""
         self.size += size
         self.missing += size
+        self.torn = True
         self._line_start = False
         self._carried = b""
         if self._state != _REST:
@@ -134,7 +137,7 @@ class MessageReader:
             # "\n\r" may be the beginning of the blank line
             self._carried = window[size - 2 :] if size >= 2 else window
             return
-        self.header_complete = self.missing == 0
+        self.header_complete = not self.torn
         header = b"".join(self._header)
         if keep < skip:
             # The line end of the last header line had been carried along with part of the blank line, and kept.

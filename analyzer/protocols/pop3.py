@@ -432,7 +432,7 @@ class Pop3Dissector(Dissector):
         self.emit(
             MessageTransferred(
                 SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages, RETRIEVED, None, [], 0,
-                reader.size, ended, ended and reader.missing == 0, None, reader.attachments(), reader.header(),
+                reader.size, ended, ended and not reader.torn, None, reader.attachments(), reader.header(),
             )
         )  # fmt: skip
 
@@ -467,6 +467,13 @@ class Pop3Dissector(Dissector):
         elif len(pending) > 1:
             pending.clear()
         self._lost_count = True
+
+    def torn_line(self, sender: Sender, line: bytes) -> None:
+        if sender == SERVER:
+            if line.startswith((b"+OK", b"-ERR")):
+                self.server_line(line)
+        elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
+            self.client_line(line)
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:

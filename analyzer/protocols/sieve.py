@@ -306,6 +306,13 @@ class SieveDissector(Dissector):
         if len(self._pending) > 1:
             self._pending.clear()
 
+    def torn_line(self, sender: Sender, line: bytes) -> None:
+        if sender == SERVER:
+            if line.startswith((b"OK", b"NO", b"BYE", b'"')):
+                self.server_line(line)
+        elif _VERBS.get(line.split(b" ", 1)[0].upper(), _UNKNOWN) != _UNKNOWN:
+            self.client_line(line)
+
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
             self._client_words = []

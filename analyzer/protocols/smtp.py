@@ -227,7 +227,6 @@ class SmtpDissector(Dissector):
             self._transfer = None
             if envelope is not None and envelope.count():
                 transfer = self._begin_transfer(envelope, self.line_offset, True)
-                transfer.cut = True
                 transfer.reader.receive_gap(0)
                 self._transfer = transfer
                 self._envelope = None
@@ -505,7 +504,7 @@ class SmtpDissector(Dissector):
             MessageTransferred(
                 CLIENT, reader.frame, reader.timestamp_ns, reader.offset, transfer.number, direction, envelope.mail_from,
                 envelope.recipients(), envelope.count(), reader.size, transfer.ended,
-                transfer.ended and not transfer.cut and reader.missing == 0, None, reader.attachments(), reader.header(),
+                transfer.ended and not reader.torn, None, reader.attachments(), reader.header(),
             )
         )  # fmt: skip
         if transfer.answered:
@@ -563,6 +562,13 @@ class SmtpDissector(Dissector):
             if entry.transfer is not None and entry.transfer.ended:
                 self._tell(entry.transfer)
         self._pending.clear()
+
+    def torn_line(self, sender: Sender, line: bytes) -> None:
+        if sender == SERVER:
+            if len(line) > 3 and line[:3].isdigit() and (line[3] == 32 or line[3] == 45):
+                self.server_line(line)
+        elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
+            self.client_line(line)
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:

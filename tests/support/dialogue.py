@@ -168,5 +168,5 @@ def kinds(lines: Iterable[str]) -> list[str]:
     out = []
     for line in lines:
         words = line.split(" ", 2)
-        out.append(f"{words[0]} {words[1].removeprefix('kind=')}" if words[0] == "Anomaly" else words[0])
+        out.append(f"{words[0]} {words[1].removeprefix('kind=').strip(chr(39))}" if words[0] == "Anomaly" else words[0])
     return out
