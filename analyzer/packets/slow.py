@@ -1,13 +1,21 @@
-"""Link types that this room has no decoder for: scapy finds the IP packet in them. Slow, and imported only when needed."""
+"""Link types that this room has no decoder for: scapy finds the IP packet in them.
+
+Loading scapy takes most of a second, so it is loaded for the link types that it is known to have a layer for and this room
+has not. A program that has loaded scapy already may have taught it others: then it is asked about every link type.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from typing import Any, Final
 
 #: records of a link type that are tried before it is given up, when not one of them could be decoded
 MAX_FAILURES: Final = 100
+
+#: what scapy adds: IrDA-style cooked captures, Bluetooth, IEEE 802.15.4, frames with their preamble
+SCAPY_LINKTYPES: Final = frozenset({144, 187, 195, 201, 230, 251, 254, 256, 274})
 
 
 class ScapyDecoder:
@@ -15,7 +23,6 @@ class ScapyDecoder:
 
     def __init__(self) -> None:
         self._failures: dict[int, int] = {}
-        self._layers: dict[int, Any] = {}
         self._loaded = False
         self._link_table: Any = None
         self._ip_layers: list[Any] = []
@@ -24,6 +31,8 @@ class ScapyDecoder:
         """The first IP packet in a record, from its IP header on; None where scapy finds none, or is not installed."""
         failures = self._failures.get(linktype, 0)
         if failures >= MAX_FAILURES:
+            return None
+        if linktype not in SCAPY_LINKTYPES and "scapy.config" not in sys.modules:
             return None
         packet = self._dissect(linktype, record)
         if packet is None:

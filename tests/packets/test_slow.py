@@ -1,12 +1,14 @@
 """scapy as the decoder of last resort: contained, silent, given up where it is in vain."""
 
 import logging
+import subprocess
 import sys
 
 import pytest
+import scapy.config
+import scapy.layers.l2
 from support.wraps import ethernet, ipv4, ipv6, tcp
 
-from analyzer.packets import slow
 from analyzer.packets.slow import MAX_FAILURES, ScapyDecoder
 
 IP = ipv4(tcp(b"payload"))
@@ -58,5 +60,26 @@ def test_scapy_is_silent_and_its_log_level_stays(capfd: pytest.CaptureFixture[st
     assert capfd.readouterr() == ("", "")
 
 
-def test_scapy_is_imported_only_when_it_is_needed() -> None:
-    assert not hasattr(slow, "scapy")
+LOADED = """
+import sys
+from analyzer.packets.decoder import PacketDecoder
+from analyzer.packets.base import SegmentList
+decoder = PacketDecoder(SegmentList())
+for linktype in {linktypes}:
+    decoder.receive_record(bytes(80), 0, 80, 80, linktype, 1, 1)
+print(decoder.undecoded, any(name.startswith("scapy") for name in sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("linktypes", "said"), [((1, 101, 113), "0 False"), ((147, 99999), "2 False"), ((274,), "1 True")]
+)
+def test_scapy_is_loaded_only_where_it_may_help(linktypes: tuple[int, ...], said: str) -> None:
+    program = LOADED.format(linktypes=linktypes)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == said.split()
+
+
+def test_a_layer_that_the_program_taught_scapy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scapy.config.conf.l2types.num2layer, 150, scapy.layers.l2.Ether)
+    assert ScapyDecoder().find_ip(150, ethernet(IP)) == IP
