@@ -45,6 +45,7 @@ YES: Final = 1
 UNKNOWN: Final = 2  # more octets are needed (``_need`` says how many)
 CUT: Final = 3  # the file ends within the record
 FILE: Final = 4  # another file header stands here
+FAR: Final = 5  # it would do, but its time is far from that of its neighbour
 
 
 def is_magic(value: int) -> bool:
@@ -287,6 +288,7 @@ class PcapReader(Reader):
         elif self._magic == MAGIC_MICRO:
             candidates = [RECORD_HEADER, 24, 20]
         chosen: i64 = candidates[0]
+        possible: i64 = 0
         for candidate in candidates:
             header: i64 = candidate
             self._header = header
@@ -304,6 +306,9 @@ class PcapReader(Reader):
             if verdict == YES:
                 chosen = header
                 break
+            if verdict == FAR and possible == 0:
+                possible = header
+                chosen = header
         self._header = chosen
         self._settled = True
         return True
@@ -389,6 +394,16 @@ class PcapReader(Reader):
         if length == self._limit and length < wire and self._near(self._u32(buffer, position)):
             return YES
         verdict = self._follows(buffer, position, end, size, final)
+        if verdict == FAR:
+            # Days may lie between two records; but not if the other length leads to a nearer one.
+            verdict = NO
+            if length < wire:
+                other = (
+                    self._follows(buffer, position, position + header + wire, size, final) if wire <= MAX_RECORD else NO
+                )
+                if other == UNKNOWN:
+                    return UNKNOWN
+                verdict = NO if other == YES else YES
         if verdict == NO:
             self._lose(position, f"a record of {length} octets ({wire} on the wire) with no record behind it")
         return verdict
@@ -398,7 +413,7 @@ class PcapReader(Reader):
         return self._timed and -NEAR_SECONDS <= distance <= NEAR_SECONDS
 
     def _follows(self, buffer: bytes, position: i64, following: i64, size: i64, final: bool) -> i64:
-        """Whether what stands at ``following`` can be the header after the record at ``position``."""
+        """Whether what stands at ``following`` can be the header after the record at ``position``: YES, FAR or NO."""
         least = max(FILE_HEADER, self._header)
         if size - following < least and not final:
             self._need = following + least - position
@@ -408,21 +423,22 @@ class PcapReader(Reader):
             return NO
         if size - following < self._header:
             # The end of the file: too little is left to say more.
-            empty = following - position == self._header
-            return YES if not empty or self._near(seconds) else NO
+            if following - position == self._header and not self._near(seconds):
+                return NO
+            return YES if following == size else FAR
         if self._is_file_header(buffer, following, size):
             return YES
         length = self._captured(buffer, following)
         wire = self._wire(buffer, following)
         if length > MAX_RECORD or self._u32(buffer, following + 4) >= 1000000000:
             return NO
-        if 0 < length <= wire <= MAX_WIRE:
-            return YES
         after = self._u32(buffer, following)
-        if after == 0 and wire == 0:
+        if after == 0 and length == 0 and wire == 0:
             return NO
         distance = after - seconds
-        return YES if -NEAR_SECONDS <= distance <= NEAR_SECONDS else NO
+        if -NEAR_SECONDS <= distance <= NEAR_SECONDS:
+            return YES
+        return FAR if 0 < length <= wire <= MAX_WIRE else NO
 
     def _sound(self, buffer: bytes, position: i64) -> bool:
         """Whether a search may take the complete header at ``position`` for one."""

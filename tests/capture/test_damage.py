@@ -56,6 +56,11 @@ SAMPLES = {
     + pcapng(FRAMES[5:], ">"),
 }
 
+
+def counts(stats: CaptureStats) -> list[object]:
+    return [getattr(stats, name) for name in sorted(dir(CaptureStats("test"))) if not name.startswith("_")]
+
+
 sizes = st.lists(st.integers(0, 120), max_size=60)
 
 
@@ -100,7 +105,7 @@ def test_mutated_captures(content: bytes, chunks: list[int]):
     whole, stats = read(content)
     records, cut_up = read(content, chunks)
     assert records == whole
-    assert vars(cut_up) == vars(stats)
+    assert counts(cut_up) == counts(stats)
     assert [record[4] for record in records] == sorted({record[4] for record in records})
     assert stats.skipped_bytes == 0 or stats.damaged > 0
 

@@ -178,6 +178,15 @@ def test_wrong_length_costs_one_record(field: int):
     assert stats.damaged == 1
 
 
+def test_wrong_length_that_leads_into_a_header():
+    content = bytearray(pcap(FRAMES, ">", NANO))
+    # One octet into a later header, where the lengths, shifted, would still do.
+    length = sum(16 + len(data) for data in FRAMES[3:6]) - 15
+    place = content.index(FRAMES[3]) - 16
+    content[place + 8 : place + 12] = length.to_bytes(4, "big")
+    assert data_of(read(bytes(content))[0]) == FRAMES[:3] + FRAMES[4:]
+
+
 def test_wrong_length_in_the_last_record_is_told_from_a_cut():
     content = bytearray(pcap(FRAMES))
     content[content.index(FRAMES[6]) - 16 + 9] ^= 0x80  # reaches beyond the end of the file
