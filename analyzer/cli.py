@@ -8,6 +8,7 @@ written), 4 a fault of mailtap.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import stat
 import sys
@@ -244,6 +245,8 @@ def _say(message: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; leaves the interpreter with its exit code."""
     code: Any
+    # One run, then the process ends: the cycle collector would only walk the records over and over.
+    gc.disable()
     try:
         code = app(args=arguments, standalone_mode=False)
     except MailtapError as error:

@@ -64,7 +64,9 @@ class Flow:
         #: how sure we are who is the client: ``syn``, ``port``, ``content``, ``guess``
         self.direction_from: str = "guess"
         #: number of the input (``FlowTable.capture``) in which the flow began
-        self.capture: int = 0
+        self.capture: i64 = 0
+        #: number of the input that holds its last packet so far
+        self.last_capture: i64 = 0
 
 
 class StreamSink:
