@@ -243,6 +243,9 @@ class Connection(Flow):
         if self.held_count > 0 and not self.check_waits(timestamp_ns):
             return False
         if self.state != OPEN:
+            if self.rst_frame > 0 and half.sender != self.rst_sender and seq == half.next_seq and not half.finished:
+                # Under way when the reset was sent, or captured after it: an eavesdropper has read it all the same.
+                return start == end or self._deliver(half, buffer[start:end], missing, timestamp_ns, frame)
             return True
         peer = self.other(half)
         if self.unseen == half.sender:
@@ -280,7 +283,7 @@ class Connection(Flow):
                 peer.first_seq = ack
                 peer.acked = ack
             return -1
-        if self.handshake_pending and not peer.firm and -MAX_JUMP < ahead < 0:
+        if self.handshake_pending and not peer.firm and -MAX_JUMP < ahead <= 0:
             # An acknowledgement sent earlier and captured later: the peer's stream begins no later than here.
             peer.next_seq = ack
             peer.first_seq = ack
@@ -316,7 +319,8 @@ class Connection(Flow):
         if gone > 0 and half.firm:
             if gone == 1 and size + missing <= 1:
                 return True  # a keep-alive probe, RFC 9293 section 3.8.4; its octet may be garbage
-            conflicts = contradictions(half.recent, gone, buffer[start:end])
+            # A FIN took a number too, and stands behind the octets that are compared.
+            conflicts = contradictions(half.recent, gone - 1 if half.finished else gone, buffer[start:end])
             if conflicts > 0:
                 self._note_conflict(conflicts, frame)
             if gone >= size + missing:

@@ -38,7 +38,8 @@ from analyzer.flows.sequence import SEQUENCE_HALF, SEQUENCE_MASK, distance
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.packets.base import ACK, RST, SYN, SegmentSink
 
-#: Flows that have a sink, and flows that have none yet; at the limit an eighth is ended, those silent the longest first.
+#: Flows that have a sink, and flows that have none yet; at the limit an eighth is ended,
+#: those silent the longest first.
 MAX_FLOWS: Final = 50_000
 MAX_EMBRYOS: Final = 32_768
 EVICTED_SHARE: Final = 8
@@ -61,7 +62,7 @@ class FlowTable(SegmentSink):
 
     def __init__(self, factory: StreamSinkFactory) -> None:
         #: number of the input being read; flows note it when they begin
-        self.capture: int = 0
+        self.capture: i64 = 0
         self.segments: i64 = 0
         self.flows_closed: i64 = 0
         self.flows_evicted: i64 = 0
@@ -154,6 +155,7 @@ class FlowTable(SegmentSink):
         ledger.mail_packets += 1
         flow.packets += 1
         flow.last_frame = frame
+        flow.last_capture = self.capture
         if timestamp_ns > flow.end_ns:
             flow.end_ns = timestamp_ns
         if half.sender == SERVER:
@@ -259,6 +261,7 @@ class FlowTable(SegmentSink):
     def _count(self, flow: Connection, half: Half, timestamp_ns: i64, frame: i64) -> None:
         flow.packets += 1
         flow.last_frame = frame
+        flow.last_capture = self.capture
         if timestamp_ns > flow.end_ns:
             flow.end_ns = timestamp_ns
         if half.sender == SERVER:
@@ -380,10 +383,10 @@ class FlowTable(SegmentSink):
             return None
         active: i64 = self._ledger.active
         if active >= MAX_FLOWS:
-            self._evict(True)
+            self._evict_flows()
         embryos: i64 = (len(self._halves) >> 1) - active
         if embryos >= MAX_EMBRYOS:
-            self._evict(False)
+            self._evict_embryos()
         if sender == SERVER:
             flow = Connection(self._ledger, Half(reverse, CLIENT), Half(key, SERVER), listed)
             flow.client_port = target
@@ -477,21 +480,36 @@ class FlowTable(SegmentSink):
                 else:
                     flow.set_pace()
 
-    def _evict(self, with_sink: bool) -> None:
-        """Ends the flows that have been silent the longest; all in one go, so that the search for them is cheap for each."""
-        self._ledger.hit("flows" if with_sink else "embryos")
+    def _evict_embryos(self) -> None:
+        """Ends the flows without a sink that were opened first: a table keeps its entries in their order."""
+        self._ledger.hit("embryos")
+        count: i64 = MAX_EMBRYOS // EVICTED_SHARE
+        flows: list[Connection] = []
+        for half in self._halves.values():
+            flow = half.flow
+            if flow is not None and flow.sink is None and half.sender == CLIENT:
+                flows.append(flow)
+                if len(flows) >= count:
+                    break
+        for flow in flows:
+            self.flows_evicted += 1
+            self._end(flow)
+
+    def _evict_flows(self) -> None:
+        """Ends the flows that have been silent the longest; many in one go, so that the search for them is cheap for each."""
+        self._ledger.hit("flows")
         flows: list[Connection] = []
         times: list[int] = []
         for half in self._halves.values():
             flow = half.flow
-            if flow is not None and half.sender == CLIENT and (flow.sink is not None) == with_sink:
+            if flow is not None and flow.sink is not None and half.sender == CLIENT:
                 flows.append(flow)
                 times.append(int(flow.end_ns))
         count: i64 = len(flows) // EVICTED_SHARE + 1
         times.sort()
         latest: i64 = times[min(count, len(times)) - 1]
         for flow in flows:
-            if count > 0 and flow.end_ns <= latest and flow.state != ENDED:
+            if count > 0 and flow.end_ns <= latest:
                 count -= 1
                 self.flows_evicted += 1
                 self._end(flow)
