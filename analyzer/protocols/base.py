@@ -229,6 +229,7 @@ class Dissector:
             side.take()
             side.skipping = True
             side.torn = True
+            side.offset = self.at.offset + size
             self._lost(sender)
         elif mode == OCTETS:
             if size < side.remaining:
@@ -700,6 +701,8 @@ class Dissector:
                     self._keep_line(sender, side, data[at:] if at else data, base + at)
                     return
                 torn = False
+                if side.parts_size + newline - at > MAX_LINE:
+                    self._keep_line(sender, side, data[at:newline], base + at)
                 if side.skipping:
                     side.skipping = False
                     torn = side.torn

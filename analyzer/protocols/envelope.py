@@ -64,6 +64,10 @@ class Transfer:
         self.told: bool = False
         self.answered: bool = False
         self.accepted: bool = False
+        #: where the last word was seen
+        self.answer_frame: i64 = 0
+        self.answer_ns: i64 = 0
+        self.answer_offset: i64 = 0
         #: final replies still to come (LMTP: one a recipient, RFC 2033 section 4.2)
         self.replies_due: int = 1
 

@@ -124,6 +124,7 @@ class SmtpDissector(Dissector):
         self._transfer: Transfer | None = None  # whose octets come now
         self._chunked: Transfer | None = None  # BDAT has begun and LAST has not come
         self._chunk_last: bool = False
+        self._data_held: bool = False  # the client is on hold for DATA, not for AUTH
         self._messages: int = 0
 
     # -- the client ----------------------------------------------------------------------------------------------------------
@@ -154,6 +155,7 @@ class SmtpDissector(Dissector):
             self._receive_sender(argument)
         elif kind == _DATA:
             self._push(_DATA, self._envelope, 0, None)
+            self._data_held = True
             self.hold_client()
         elif kind == _BDAT:
             self._receive_chunk(argument)
@@ -264,6 +266,7 @@ class SmtpDissector(Dissector):
         self._push(_AUTH, None, 0, None)
         if len(words) > 1:
             self._take_response(words[1])
+        self._data_held = False
         self.hold_client()
 
     def _receive_response(self, line: bytes) -> None:
@@ -272,6 +275,7 @@ class SmtpDissector(Dissector):
             self.exchange_ended(CANCELLED, "")
         else:
             self._take_response(line)
+        self._data_held = False
         self.hold_client()
 
     def _take_response(self, encoded: bytes) -> None:
@@ -349,6 +353,10 @@ class SmtpDissector(Dissector):
             self._answer_guessed = False
             self.release_client()
             return
+        if code == 354 and kind != _DATA and self._gaps and client.mode == LINES:
+            # The DATA command is missing, what it asked for comes.
+            entry.kind = kind = _DATA
+            entry.envelope = self._envelope
         if kind == _DATA and code < 400:
             self._begin_body(entry)
             return
@@ -369,9 +377,7 @@ class SmtpDissector(Dissector):
 
     def _receive_unasked(self, code: i64, lines: list[bytes]) -> None:
         if code == 354 and (self._gaps or self.midstream) and self.commands and self.client.mode == LINES:
-            # The DATA command is missing, what it asked for comes.
-            envelope = self._envelope
-            self._begin_body(self._push(_DATA, envelope, 0, None))
+            self._begin_body(self._push(_DATA, self._envelope, 0, None))
         elif self.commands and not self._gaps and not self.midstream and code != 421:
             self.anomaly(SERVER, UNEXPECTED_REPLY, f"{code} {reply_text(lines[0])}")
 
@@ -420,10 +426,11 @@ class SmtpDissector(Dissector):
             if not name or (name in names):
                 continue
             names.append(name)
-            if name.startswith("XXXXXX") and len(name) <= 10:
-                self.anomaly(SERVER, STARTTLS_STRIPPED, f"a keyword was overwritten: {name}")
         at = self.at
         self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        for name in names:
+            if name.startswith("XXXXXX") and len(name) <= 10:
+                self.anomaly(SERVER, STARTTLS_STRIPPED, f"a keyword was overwritten: {name}")
 
     # -- messages ------------------------------------------------------------------------------------------------------------
 
@@ -517,6 +524,10 @@ class SmtpDissector(Dissector):
             return True
         if code < 400:
             transfer.accepted = True
+        at = self.at
+        transfer.answer_frame = at.frame
+        transfer.answer_ns = at.timestamp_ns
+        transfer.answer_offset = self.line_offset
         if transfer.told:
             transfer.replies_due -= 1
             if transfer.replies_due > 0 and code != 421:
@@ -529,15 +540,18 @@ class SmtpDissector(Dissector):
         return True
 
     def _tell_verdict(self, transfer: Transfer) -> None:
-        at = self.at
-        self.emit(MessageAnswered(SERVER, at.frame, at.timestamp_ns, self.line_offset, transfer.number, transfer.accepted))
+        self.emit(
+            MessageAnswered(
+                SERVER, transfer.answer_frame, transfer.answer_ns, transfer.answer_offset, transfer.number, transfer.accepted
+            )
+        )  # fmt: skip
 
     # -- what is missing -----------------------------------------------------------------------------------------------------
 
     def answer_missing(self) -> None:
-        if self.exchange_open():
+        if not self._data_held:
             # Of a complete exchange the outcome may still come, unless the client talks on.
-            self._answer_due = not self.exchange_complete()
+            self._answer_due = self.exchange_open() and not self.exchange_complete()
             self._answer_guessed = True
             return
         queue = self._pending
@@ -565,7 +579,7 @@ class SmtpDissector(Dissector):
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if sender == SERVER:
-            if len(line) > 3 and line[:3].isdigit() and (line[3] == 32 or line[3] == 45):
+            if line[:3].isdigit() and len(line) >= 3 and (len(line) == 3 or line[3] == 32 or line[3] == 45):
                 self.server_line(line)
         elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
             self.client_line(line)
