@@ -278,6 +278,8 @@ class ImapDissector(MessageTraffic):
         elif code == COMPRESS:
             if self._arguments and self._arguments[0].upper() == b"DEFLATE":
                 self.compress_requested()
+            else:
+                pending.code = KNOWN
         elif code == IDLE:
             self._idling = True
             self._idle_plus_due = True
@@ -369,6 +371,8 @@ class ImapDissector(MessageTraffic):
         while index + 1 < count:
             key = arguments[index].strip(b'("').lower()
             value = arguments[index + 1]
+            if value.endswith(b"NIL)"):
+                value = b"NIL"
             if key == b"":  # an opening parenthesis that stands alone
                 index += 1
                 continue
