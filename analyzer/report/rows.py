@@ -13,6 +13,7 @@ from mypy_extensions import mypyc_attr
 
 from analyzer.capture.base import CaptureStats
 from analyzer.model import MASK
+from analyzer.sessions.certificates import TrustStore, judge, parse_certificate
 from analyzer.sessions.records import Credential, Message, Session, TlsHandshake
 
 Row = list[object]
@@ -25,13 +26,18 @@ class RowMaker:
     """Makes rows of records.
 
     ``show_secrets`` puts secrets, challenges and responses in clear; ``headers`` subject and addresses of messages;
-    ``key`` keys the fingerprints of secrets (a random one for the run where None).
+    ``key`` keys the fingerprints of secrets (a random one for the run where None); ``ca_file`` is a bundle of trusted roots
+    (PEM), certifi's where None.
     """
 
-    def __init__(self, show_secrets: bool = False, headers: bool = False, key: bytes | None = None) -> None:
+    def __init__(
+        self, show_secrets: bool = False, headers: bool = False, key: bytes | None = None, ca_file: str | None = None
+    ) -> None:
         self.show_secrets = show_secrets
         self.headers = headers
         self.key: bytes = random_source.token_bytes(32) if key is None else key
+        #: what certificates are checked against
+        self.trust = TrustStore(ca_file)
 
     def session(self, one: Session) -> Row:
         """A row of ``sessions``."""
@@ -123,7 +129,7 @@ class RowMaker:
             one.alert_sender,
             bool(one.certificates),
         ]
-        row.extend(certificate_values(session, one))
+        row.extend(certificate_values(one, self.trust))
         return row
 
     def message(self, session: Session, one: Message) -> Row:
@@ -217,24 +223,22 @@ def push_rows(
                 sink.receive_row(maker.tls(session, tls))
 
 
-def certificate_values(session: Session, one: TlsHandshake) -> Row:
-    """The ``cert_`` columns behind ``cert_seen``."""
+def certificate_values(one: TlsHandshake, trust: TrustStore) -> Row:
+    """The ``cert_`` columns behind ``cert_seen``, judged at the time of the handshake."""
     chain = one.certificates
     if not chain:
         return [None, None, [], None, None, None, None, None, []]
-    from analyzer.sessions.certificates import certificate_facts  # noqa: PLC0415 - cryptography is slow to import
-
-    facts = certificate_facts(chain, one.sni, one.timestamp_ns)
+    leaf = parse_certificate(chain[0])
     return [
-        facts.subject,
-        facts.issuer,
-        facts.names,
-        facts.not_before_ns,
-        facts.not_after_ns,
-        facts.key,
-        facts.signature,
-        facts.sha256,
-        facts.problems,
+        leaf.subject,
+        leaf.issuer,
+        leaf.names,
+        leaf.not_before_ns,
+        leaf.not_after_ns,
+        leaf.key,
+        leaf.signature,
+        leaf.sha256,
+        judge(chain, one.timestamp_ns, one.sni, trust),
     ]
 
 
