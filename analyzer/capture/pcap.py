@@ -8,6 +8,8 @@ The fast loop takes records whose two lengths agree, as nearly all do, and looks
 differ, are zero or too large is examined: it is believed when a sound header follows it. Where that fails the thread is
 lost, and the reader goes on at the next octet from which records follow each other again: lengths that fit, times that
 are near, and the header after that as well. The cost of a search is linear in the octets searched.
+
+The module is long because the fast loop stands in it twice, once per byte order.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ octet from which a whole block of a known type stands with both lengths equal.
 
 The fast loop takes enhanced packet blocks in little-endian sections whose clock ticks in whole nanoseconds, which is what
 every present tool writes on every present machine; all else goes through :meth:`PcapngReader._take`.
+
+The module is long because the format is: nine kinds of blocks.
 """
 
 from __future__ import annotations
