@@ -343,6 +343,8 @@ class TlsDissector:
                     half.protected += 1
                     half.protected_octets += length
                     half.last_size = length
+                    half.minor = data[at + 2]
+                    half.trial = False
                     if half.protected <= MAX_SIZES:
                         half.sizes.append(length)
                     at += 5
@@ -384,6 +386,7 @@ class TlsDissector:
 
     def _begin(self, half: _Half, data: bytes, at: i64, size: i64) -> i64:
         """The first octets of a direction: TLS, SSL 2.0, or something else."""
+        self._here = at - len(half.head)
         if not half.head:
             first: i64 = data[at]
             if _CHANGE_CIPHER_SPEC <= first <= _HEARTBEAT:
@@ -404,9 +407,10 @@ class TlsDissector:
         half.head = b""
         length: i64 = ((head[0] & 0x7F) << 8) | head[1]
         wanted = _V2_CLIENT_HELLO if half.role == CLIENT else _V2_SERVER_HELLO
+        half.message_offset = self._at.offset + at + need - 3
+        self._here = at + need - 3
         if length >= 9 and (head[2] == wanted or (head[2] == _V2_CLIENT_HELLO and not self.recognised)):
             half.message = bytearray(head[2:])
-            half.message_offset = self._at.offset + at + need - 3
             half.remaining = length - 1
             half.mode = _V2_KEEP
         elif half.role == SERVER and head[2] == _V2_ERROR and length == 3:
@@ -437,8 +441,7 @@ class TlsDissector:
         if kind < _CHANGE_CIPHER_SPEC or kind > _HEARTBEAT or major != 3 or minor > 4 or length > MAX_RECORD:
             return False
         facts = self.facts
-        if not self.recognised and not half.trial:
-            self.recognised = True
+        self.recognised = True
         half.trial = False
         if facts.first_frame == 0:
             facts.first_frame = self._at.frame
@@ -453,7 +456,8 @@ class TlsDissector:
             half.last_size = length
             if half.protected <= MAX_SIZES:
                 half.sizes.append(length)
-            facts.record_version = 0x0300 | minor
+            if not facts.completed:
+                facts.record_version = 0x0300 | minor
             if self._null_mac >= 0:
                 half.mode = _KEEP
             self._judge(half)
@@ -465,7 +469,8 @@ class TlsDissector:
                 half.mode = _KEEP
         elif kind == _CHANGE_CIPHER_SPEC:
             if not self._tls13:
-                facts.record_version = 0x0300 | minor
+                if not facts.completed:
+                    facts.record_version = 0x0300 | minor
                 if half.ccs and length > 1 and facts.completed and half.role == CLIENT:
                     facts.renegotiations += 1
                 if half.role == SERVER and not half.ccs:
@@ -474,6 +479,7 @@ class TlsDissector:
         elif kind == _ALERT:
             if length == 2 or (self._null_mac >= 0 and not self._tls13 and length == 2 + self._null_mac):
                 half.alert = b""
+                half.message_offset = self._at.offset + self._here
                 half.mode = _KEEP
             elif not facts.completed and facts.failure is None and not self._tls13 and not facts.damaged and half.ccs:
                 self._note_alert(ENCRYPTED_ALERT, True, half.role)
@@ -549,10 +555,15 @@ class TlsDissector:
             ):
                 half.head = b""
                 half.mode = _HEADER
-                # Chance alone finds a header every few million octets; a header at the very beginning is none.
-                half.trial = not self.recognised and not (at == 1 and half.losses == 0)
                 self._here = start + at - 1 - carried
-                self._open(half, kind, 3, data[at + 1], length)
+                if self.recognised or (at == 1 and half.losses == 0):
+                    self._open(half, kind, 3, data[at + 1], length)
+                else:
+                    # Chance alone finds a header every few million octets: step over it, the next one must fit.
+                    half.trial = True
+                    half.minor = data[at + 1]
+                    half.remaining = length
+                    half.mode = _SKIP
                 return start + at + 4 - carried
             at = data.find(b"\x03", at + 1)
         half.head = data[end - 4 :] if end > 4 else data
@@ -614,6 +625,7 @@ class TlsDissector:
         """A message that is too long is stepped over; behind one of no known type nothing in its record can be understood."""
         half.message.clear()
         half.message_size = 0
+        self._here = half.message_offset - self._at.offset
         self.facts.damaged = True
         if kind < 32 and (_KNOWN_MESSAGES >> kind) & 1 == 1:
             half.message_skip = size
@@ -643,6 +655,7 @@ class TlsDissector:
 
     def _message(self, half: _Half, kind: i64, data: bytes, start: i64, end: i64) -> None:
         facts = self.facts
+        self._here = half.message_offset - self._at.offset
         if kind == CLIENT_HELLO:
             if facts.client_hello is None:  # else the second one, after a HelloRetryRequest
                 self._client_said(half, parse_client_hello(data, start, end))
@@ -687,11 +700,7 @@ class TlsDissector:
     def _client_said(self, half: _Half, hello: ClientHello) -> None:
         facts = self.facts
         if half.role == SERVER and facts.server_hello is None:
-            # Met midstream, the flow was taken the wrong way round.
-            self._client, self._server = self._server, self._client
-            self._client.role = CLIENT
-            self._server.role = SERVER
-            facts.roles_swapped = not facts.roles_swapped
+            self._swap_roles()
         facts.client_hello = hello
         if hello.malformed:
             self._anomaly(CLIENT, TLS_MALFORMED, "a ClientHello that contradicts itself")
@@ -699,10 +708,21 @@ class TlsDissector:
         self._events.append(TlsHelloSeen(CLIENT, at.frame, at.timestamp_ns, half.message_offset, hello.sni))
         self._judge_text()
 
+    def _swap_roles(self) -> None:
+        """Met midstream, the flow was taken the wrong way round: hellos tell who is who."""
+        self._client, self._server = self._server, self._client
+        self._client.role = CLIENT
+        self._server.role = SERVER
+        self.facts.roles_swapped = not self.facts.roles_swapped
+
     def _server_said(self, half: _Half, data: bytes, start: i64, end: i64) -> None:
         facts = self.facts
-        if half.role != SERVER or (facts.server_hello is not None and not facts.server_hello.retry):
+        if facts.server_hello is not None and not facts.server_hello.retry:
             return
+        if half.role == CLIENT:
+            if facts.client_hello is not None or facts.server_hello is not None:
+                return
+            self._swap_roles()
         hello = parse_server_hello(data, start, end)
         if hello.malformed:
             self._anomaly(SERVER, TLS_MALFORMED, "a ServerHello that contradicts itself")
@@ -757,7 +777,8 @@ class TlsDissector:
         # From TLS 1.3 on the level means nothing (RFC 8446 section 6).
         fatal = half.alert[0] == 2 or (self._tls13 and code not in (_CLOSE_NOTIFY, _USER_CANCELED))
         name = alert_name(code)
-        self._tell_alert(half.role, self._at.offset + at, name, fatal)
+        self._here = half.message_offset - self._at.offset
+        self._tell_alert(half.role, half.message_offset, name, fatal)
         self._note_alert(name, fatal, half.role)
         if not self.facts.completed and self.facts.failure is None and (fatal or code == _CLOSE_NOTIFY):
             if self.facts.client_hello is not None or self.facts.server_hello is not None or fatal:
@@ -804,6 +825,8 @@ class TlsDissector:
             return
         client, server = self._client, self._server
         hello = facts.client_hello
+        if facts.failure is not None and not (client.protected and server.protected):
+            return  # only data that goes on in both directions proves an alert wrong
         if self._tls13:
             if not client.heard:
                 # The server alone: its own Finished has a size of its own, what follows it was sent after the client's.
@@ -881,6 +904,8 @@ class TlsDissector:
             count = half.protected
             if self._v2:
                 count = 0
+            elif self._tls13 and not facts.completed:
+                count = 0
             elif self._tls13:
                 # Up to the Finished message, which has a size of its own; a last record of an alert's size is a farewell.
                 flight: i64 = 1
@@ -918,6 +943,8 @@ class TlsDissector:
                 return size
             head = half.head + data[at : at + need]
             half.head = b""
+            half.message_offset = self._at.offset + at + need - 3
+            self._here = at + need - 3
             if head[1] == 3 and _CHANGE_CIPHER_SPEC <= head[0] <= _HEARTBEAT and not self._v2:
                 half.head = head
                 half.mode = _HEADER
@@ -959,6 +986,7 @@ class TlsDissector:
 
     def _v2_ended(self, half: _Half) -> None:
         """An SSL 2.0 record is complete."""
+        self._here = half.message_offset - self._at.offset
         keep = half.mode == _V2_KEEP
         half.mode = _V2_HEADER
         whole = bytes(half.message)

@@ -95,7 +95,7 @@ class ClientHello:
         at: i64 = 0
         size: i64 = len(versions)
         while at + 1 < size:
-            if (versions[at] == 3 and versions[at + 1] == 4) or versions[at] == 0x7F:
+            if (versions[at] == 3 and versions[at + 1] == 4) or 0x7E <= versions[at] <= 0x7F:
                 return True
             at += 2
         return False

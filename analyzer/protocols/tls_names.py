@@ -657,11 +657,11 @@ def is_grease(code: int) -> bool:
 
 
 def version_name(code: int) -> str:
-    """``TLSv1.2`` for 0x0303. Drafts of TLS 1.3 (0x7Fxx) are TLS 1.3."""
+    """``TLSv1.2`` for 0x0303. Drafts (0x7Fxx) and trials (0x7Exx) of TLS 1.3 are TLS 1.3."""
     name = VERSIONS.get(code)
     if name is not None:
         return name
-    return "TLSv1.3" if code >> 8 == 0x7F else f"0x{code:04x}"
+    return "TLSv1.3" if code >> 8 in (0x7E, 0x7F) else f"0x{code:04x}"
 
 
 def suite_name(code: int) -> str:
