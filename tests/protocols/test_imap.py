@@ -84,14 +84,14 @@ def test_login(arguments: str, username: str, password: str) -> None:
 
 @pytest.mark.parametrize("line", ["a1 login u p", "A1 LoGiN u p", ". LOGIN u p", "1 LOGIN u p", "#%&' LOGIN u p", "UID LOGIN u p", "LOGIN LOGIN u p"])
 def test_login_under_any_tag_in_any_letter_case(line: str) -> None:
-    tag = line.split(" ")[0]
+    tag = line.split(" ", maxsplit=1)[0]
     assert logins(listen(f"C: {line}\nS: {tag} NO [AUTHENTICATIONFAILED] no\n")) == [
         "1 mechanism='LOGIN-CMD' username='u' secret='p'", "1 outcome='rejected'",
     ]  # fmt: skip
 
 
 def test_login_octets_that_are_no_utf_8_stay_recoverable() -> None:
-    pieces = read_transcript(GREETING + "C| a LOGIN m\\xfcller \"pa\\xdf\"\\r\\n\n")
+    pieces = read_transcript(GREETING + 'C| a LOGIN m\\xfcller "pa\\xdf"\\r\\n\n')
     said = play(ImapDissector(), pieces)
     sent = next(e for e in said if isinstance(e, events.CredentialsSent))
     assert isinstance(sent.secret, Secret)
@@ -110,7 +110,7 @@ LITERALS = [
     "C: a LOGIN {13-}\nC| usr20{5}@{6+} {11-}\\r\\nPw20 {2+}\\r\\n\\r\\n\n",
     # the client does not wait for the go-ahead
     "C: a LOGIN {13}\nC| usr20{5}@{6+} {11}\\r\\nPw20 {2+}\\r\\n\\r\\n\nS: + a\nS: + b\n",
-    "C: a LOGIN \"usr20{5}@{6+}\" {11}\nS: + OK\nC| Pw20 {2+}\\r\\n\\r\\n\n",
+    'C: a LOGIN "usr20{5}@{6+}" {11}\nS: + OK\nC| Pw20 {2+}\\r\\n\\r\\n\n',
     "C: a LOGIN usr20{5}@{6+} ~{11}\nS: +\nC| Pw20 {2+}\\r\\n\\r\\n\n",
 ]
 
@@ -303,7 +303,7 @@ def test_preauth_and_bye_greetings() -> None:
 
 
 def test_mailbox_data_before_the_login() -> None:
-    for data in ("3 EXISTS", "1 RECENT", "LIST () \"/\" INBOX", "1 FETCH (FLAGS ())", "FLAGS (\\Seen)", "SEARCH 1"):
+    for data in ("3 EXISTS", "1 RECENT", 'LIST () "/" INBOX', "1 FETCH (FLAGS ())", "FLAGS (\\Seen)", "SEARCH 1"):
         lines = listen(f"S: * {data}\nS: * {data}\n")
         assert lines == [f"Anomaly kind='untagged_data_before_tls' detail='{data.split()[data[0].isdigit()]} before the client had logged in'"]
     # solicited, logged in, or no mailbox data
@@ -317,7 +317,7 @@ def test_masked_keywords() -> None:
         lines = hear(ImapDissector, f"S: * OK [CAPABILITY IMAP4rev1 {word} AUTH=PLAIN] hi\nC: a {word}\nS: a BAD what\n")
         assert kinds(lines) == ["Greeted", "CapabilitiesOffered", "Anomaly starttls_stripped"]
     assert kinds(listen("C: a XXXXXXXX\nS: a BAD what\n")) == ["Anomaly starttls_stripped"]
-    assert listen("C: a XLIST \"\" *\nC: b XXXX\nC: c XAPPLEPUSHSERVICE x\nS: a OK\nS: b BAD\nS: c OK\n") == []
+    assert listen('C: a XLIST "" *\nC: b XXXX\nC: c XAPPLEPUSHSERVICE x\nS: a OK\nS: b BAD\nS: c OK\n') == []
 
 
 def test_id_names_the_client() -> None:
@@ -329,7 +329,7 @@ def test_id_names_the_client() -> None:
     ):
         assert logged_in(f"C: a ID {arguments}\nS: a OK\n") == [f"ClientNamed name={name!r}"]
     assert logged_in('C: a ID ("name" {3+}\nC| abc "version" "1")\\r\\n\nS: a OK\n') == ["ClientNamed name='abc 1'"]
-    assert logged_in("C: a ID NIL\nS: a OK\nC: b ID (\"os\" \"name\")\nS: b OK\n") == []
+    assert logged_in('C: a ID NIL\nS: a OK\nC: b ID ("os" "name")\nS: b OK\n') == []
 
 
 def test_idle() -> None:
@@ -353,7 +353,7 @@ def test_starttls() -> None:
 
 @pytest.mark.parametrize("word", ["BAD Unknown command", "NO not now"])
 def test_starttls_refused_and_then_a_login(word: str) -> None:
-    assert listen(f"C: b STARTTLS\nS: b {word}\nC: c LOGIN alice \"Wonder land!\"\nS: c OK\n") == [
+    assert listen(f'C: b STARTTLS\nS: b {word}\nC: c LOGIN alice "Wonder land!"\nS: c OK\n') == [
         "StartTlsRequested", f"StartTlsRefused reply={word!r}",
         "CredentialsSent exchange=1 mechanism='LOGIN-CMD' username='alice' secret='Wonder land!' secret_kind='password'",
         "AuthenticationEnded exchange=1 outcome='accepted' reply='OK'",
@@ -431,9 +431,9 @@ SELECT = "C: s SELECT inbox\nS: * 9 EXISTS\nS: s OK [READ-WRITE]\n"
     "item",
     [
         "BODY[] {62}\\r\\n%s", "RFC822 {62}\\r\\n%s", "body[] {62}\\r\\n%s", "BINARY[] ~{62}\\r\\n%s", "UID 7 BODY[] {62}\\r\\n%s",
-        "FLAGS (\\\\Seen) INTERNALDATE \"1-Jan-2026 00:00:00 +0000\" BODY[] {62}\\r\\n%s UID 7", "BODY[HEADER] {4}\\r\\nA: b BODY[] {62}\\r\\n%s",
-        "ENVELOPE (NIL {3}\\r\\n BO DY[] ((\"x\" {2}\\r\\n))))) BODY[] {62}\\r\\n%s", "X-NEW (1 (2 \"(\") 3) BODY[] {62}\\r\\n%s",
-        "BODY[HEADER.FIELDS (SUBJECT TO)] {2}\\r\\n\\r\\n BODY[] {62}\\r\\n%s", "RFC822.SIZE 62 BODY[] {62}\\r\\n%s BODYSTRUCTURE ((\"a\") \"b\")",
+        'FLAGS (\\\\Seen) INTERNALDATE "1-Jan-2026 00:00:00 +0000" BODY[] {62}\\r\\n%s UID 7', "BODY[HEADER] {4}\\r\\nA: b BODY[] {62}\\r\\n%s",
+        'ENVELOPE (NIL {3}\\r\\n BO DY[] (("x" {2}\\r\\n))))) BODY[] {62}\\r\\n%s', 'X-NEW (1 (2 "(") 3) BODY[] {62}\\r\\n%s',
+        "BODY[HEADER.FIELDS (SUBJECT TO)] {2}\\r\\n\\r\\n BODY[] {62}\\r\\n%s", 'RFC822.SIZE 62 BODY[] {62}\\r\\n%s BODYSTRUCTURE (("a") "b")',
     ],
 )  # fmt: skip
 def test_whole_messages_are_counted(item: str) -> None:
@@ -446,9 +446,9 @@ def test_whole_messages_are_counted(item: str) -> None:
     "item",
     [
         "BODY[TEXT] {62}\\r\\n%s", "BODY[HEADER] {62}\\r\\n%s", "BODY[1] {62}\\r\\n%s", "BODY[1.MIME] {62}\\r\\n%s", "RFC822.HEADER {62}\\r\\n%s",
-        "RFC822.TEXT {62}\\r\\n%s", "BODY[HEADER.FIELDS (DATE)] {62}\\r\\n%s", "BODY[] NIL", "BODY[] \"\"", "BODY[] {0}\\r\\n", "PREVIEW {62}\\r\\n%s",
-        "ENVELOPE (\"BODY[]\" {62}\\r\\n%s)", "BINARY[1] {62}\\r\\n%s", "BINARY.SIZE[] 62", "FLAGS (BODY[])", "BODY[]<0> {62}\\r\\n%s", "BODY[]<99> {62}\\r\\n%s",
-        "BODY (\"BODY[]\" \"x\")", "UID BODY[]", "X-BODY[] {62}\\r\\n%s",
+        "RFC822.TEXT {62}\\r\\n%s", "BODY[HEADER.FIELDS (DATE)] {62}\\r\\n%s", "BODY[] NIL", 'BODY[] ""', "BODY[] {0}\\r\\n", "PREVIEW {62}\\r\\n%s",
+        'ENVELOPE ("BODY[]" {62}\\r\\n%s)', "BINARY[1] {62}\\r\\n%s", "BINARY.SIZE[] 62", "FLAGS (BODY[])", "BODY[]<0> {62}\\r\\n%s", "BODY[]<99> {62}\\r\\n%s",
+        'BODY ("BODY[]" "x")', "UID BODY[]", "X-BODY[] {62}\\r\\n%s",
     ],
 )  # fmt: skip
 def test_parts_and_headers_are_not(item: str) -> None:
@@ -559,7 +559,7 @@ def appended(lines: list[str]) -> list[str]:
     ("dialogue", "messages"),
     [
         (f"C| b APPEND INBOX {{62+}}\\r\\n{BODY}\\r\\n\nS: b OK\n", ["62 'INBOX'", "1 True"]),
-        (f"C: b APPEND Sent (\\Seen) \"1-Jan-2026 00:00:00 +0000\" {{62}}\nS: + go\nC| {BODY}\\r\\n\nS: b NO [OVERQUOTA]\n", ["62 'Sent'", "1 False"]),
+        (f'C: b APPEND Sent (\\Seen) "1-Jan-2026 00:00:00 +0000" {{62}}\nS: + go\nC| {BODY}\\r\\n\nS: b NO [OVERQUOTA]\n', ["62 'Sent'", "1 False"]),
         ("C: b APPEND x ~{3}\nS: + go\nC| a\\x00b\\r\\n\nS: b OK\n", ["3 'x'", "1 True"]),
         ("C: b APPEND x UTF8 (~{3}\nS: + go\nC| abc)\\r\\n\nS: b OK\n", ["3 'x'", "1 True"]),
         # the mailbox is a literal too
@@ -568,12 +568,12 @@ def appended(lines: list[str]) -> list[str]:
         ("C: b APPEND x {1}\nS: +\nC| a () {2}\\r\\n\nS: +\nC| bc (\\\\Seen) {3+}\\r\\ndef\\r\\n\nS: b OK\n", ["1 'x'", "2 'x'", "3 'x'", "1 True", "2 True", "3 True"]),
         # given up, or refused before anything was sent
         ("C: b APPEND x {0}\nS: +\nC:\nS: b NO\n", []),
-        (f"C: b APPEND nope {{62}}\nS: b NO [TRYCREATE]\nC: c APPEND x {{1+}}\nC| a\\r\\n\nS: c OK\n", ["1 'x'", "1 True"]),
+        ("C: b APPEND nope {62}\nS: b NO [TRYCREATE]\nC: c APPEND x {1+}\nC| a\\r\\n\nS: c OK\n", ["1 'x'", "1 True"]),
         # RFC 4469: parts joined by the server
         ("C| b APPEND x CATENATE (TEXT {3+}\\r\\nabc TEXT {2+}\\r\\nde)\\r\\n\nS: b OK\n", ["5 'x'", "1 True"]),
-        ("C| b APPEND x CATENATE (URL \"/INBOX/;UID=1\" TEXT {3+}\\r\\nabc)\\r\\n\nS: b OK\n", ["3 'x' incomplete", "1 True"]),
-        ("C| b APPEND x CATENATE (TEXT {3+}\\r\\nabc URL \"/a)b\") () {1+}\\r\\nz\\r\\n\nS: b OK\n", ["3 'x' incomplete", "1 'x'", "1 True", "2 True"]),
-        ("C| b APPEND x CATENATE (URL \"/INBOX/;UID=1\")\\r\\n\nS: b OK\n", []),
+        ('C| b APPEND x CATENATE (URL "/INBOX/;UID=1" TEXT {3+}\\r\\nabc)\\r\\n\nS: b OK\n', ["3 'x' incomplete", "1 True"]),
+        ('C| b APPEND x CATENATE (TEXT {3+}\\r\\nabc URL "/a)b") () {1+}\\r\\nz\\r\\n\nS: b OK\n', ["3 'x' incomplete", "1 'x'", "1 True", "2 True"]),
+        ('C| b APPEND x CATENATE (URL "/INBOX/;UID=1")\\r\\n\nS: b OK\n', []),
         # cut off
         ("C: b APPEND x {50+}\nC| To: x\nC~ 40\nC| 12345\\r\\nc NOOP\\r\\n\nS: b OK\n", ["50 'x' incomplete", "1 True"]),
     ],
@@ -602,7 +602,7 @@ def test_text_in_messages_is_never_read_as_dialogue() -> None:
         f"C| f APPEND x {{{size}+}}\\r\\n{trap}\\r\\n\nS: f OK\nC: b FETCH 1 BODY[TEXT]\n"
         f"S| * 1 FETCH (BODY[TEXT] {{{size}}}\\r\\n{trap} FLAGS ())\\r\\n\nS: b OK\n"
         f"C: c SEARCH BODY {{{size}}}\nS: + go\nC| {trap}\\r\\n\nS: c OK\n"
-        f"C: d LIST \"\" *\nS| * LIST () \"/\" {{{size}}}\\r\\n{trap}\\r\\n* LIST () \"/\" x\\r\\nd OK\\r\\n\n"
+        f'C: d LIST "" *\nS| * LIST () "/" {{{size}}}\\r\\n{trap}\\r\\n* LIST () "/" x\\r\\nd OK\\r\\n\n'
     )
     assert kinds(lines) == ["MessageTransferred", "MessageAnswered"]
     assert "trap" not in " ".join(lines).split("header=")[0]
@@ -700,8 +700,8 @@ def test_a_flood_of_commands_is_bounded() -> None:
 
 
 def test_a_flood_of_fetches_is_bounded() -> None:
-    replies = b"".join(b"* %d FETCH (UID %d RFC822.SIZE 9 BODY[] {1}\r\nx)\r\n" % (n, n) for n in range(1, 9000))
-    replies += b"".join(b"* %d FETCH (BODY[]<0> {1}\r\nx)\r\n" % n for n in range(1, 9000))
+    replies = b"".join(b"* %d FETCH (UID %d RFC822.SIZE 9 BODY[] {1}\r\nx)\r\n" % (n, n) for n in range(1, 5000))
+    replies += b"".join(b"* %d FETCH (BODY[]<0> {1}\r\nx)\r\n" % n for n in range(1, 5000))
     dissector = ImapDissector()
     play(dissector, [*read_transcript(LOGGED_IN), (SERVER, replies)], finish=False)
     mailbox = dissector._mailbox
@@ -711,7 +711,7 @@ def test_a_flood_of_fetches_is_bounded() -> None:
 
 
 def test_a_literal_that_is_too_large_for_a_login_is_not_kept() -> None:
-    lines = listen("C: a LOGIN u {99999999999}\nS: + go\nC| " + "x" * 200_000 + "\n")
+    lines = listen("C: a LOGIN u {99999999999}\nS: + go\nC| " + "x" * 100_000 + "\n")
     assert logins(lines) == ["1 mechanism='LOGIN-CMD' username='u' secret_kind='none'"]
     dissector = ImapDissector()
     play(dissector, [*read_transcript(GREETING), (CLIENT, b"a LOGIN {70000+}\r\n" + b"x" * 70000 + b" p\r\n")])
@@ -722,13 +722,13 @@ def test_a_literal_that_is_too_large_for_a_login_is_not_kept() -> None:
 
 CLIENT_WORDS = [
     "a LOGIN u p", 'b LOGIN "u" {2}', "pp", "c AUTHENTICATE PLAIN", "c AUTHENTICATE LOGIN YWxpY2U=", "AHUAcA==", "*", "cHc=", "d APPEND x {4+}",
-    "abcd", "", "e STARTTLS", "f COMPRESS DEFLATE", "g IDLE", "DONE", "h ID (\"name\" \"x\")", "i SELECT y", "j UID FETCH 1 BODY[]<0.2>", "k STORE 1 +FLAGS (\\Deleted)",
-    "l CLOSE", "m APPEND x CATENATE (TEXT {1+}", "x URL \"y\")", "n LOGIN {1+}", "u {1}", "{1}", "o SEARCH {3}", "\x16\x03\x01", "p EXPUNGE",
+    "abcd", "", "e STARTTLS", "f COMPRESS DEFLATE", "g IDLE", "DONE", 'h ID ("name" "x")', "i SELECT y", "j UID FETCH 1 BODY[]<0.2>", "k STORE 1 +FLAGS (\\Deleted)",
+    "l CLOSE", "m APPEND x CATENATE (TEXT {1+}", 'x URL "y")', "n LOGIN {1+}", "u {1}", "{1}", "o SEARCH {3}", "\x16\x03\x01", "p EXPUNGE",
 ]  # fmt: skip
 SERVER_WORDS = [
     "* OK [CAPABILITY X XXXXXXXX LOGINDISABLED] hi", "* PREAUTH x", "+ ", "+ VXNlcm5hbWU6", "a OK", "a NO", "b OK", "b BAD", "c OK x", "c NO", "d OK", "e OK", "e NO",
     "f OK", "g OK", "h OK", "i OK", "j OK", "k OK", "l OK", "m OK", "n NO", "o OK", "p OK", "* 1 EXISTS", "* 1 FETCH (BODY[] {3}", "abc UID 4)", "* 1 FETCH (BODY[]<0> {2}", "xy)",
-    "* 1 FETCH (BODY[]<2> \"z\" RFC822.SIZE 3)", "* 1 EXPUNGE", "* VANISHED 1:9", "* LIST () \"/\" {2}", "* BYE", "", "* 1 FETCH (FLAGS (\\Deleted) ENVELOPE (\"(\" {1}", "x)",
+    '* 1 FETCH (BODY[]<2> "z" RFC822.SIZE 3)', "* 1 EXPUNGE", "* VANISHED 1:9", '* LIST () "/" {2}', "* BYE", "", '* 1 FETCH (FLAGS (\\Deleted) ENVELOPE ("(" {1}', "x)",
 ]  # fmt: skip
 
 
@@ -749,7 +749,7 @@ def run(pieces: list[Piece], finish: bool = True) -> list[str]:
 
 
 @given(dialogues(), st.randoms(use_true_random=False))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_split_tells_the_same(pieces: list[Piece], random: object) -> None:
     whole = run(pieces)
     assert run(cut(pieces, 1)) == whole
@@ -765,7 +765,7 @@ def cut(pieces: list[Piece], step: int) -> list[Piece]:
 
 
 @given(dialogues(), st.lists(st.tuples(st.integers(0, 60), st.sampled_from([CLIENT, SERVER]), st.integers(1, 500)), max_size=4))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_gaps_anywhere_are_met_calmly(pieces: list[Piece], gaps: list[tuple[int, int, int]]) -> None:
     damaged = list(cut(pieces, 5))
     for place, sender, size in gaps:
