@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import random
 
-from analyzer.flows import reassembly
-from analyzer.flows.reassembly import (
-    ACKED_WAIT_NS,
-    ACKED_WAIT_SEGMENTS,
-    HOLE_WAIT_NS,
-    MAX_HELD_BYTES,
-    MAX_HELD_SEGMENTS,
-    RESYNC_SEGMENTS,
-)
-from analyzer.model import CLIENT, SERVER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.segments import (
@@ -35,15 +25,27 @@ from support.segments import (
     turns,
 )
 
+from analyzer.flows import reassembly
+from analyzer.flows.base import StreamRecorder
+from analyzer.flows.reassembly import (
+    ACKED_WAIT_NS,
+    ACKED_WAIT_SEGMENTS,
+    HOLE_WAIT_NS,
+    MAX_HELD_BYTES,
+    MAX_HELD_SEGMENTS,
+    RESYNC_SEGMENTS,
+)
+from analyzer.model import CLIENT, SERVER
 
-def one(segments: list[Segment]):
+
+def one(segments: list[Segment]) -> StreamRecorder:
     recorders = play(segments)
     assert len(recorders) == 1
     assert recorders[0].ended == 1
     return recorders[0]
 
 
-def kinds(recorder) -> list[tuple[str, int, bytes, int]]:
+def kinds(recorder: StreamRecorder) -> list[tuple[str, int, bytes, int]]:
     return [turn for turn in recorder.conversation() if turn[0] != "eof"]
 
 
@@ -469,11 +471,14 @@ def test_octets_kept_for_comparison_are_bounded():
 
 # -- properties ----------------------------------------------------------------------------------------------------------------
 
+#: a dialogue's segments, and who says what in it
+Made = tuple[Talk, list[tuple[int, bytes]]]
+
 SAID = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8)
 
 
 @st.composite
-def talks(draw: st.DrawFn) -> tuple[Talk, list[tuple[int, bytes]]]:
+def talks(draw: st.DrawFn) -> Made:
     """A dialogue in turns, cut into segments anywhere."""
     talk = Talk(
         server_port=draw(st.sampled_from([110, 2110])),
@@ -500,7 +505,7 @@ def talks(draw: st.DrawFn) -> tuple[Talk, list[tuple[int, bytes]]]:
 
 @settings(max_examples=100, deadline=None)
 @given(talks(), st.randoms(use_true_random=False))
-def test_any_segmentation_order_and_duplication_gives_the_same_dialogue(made, rnd):
+def test_any_segmentation_order_and_duplication_gives_the_same_dialogue(made: Made, rnd: random.Random):
     talk, said = made
     first = talk.segments[rnd.randrange(2)]  # a SYN or its answer comes first, anything may follow
     rest = [segment for segment in talk.segments if segment is not first]
@@ -522,7 +527,7 @@ def test_any_segmentation_order_and_duplication_gives_the_same_dialogue(made, rn
 
 @settings(max_examples=100, deadline=None)
 @given(talks(), st.randoms(use_true_random=False))
-def test_retransmission_in_any_pieces_changes_nothing(made, rnd):
+def test_retransmission_in_any_pieces_changes_nothing(made: Made, rnd: random.Random):
     talk, said = made
     again: list[Segment] = []
     for sender in (CLIENT, SERVER):
@@ -542,7 +547,7 @@ def test_retransmission_in_any_pieces_changes_nothing(made, rnd):
 
 @settings(max_examples=100, deadline=None)
 @given(talks(), st.randoms(use_true_random=False))
-def test_lost_segments_become_gaps_of_their_size(made, rnd):
+def test_lost_segments_become_gaps_of_their_size(made: Made, rnd: random.Random):
     talk, said = made
     lost = [segment for segment in talk.segments[3:] if segment.data and rnd.random() < 0.3]
     seen = [segment for segment in talk.segments if not any(segment is gone for gone in lost)]
@@ -583,7 +588,7 @@ ODD_FLAGS = st.sampled_from([SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST
         max_size=60,
     )
 )
-def test_arbitrary_segments_never_raise(packets):
+def test_arbitrary_segments_never_raise(packets: list[tuple[bool, int, bytes, int, int, int, int, int]]):
     player = Player(refused=b"USER")
     for backwards, port, data, seq, ack, flags, time, missing in packets:
         key = Talk(server_port=port).keys[backwards]
@@ -602,7 +607,7 @@ def test_arbitrary_segments_never_raise(packets):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(talks(), min_size=2, max_size=4), st.randoms(use_true_random=False))
-def test_a_flow_depends_on_its_own_packets_alone(made, rnd):
+def test_a_flow_depends_on_its_own_packets_alone(made: list[Made], rnd: random.Random):
     alone = []
     queues: list[list[Segment]] = []
     for number, (talk, _said) in enumerate(made):

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from analyzer.flows import table as table_module
-from analyzer.flows.base import CountingFactory, StreamSinkFactory, default_opening_octets
-from analyzer.flows.reassembly import IDLE_NS, LINGER_NS, RESET_LINGER_NS, SYN_WAIT_NS
-from analyzer.flows.table import MAX_EMBRYOS, MAX_LINGERING, SWEEP_NS, FlowTable
-from analyzer.model import CLIENT, SERVER
 from support.segments import (
     ACK,
     EPOCH,
@@ -26,8 +21,14 @@ from support.segments import (
     turns,
 )
 
+from analyzer.flows import table as table_module
+from analyzer.flows.base import CountingFactory, Flow, StreamRecorder, default_opening_octets
+from analyzer.flows.reassembly import IDLE_NS, LINGER_NS, RESET_LINGER_NS, SYN_WAIT_NS
+from analyzer.flows.table import MAX_EMBRYOS, MAX_LINGERING, SWEEP_NS, FlowTable
+from analyzer.model import CLIENT, SERVER
 
-def one(segments: list[Segment]):
+
+def one(segments: list[Segment]) -> StreamRecorder:
     recorders = play(segments)
     assert len(recorders) == 1
     assert recorders[0].ended == 1
@@ -49,7 +50,7 @@ def test_session_is_heard_and_its_facts_are_right():
     assert (flow.first_frame, flow.last_frame) == (1, 11)
     assert (flow.start_ns, flow.end_ns) == (EPOCH, EPOCH + 10 * MILLISECOND)
     assert (flow.client_bytes, flow.server_bytes, flow.gap_bytes, flow.conflict_bytes) == (24, 31, 0, 0)
-    assert flow.syn_seen and flow.syn_ack_seen and flow.client_fin and flow.server_fin
+    assert (flow.syn_seen, flow.syn_ack_seen, flow.client_fin, flow.server_fin) == (True, True, True, True)
     assert (flow.rst_frame, flow.direction_from, flow.truncated) == (0, "syn", False)
 
 
@@ -99,7 +100,7 @@ def test_midstream_server_is_the_listed_port():
 
 
 @pytest.mark.parametrize(("server", "client"), [(25, 110), (110, 25)])
-def test_midstream_between_listed_ports_the_lower_is_the_server(server, client):
+def test_midstream_between_listed_ports_the_lower_is_the_server(server: int, client: int):
     flow = one(Talk(server, client).say(CLIENT, b"hello\r\n").segments).flow
     assert (flow.server_port, flow.client_port) == (25, 110)
 
@@ -150,7 +151,7 @@ def test_mail_on_an_unusual_port():
 
 
 @pytest.mark.parametrize("opening", [b"\x16\x03\x01\x02\x00", b"\x00\x01", b"HTTP/1.1 200", b"SSH-2.0-x\r\n"])
-def test_unlisted_port_with_other_octets_is_forgotten_before_a_sink_is_made(opening):
+def test_unlisted_port_with_other_octets_is_forgotten_before_a_sink_is_made(opening: bytes):
     player = Player().play(login(server_port=2110).segments[:3])
     talk = Talk(server_port=2110)
     talk.next = [1001, 5001]
@@ -231,7 +232,8 @@ def test_answer_captured_before_its_syn():
     segments = login().segments
     recorder = one([segments[1], segments[0], *segments[2:]])
     assert turns(recorder) == list(LOGIN)
-    assert recorder.flow.syn_seen and recorder.flow.syn_ack_seen
+    assert recorder.flow.syn_seen
+    assert recorder.flow.syn_ack_seen
 
 
 def test_new_syn_on_the_same_ports_is_a_new_flow():
@@ -421,7 +423,7 @@ def test_end_of_capture_ends_flows_in_the_order_of_their_start():
     order = []
     real = player.table._end
 
-    def noted(flow):
+    def noted(flow: Flow) -> None:
         order.append(flow.client_port)
         real(flow)
 
@@ -477,7 +479,7 @@ def test_syn_flood_is_bounded_and_counted():
     assert player.end() == []
 
 
-def test_flows_are_evicted_oldest_first(monkeypatch):
+def test_flows_are_evicted_oldest_first(monkeypatch: pytest.MonkeyPatch):
     if not hasattr(table_module.FlowTable.receive_segment, "__code__"):
         limit = table_module.MAX_FLOWS  # compiled in
     else:

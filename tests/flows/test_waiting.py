@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from analyzer.flows.sequence import distance
-from analyzer.flows.waiting import Piece, contradictions, differing, hold
 from hypothesis import given
 from hypothesis import strategies as st
+
+from analyzer.flows.sequence import distance
+from analyzer.flows.waiting import Piece, contradictions, differing, hold
 
 
 def piece(seq: int, data: bytes, missing: int = 0, ack: int = -1) -> Piece:
@@ -54,7 +55,7 @@ def test_missing_octets_are_covered():
     assert hold(held, piece(12, b"wxyz12")) == (2, 0)
     assert [(one.seq, one.data, one.missing) for one in held] == [(10, b"ab", 4), (16, b"12", 0)]
     hold(held, piece(7, b"789", missing=20))
-    assert [(one.seq, one.data, one.missing) for one in held][0] == (7, b"789", 0)
+    assert (held[0].seq, held[0].data, held[0].missing) == (7, b"789", 0)
     assert held[-1].seq == 18
     assert held[-1].length() == 12
 
@@ -63,7 +64,7 @@ def test_missing_octets_are_covered():
     st.integers(0, 0xFFFFFFFF),
     st.lists(st.tuples(st.integers(0, 40), st.binary(min_size=1, max_size=15)), max_size=25),
 )
-def test_first_copy_of_each_octet_stays(base, pieces):
+def test_first_copy_of_each_octet_stays(base: int, pieces: list[tuple[int, bytes]]):
     held: list[Piece] = []
     octets: dict[int, int] = {}
     for at, data in pieces:
