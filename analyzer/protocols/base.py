@@ -348,15 +348,15 @@ class Dissector:
         side.skipping = False
         side.torn = False
 
-    def end_dot_body(self, sender: Sender) -> None:
-        """Leave a body whose terminator was lost in a gap, because something else proves that it is over."""
+    def end_dot_body(self, sender: Sender, seen: bool = False) -> None:
+        """Leave a body whose terminator was lost in a gap (or is another than it should be: ``seen``), because something else proves that it is over."""
         side = self.server if sender == SERVER else self.client
         if side.mode == DOT_BODY:
             rest = side.take()
             if rest:
                 self.block_data(sender, rest, 0, len(rest))
             side.mode = LINES
-            self.end_seen = False
+            self.end_seen = seen
             self.block_ended(sender)
             self.end_seen = True
 

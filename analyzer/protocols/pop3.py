@@ -90,6 +90,9 @@ _VERBS: Final[dict[bytes, int]] = {
     b"REST": _PLAIN,
 }
 
+#: Capabilities one of which begins most listings (RFC 2449 section 6 and what servers put first).
+_CAPABILITIES: Final = ("CAPA", "TOP", "USER", "UIDL", "STLS", "SASL", "RESP-CODES", "PIPELINING", "EXPIRE", "IMPLEMENTATION")
+
 #: A pending command is ``kind | number << _SHIFT``: the number of its exchange or message.
 _SHIFT: Final = 5
 _KIND: Final = 31
@@ -118,6 +121,7 @@ class Pop3Dissector(Dissector):
         self._asked: bool = False  # CAPA was sent
         self._told: bool = False  # and answered
         self._forbidden: bool = False  # the server has said that it takes no passwords in clear
+        self._unasked_yes: bool = False  # the last reply was a +OK to a client who was never heard
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
         self._names: list[str] = []
@@ -263,8 +267,7 @@ class Pop3Dissector(Dissector):
                 return
         pending = self._pending
         if not pending:
-            if self.commands and not self._gaps and not self.midstream:
-                self.anomaly(SERVER, UNEXPECTED_REPLY, reply_text(line))
+            self._receive_unasked(line, good)
             return
         entry = pending.pop(0)
         kind = entry & _KIND
@@ -281,6 +284,18 @@ class Pop3Dissector(Dissector):
                 self._receive_yes(kind, entry >> _SHIFT, line)
         else:
             self._receive_no(kind, entry >> _SHIFT, line)
+
+    def _receive_unasked(self, line: bytes, good: bool) -> None:
+        if self.commands:
+            if not self._gaps and not self.midstream:
+                self.anomaly(SERVER, UNEXPECTED_REPLY, reply_text(line))
+            return
+        # The client was never heard: its half of the dialogue may be missing.
+        self._unasked_yes = good
+        if good:
+            lower = line.lower()
+            if b"begin" in lower and b"tls" in lower:
+                self.starttls_granted()
 
     def _receive_yes(self, kind: int, number: int, line: bytes) -> None:
         if kind == _RETR or kind == _TOP:
@@ -354,6 +369,26 @@ class Pop3Dissector(Dissector):
         if self._greeted and self._pending and not self._gaps:
             self.anomaly(SERVER, MALFORMED_REPLY, "a line that is neither +OK nor -ERR")
         self._first_reply = False
+        if self._unasked_yes and not self.commands:
+            self._unasked_yes = False
+            self._receive_unasked_lines(line)
+
+    def _receive_unasked_lines(self, line: bytes) -> None:
+        """The first line behind a +OK to a client who was never heard: of a message, a listing of capabilities, or of no interest."""
+        colon: i64 = line.find(b":")
+        if colon > 0 and is_field_name(line[:colon]):
+            at = self.at
+            reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
+            row = line + (b"\n" if self.server.lf_only else b"\r\n")
+            reader.receive_data(row, 0, len(row))
+            self._reader = reader
+            self._number = 0
+            self.expect_dot_body(SERVER)
+        else:
+            name = capability(line)
+            if name.partition(" ")[0] in _CAPABILITIES:
+                self._listing = _IN_CAPABILITIES
+                self._names = [name]
 
     def _ends_listing(self, line: bytes) -> bool:
         """A line within a listing; whether it is the next reply instead, the listing's end being lost.
@@ -365,7 +400,7 @@ class Pop3Dissector(Dissector):
                 self._tell_capabilities()
             self._listing = _REPLIES
             return False
-        if self._pending and line.startswith((b"+OK", b"-ERR")):
+        if (self._pending or not self.commands) and line.startswith((b"+OK", b"-ERR")):
             if self._listing == _IN_CAPABILITIES:
                 self._tell_capabilities()
             self._listing = _REPLIES
@@ -500,6 +535,11 @@ def first_word(line: bytes) -> bytes:
     """The verb of a command line, in capitals."""
     space: i64 = line.find(b" ")
     return (line if space < 0 else line[:space]).upper()
+
+
+def is_field_name(data: bytes) -> bool:
+    """Whether octets could be the name of a header field (RFC 5322 section 2.2)."""
+    return all(32 < octet < 127 for octet in data)
 
 
 def message_number(argument: bytes) -> int:

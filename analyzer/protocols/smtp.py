@@ -48,6 +48,9 @@ MAX_TEXT: Final = 1024
 #: Digits of a BDAT size: no server takes more than an exabyte.
 MAX_SIZE_DIGITS: Final = 18
 
+#: Octets of a message's end that are remembered, for ends that servers take though they should not.
+_TAIL: Final = 8
+
 _UNKNOWN: Final = 0
 _EHLO: Final = 1
 _HELO: Final = 2
@@ -124,6 +127,7 @@ class SmtpDissector(Dissector):
         self._transfer: Transfer | None = None  # whose octets come now
         self._chunked: Transfer | None = None  # BDAT has begun and LAST has not come
         self._chunk_last: bool = False
+        self._tail: bytes = b""  # the last octets of the message that comes
         self._data_held: bool = False  # the client is on hold for DATA, not for AUTH
         self._messages: int = 0
 
@@ -259,7 +263,7 @@ class SmtpDissector(Dissector):
         if not words:
             self._push(_PLAIN, None, 0, None)
             return
-        if self._greeted and not self._told and not self._gaps and not self.midstream:
+        if self._greeted and not self._told and not self._reply and not self._gaps and not self.midstream:
             self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "AUTH was sent before the server told what it offers")
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
@@ -293,11 +297,17 @@ class SmtpDissector(Dissector):
             if size and self._greeted and not self._gaps:
                 self.anomaly(SERVER, MALFORMED_REPLY, "a line without a reply code")
             return
-        if len(self._reply) < MAX_REPLY_LINES:
-            self._reply.append(line[:MAX_REPLY_LINE])
+        reply = self._reply
+        if reply and len(self._pending) > 1 and not reply[0].startswith(line[:3]):
+            # The end of the reply before is missing: the client has talked on, and this answers something else.
+            self._reply = []
+            self._receive_reply(reply_code(reply[0]), reply)
+            reply = self._reply
+        if len(reply) < MAX_REPLY_LINES:
+            reply.append(line[:MAX_REPLY_LINE])
         if size > 3 and line[3] == 45:
             return
-        code: i64 = (line[0] - 48) * 100 + (line[1] - 48) * 10 + (line[2] - 48)
+        code = reply_code(line)
         lines = self._reply
         self._reply = []
         if self._first_reply:
@@ -336,9 +346,14 @@ class SmtpDissector(Dissector):
                 # The reply to the message, so that is over: its end is among what is missing.
                 self.end_dot_body(CLIENT)
                 self._unsynced = True
+        elif client.mode == DOT_BODY and code < 300 and queue and queue[0].transfer is self._transfer:
+            self._end_at_lax_dot()
         if not queue:
             self._receive_unasked(code, lines)
             return
+        if code == 220 and queue[0].kind != _STARTTLS and queue[-1].kind == _STARTTLS:
+            # 220 answers no other command (but XCLIENT, behind which nobody pipelines): replies are missing.
+            self._drop_pending_but_last()
         entry = queue[0]
         if entry.kind == _UNKNOWN and code < 400:
             # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
@@ -378,7 +393,13 @@ class SmtpDissector(Dissector):
     def _receive_unasked(self, code: i64, lines: list[bytes]) -> None:
         if code == 354 and (self._gaps or self.midstream) and self.commands and self.client.mode == LINES:
             self._begin_body(self._push(_DATA, self._envelope, 0, None))
-        elif self.commands and not self._gaps and not self.midstream and code != 421:
+        elif not self.commands:
+            # The client was never heard: its half of the dialogue may be missing.
+            if code == 250 and len(lines) > 1 and not self._told:
+                self._tell_capabilities(lines)
+            elif code == 220 and self._greeted:
+                self.starttls_granted()
+        elif not self._gaps and not self.midstream and code != 421:
             self.anomaly(SERVER, UNEXPECTED_REPLY, f"{code} {reply_text(lines[0])}")
 
     def _receive_yes(self, kind: int, lines: list[bytes]) -> None:
@@ -443,6 +464,7 @@ class SmtpDissector(Dissector):
     def _begin_body(self, entry: Pending) -> None:
         """DATA was granted."""
         transfer = self._begin_transfer(entry.envelope, self.client.offset, True)
+        self._tail = b""
         entry.kind = _BODY
         entry.transfer = transfer
         self._transfer = transfer
@@ -463,6 +485,19 @@ class SmtpDissector(Dissector):
         transfer = self._transfer
         if transfer is not None:
             transfer.reader.receive_data(data, start, end)
+            last = data[start if end - start < _TAIL else end - _TAIL : end]
+            self._tail = (self._tail + last)[-_TAIL:]
+
+    def _end_at_lax_dot(self) -> None:
+        """The server has taken a message whose end is not CRLF . CRLF: it does so after a dot on a line that a bare LF begins or ends.
+
+        Only a dot that nothing but line ends follow is taken for the end; text behind it may be commands to the server, and may not.
+        """
+        transfer = self._transfer
+        kept = self._tail.rstrip(b"\r\n")
+        if transfer is not None and kept.endswith(b"\n."):
+            transfer.reader.size -= len(self._tail) - len(kept)
+            self.end_dot_body(CLIENT, seen=True)
 
     def block_gap(self, sender: Sender, size: i64) -> None:
         transfer = self._transfer
@@ -584,6 +619,11 @@ class SmtpDissector(Dissector):
         elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
             self.client_line(line)
 
+    def _drop_pending_but_last(self) -> None:
+        last = self._pending.pop()
+        self._drop_pending()
+        self._pending.append(last)
+
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
             self._push(_UNKNOWN, None, 0, None)
@@ -612,6 +652,12 @@ def first_word(line: bytes) -> bytes:
     """The verb of a command line, in capitals."""
     space: i64 = line.find(b" ")
     return (line if space < 0 else line[:space]).upper()
+
+
+def reply_code(line: bytes) -> i64:
+    """The code that a line of a reply, known to have one, begins with."""
+    code: i64 = (line[0] - 48) * 100
+    return code + (line[1] - 48) * 10 + (line[2] - 48)
 
 
 def reply_text(line: bytes) -> str:

@@ -398,7 +398,7 @@ def test_client_alone() -> None:
 
 
 def test_server_alone() -> None:
-    assert kinds(hear(SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 SIZE\nS: 334 VXNlcm5hbWU6\nS: 235 in\nS: 354 go\nS: 250 ok\nS: 221 bye")) == ["Greeted"]
+    assert kinds(hear(SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 SIZE\nS: 334 VXNlcm5hbWU6\nS: 235 in\nS: 354 go\nS: 250 ok\nS: 221 bye")) == ["Greeted", "CapabilitiesOffered"]
 
 
 def test_large_message_of_a_client_alone() -> None:
@@ -490,9 +490,9 @@ def test_bounds() -> None:
 
 ROWS = st.sampled_from(
     [
-        *"C: EHLO me;C: MAIL FROM:<a@b>;C: RCPT TO:<c@d>;C: DATA;C: BDAT 5;C: BDAT 5 LAST;C: BDAT 0 LAST;C: .;C: ..;C: text: x;C: ;C: AUTH PLAIN;C: AUTH LOGIN".split(";"),
-        *"C: AUTH PLAIN AGFubmEAYXAxMQ==;C: AGFubmEAYXAxMQ==;C: *;C: QUIT;C: RSET;C: STARTTLS;C: what;C: LHLO x;S: 220 mx;S: 250 ok;S: 250-ok;S: 354 go;S: 334 YQ==".split(";"),
-        *"S: 235 in;S: 535 no;S: 550 no;S: 421 bye;S: 454 no;S: what;C| hello;C| \\r;C| \\n;C| .;S| 2;S| \\n;C| \\x16\\x03\\x01;S| \\x16\\x03\\x01;C~ 5;S~ 5;--".split(";"),
+        *["C: EHLO me", "C: MAIL FROM:<a@b>", "C: RCPT TO:<c@d>", "C: DATA", "C: BDAT 5", "C: BDAT 5 LAST", "C: BDAT 0 LAST", "C: .", "C: ..", "C: text: x", "C: ", "C: AUTH PLAIN", "C: AUTH LOGIN"],
+        *["C: AUTH PLAIN AGFubmEAYXAxMQ==", "C: AGFubmEAYXAxMQ==", "C: *", "C: QUIT", "C: RSET", "C: STARTTLS", "C: what", "C: LHLO x", "S: 220 mx", "S: 250 ok", "S: 250-ok", "S: 354 go", "S: 334 YQ=="],
+        *["S: 235 in", "S: 535 no", "S: 550 no", "S: 421 bye", "S: 454 no", "S: what", "C| hello", "C| \\r", "C| \\n", "C| .", "S| 2", "S| \\n", "C| \\x16\\x03\\x01", "S| \\x16\\x03\\x01", "C~ 5", "S~ 5", "--"],
     ]
 )
 
@@ -508,3 +508,31 @@ def test_any_split_says_the_same(rows: list[str], seed: int) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_octets_and_gaps(pieces: list[tuple[int, bytes | int]]) -> None:
     play(SmtpDissector(), pieces)
+
+
+def test_replies_whose_end_is_missing() -> None:
+    assert hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 250-SIZE\nC: AUTH LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in")[2:] == [
+        "CapabilitiesOffered names=['SIZE']",
+        credentials("LOGIN", "anna", "ap12"),
+        ended("accepted", "235 in"),
+    ]
+    assert kinds(hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nC: STARTTLS\nS: 220 go\n" + TLS))[-5:-2] == ["StartTlsRequested", "StartTlsAccepted", "TlsStarted"]
+
+
+@pytest.mark.parametrize("end", ["\\r\\n.\\n", "\\n.\\r\\n", "\\n.\\n", "\\r\\n.\\n\\n"])
+def test_ends_that_servers_take_though_they_should_not(end: str) -> None:
+    text = MAIL + "C: DATA\nS: 354 go\nC| Subject: lunch\\r\\n\\r\\nx" + end
+    assert heard(text + "\nS: 250 ok\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 235 in") == [
+        message(size=21 if end.startswith("\\r") else 20),
+        answered(),
+        credentials("PLAIN", "anna", "ap11"),
+        ended("accepted", "235 in"),
+    ]
+    # What stands behind such an end is text until the server says otherwise.
+    assert heard(text + "AUTH PLAIN AHRyYXAAdHJhcA==\\r\\n.\\r\\n\nS: 250 ok")[-1] == answered()
+    assert kinds(heard(text)) == ["MessageTransferred"]
+
+
+def test_server_alone_that_offers_tls() -> None:
+    lines = hear(SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 STARTTLS\nS: 220 go\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00")
+    assert kinds(lines)[:4] == ["Greeted", "CapabilitiesOffered", "StartTlsAccepted", "TlsStarted"]
