@@ -242,11 +242,9 @@ def _say(message: str) -> None:
         sys.stderr.write(f"mailtap: {visible(message)}\n")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; leaves the interpreter with its exit code."""
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run the command line; its exit code."""
     code: Any
-    # One run, then the process ends: the cycle collector would only walk the records over and over.
-    gc.disable()
     try:
         code = app(args=arguments, standalone_mode=False)
     except MailtapError as error:
@@ -257,7 +255,22 @@ def main(arguments: list[str] | None = None) -> None:
         code = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: said, not shown as a crash
         code = _usage_or_fault(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The ``mailtap`` command: run, then leave at once.
+
+    Taking hundreds of thousands of records apart one by one, only to end the process, would cost as much as reading a good
+    part of the capture; so the process leaves without it, once everything is written.
+    """
+    # One run, then the process ends: the cycle collector would only walk the records over and over.
+    gc.disable()
+    code = run_command()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _usage_or_fault(error: Exception) -> int:

@@ -24,6 +24,7 @@ from analyzer.protocols.detect import (
     decide,
     plausible_greeting,
     preface_length,
+    quick_verdict,
 )
 from analyzer.protocols.events import (
     DISSECTOR_FAULT,
@@ -136,6 +137,21 @@ class SessionStream(StreamSink):
             self._waiting = waiting
         waiting.append(_Piece(sender, data, 0, at))
         self._waiting_size += len(data)
+        service = self._service
+        if service is not None and self._waiting_size <= MAX_LOOK:
+            count = len(waiting)
+            if count == 1 and sender == SERVER:
+                # The greeting alone settles nothing that the client's first line would not settle better.
+                return True
+            if count == 2 and sender == CLIENT:
+                first = waiting[0]
+                if first.sender == SERVER and not first.gap:
+                    verdict = quick_verdict(service, first.data, data)
+                    if verdict:
+                        self._waiting = None
+                        self._dissector = make_dissector(verdict, service)
+                        self.receive_data(SERVER, first.data, first.at)
+                        return self.receive_data(CLIENT, data, at)
         return self._detect(at, self._waiting_size > MAX_LOOK)
 
     def receive_gap(self, sender: Sender, size: i64, at: Position) -> None:
