@@ -47,24 +47,31 @@ from analyzer.protocols.events import (
 from analyzer.protocols.imap_commands import (
     APPEND,
     AUTHENTICATE,
+    CAPABILITY,
     CLOSE,
     COMMANDS,
     COMPRESS,
     EXAMINE,
+    EXISTS,
     EXPUNGE,
+    EXPUNGED,
     FETCH,
+    FETCHED,
     ID,
     IDLE,
     KNOWN,
     LOGIN,
     MAIL,
     MAILBOX_DATA,
-    OTHER_DATA,
+    NUMBERED,
+    REPLIES,
     SELECT,
     STARTTLS,
+    STATUS,
     STORE,
     UNKNOWN,
     UNSELECT,
+    VANISHED,
     Pending,
     is_command,
     is_masked,
@@ -450,11 +457,13 @@ class ImapDissector(MessageTraffic):
                 self._read_reply_on(line)
                 return
             self._end_fetch()
-        if line.startswith(b"* "):
+        if not line:
+            return
+        if line[0] == 42 and len(line) > 1 and line[1] == 32:
             self._untagged(line)
-        elif line.startswith(b"+"):
+        elif line[0] == 43:
             self._continuation(line[2:] if line.startswith(b"+ ") else line[1:])
-        elif line:
+        else:
             self._tagged(line)
 
     def _continuation(self, said: bytes) -> None:
@@ -480,42 +489,43 @@ class ImapDissector(MessageTraffic):
         if space < 0:
             space = size
         word = line[2:space].upper()
-        if word == b"OK" or word == b"NO" or word == b"BAD" or word == b"BYE" or word == b"PREAUTH":
+        kind: i64 = REPLIES.get(word, 0)
+        if kind == STATUS:
             self._status(word, line, space)
             return
-        if word == b"CAPABILITY":
+        if kind == CAPABILITY:
             self.replies += 1
             self._offer(line[space + 1 :])
             return
-        first = number(word)
+        first: i64 = -1
         rest = space
-        if first >= 0:
-            rest = line.find(b" ", space + 1)
-            if rest < 0:
-                rest = size
-            word = line[space + 1 : rest].upper()
-            if not MAILBOX_DATA.get(word, False):
-                self._odd_reply("an unknown untagged reply")
-                return
-        elif word not in OTHER_DATA and MAILBOX_DATA.get(word, True):
+        if kind == 0:
+            first = number(word)
+            if first >= 0:
+                rest = line.find(b" ", space + 1)
+                if rest < 0:
+                    rest = size
+                word = line[space + 1 : rest].upper()
+                kind = REPLIES.get(word, 0)
+        if kind == 0 or (kind >= NUMBERED) != (first >= 0):
             if is_word(word):
                 self._skip_literal(line)
             else:
                 self._odd_reply("an unknown untagged reply")
             return
         self.replies += 1
-        if not self._authenticated and word in MAILBOX_DATA:
+        if kind >= MAILBOX_DATA and not self._authenticated:
             self._check_early_data(word)
-        if word == b"FETCH":
+        if kind == FETCHED:
             self._fetch = FetchReply(first)
             self._read_fetch(line, rest)
             return
-        if word == b"EXPUNGE":
+        if kind == EXPUNGED:
             self._removed(self._mailbox.expunged(first, self._is_pending(EXPUNGE)))
-        elif word == b"EXISTS":
+        elif kind == EXISTS:
             self._exists = first
             self._mailbox.exists = first
-        elif word == b"VANISHED":
+        elif kind == VANISHED:
             earlier = line.find(b"(") >= 0
             uids = line[line.rfind(b" ") + 1 :]
             removed = self._mailbox.vanished(uids, self._is_pending(EXPUNGE))
@@ -542,19 +552,13 @@ class ImapDissector(MessageTraffic):
             self._offer(code[11:])
 
     def _offer(self, words: bytes) -> None:
-        names: list[str] = []
-        masked = False
-        for word in words.upper().split(b" ", MAX_CAPABILITIES)[:MAX_CAPABILITIES]:
-            if not word:
-                continue
-            names.append(shown(word))
-            if word == b"LOGINDISABLED":
-                self._login_disabled = True
-            elif is_masked(word):
-                masked = True
+        said = words.upper()
+        names = [
+            name for name in said.decode("utf-8", "replace").split(" ", MAX_CAPABILITIES)[:MAX_CAPABILITIES] if name
+        ]
         self._capabilities_told = True
-        if "LOGINDISABLED" not in names:
-            self._login_disabled = False
+        self._login_disabled = "LOGINDISABLED" in names
+        masked = said.find(b"XXXXXXX") >= 0 and any(is_masked(word) for word in said.split(b" "))
         at = self.at
         self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
         if masked:

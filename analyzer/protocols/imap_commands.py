@@ -82,28 +82,55 @@ COMMANDS: Final[dict[bytes, int]] = {
     b"XLIST": MAIL,
 }
 
-#: Untagged replies that are mailbox data: none is due before the client has logged in (RFC 9051 section 7). True: a number goes before.
-MAILBOX_DATA: Final[dict[bytes, bool]] = {
-    b"EXISTS": True,
-    b"RECENT": True,
-    b"EXPUNGE": True,
-    b"FETCH": True,
-    b"FLAGS": False,
-    b"LIST": False,
-    b"LSUB": False,
-    b"STATUS": False,
-    b"SEARCH": False,
-    b"ESEARCH": False,
-    b"SORT": False,
-    b"THREAD": False,
-    b"VANISHED": False,
+# Untagged replies. From MAILBOX_DATA on they are mailbox data, of which none is due before the client has logged in (RFC 9051 section 7);
+# from NUMBERED on a number goes before the name.
+STATUS: Final = 1
+CAPABILITY: Final = 2
+OTHER_DATA: Final = 3
+MAILBOX_DATA: Final = 4
+VANISHED: Final = 5
+NUMBERED: Final = 6
+EXISTS: Final = 7
+EXPUNGED: Final = 8
+FETCHED: Final = 9
+
+REPLIES: Final[dict[bytes, int]] = {
+    b"OK": STATUS,
+    b"NO": STATUS,
+    b"BAD": STATUS,
+    b"BYE": STATUS,
+    b"PREAUTH": STATUS,
+    b"CAPABILITY": CAPABILITY,
+    b"ID": OTHER_DATA,
+    b"ENABLED": OTHER_DATA,
+    b"NAMESPACE": OTHER_DATA,
+    b"QUOTA": OTHER_DATA,
+    b"QUOTAROOT": OTHER_DATA,
+    b"ACL": OTHER_DATA,
+    b"LISTRIGHTS": OTHER_DATA,
+    b"MYRIGHTS": OTHER_DATA,
+    b"METADATA": OTHER_DATA,
+    b"ANNOTATION": OTHER_DATA,
+    b"LANGUAGE": OTHER_DATA,
+    b"XLIST": OTHER_DATA,
+    b"CONVERTED": OTHER_DATA,
+    b"GENURLAUTH": OTHER_DATA,
+    b"URLFETCH": OTHER_DATA,
+    b"COMPARATOR": OTHER_DATA,
+    b"FLAGS": MAILBOX_DATA,
+    b"LIST": MAILBOX_DATA,
+    b"LSUB": MAILBOX_DATA,
+    b"STATUS": MAILBOX_DATA,
+    b"SEARCH": MAILBOX_DATA,
+    b"ESEARCH": MAILBOX_DATA,
+    b"SORT": MAILBOX_DATA,
+    b"THREAD": MAILBOX_DATA,
+    b"VANISHED": VANISHED,
+    b"RECENT": NUMBERED,
+    b"EXISTS": EXISTS,
+    b"EXPUNGE": EXPUNGED,
+    b"FETCH": FETCHED,
 }
-OTHER_DATA: Final = frozenset(
-    (
-        b"ID", b"ENABLED", b"NAMESPACE", b"QUOTA", b"QUOTAROOT", b"ACL", b"LISTRIGHTS", b"MYRIGHTS", b"METADATA", b"ANNOTATION",
-        b"LANGUAGE", b"XLIST", b"CONVERTED", b"GENURLAUTH", b"URLFETCH", b"COMPARATOR",
-    )
-)  # fmt: skip
 
 
 class Pending:
