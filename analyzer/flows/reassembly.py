@@ -221,7 +221,8 @@ class Connection(Flow):
         ledger.active += 1
         ledger.mail_packets += self.packets
         self.sink = sink
-        self.timeout_ns = IDLE_NS
+        if self.state == OPEN:
+            self.timeout_ns = IDLE_NS
         return sink
 
     # -- a packet --------------------------------------------------------------------------------------------------------------

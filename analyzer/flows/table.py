@@ -270,7 +270,7 @@ class FlowTable(SegmentSink):
             flow.client_packets += 1
         if flow.sink is not None:
             self._ledger.mail_packets += 1
-        elif flow.listed and flow.client_packets > 0 and flow.server_packets > 0:
+        elif flow.listed and flow.state == OPEN and flow.client_packets > 0 and flow.server_packets > 0:
             flow.timeout_ns = IDLE_NS  # answered, on a mail port: some servers greet late
 
     def _resumes(self, flow: Connection, half: Half, seq: i64) -> bool:

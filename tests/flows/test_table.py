@@ -210,6 +210,16 @@ def test_refused_connection():
     assert player.table.flows_open == 1
 
 
+def test_refused_connection_does_not_stay_for_its_late_packets():
+    talk = Talk()
+    talk.send(CLIENT, flags=SYN)
+    talk.send(SERVER, flags=RST | ACK, seq=0)
+    talk.send(SERVER, flags=RST | ACK, seq=0)
+    player = Player().play(talk.segments)
+    player.table.advance(talk.time + 2 * RESET_LINGER_NS)
+    assert player.table.flows_open == 0
+
+
 def test_opening_octets():
     octets = default_opening_octets()
     assert len(octets) == 256
