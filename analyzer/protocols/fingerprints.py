@@ -21,6 +21,7 @@ _EMPTY_HASH: Final = "000000000000"
 _JA4_VERSIONS: Final[dict[int, str]] = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
 
 _ja3_of: dict[bytes, str] = {}
+_ja3s_of: dict[bytes, str] = {}
 _ja4_of: dict[bytes, str] = {}
 
 
@@ -73,7 +74,12 @@ def ja3s_text(hello: ServerHello) -> str:
 
 def ja3s(hello: ServerHello) -> str:
     """JA3S of a ServerHello: 32 hexadecimal digits."""
-    return hashlib.md5(ja3s_text(hello).encode("ascii"), usedforsecurity=False).hexdigest()
+    key = b"%d %d " % (hello.legacy_version, hello.suite) + hello.extensions
+    value = _ja3s_of.get(key)
+    if value is None:
+        value = hashlib.md5(ja3s_text(hello).encode("ascii"), usedforsecurity=False).hexdigest()
+        _remember(_ja3s_of, key, value)
+    return value
 
 
 def _ja4_alpn(hello: ClientHello) -> str:

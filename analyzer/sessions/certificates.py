@@ -110,6 +110,8 @@ _OLD_CURVES: Final[dict[bytes, tuple[str, int]]] = {
     bytes.fromhex("06052b8104000f"): ("sect163r2", 163),
 }
 _EC_KEY_OID: Final = bytes.fromhex("06072a8648ce3d0201")
+_NAMES_OID: Final = bytes.fromhex("0603551d11")
+_CONSTRAINTS_OID: Final = bytes.fromhex("0603551d13")
 _RSA_KEY_OID: Final = bytes.fromhex("06092a864886f70d010101")
 
 
@@ -200,6 +202,7 @@ def _read(certificate: Certificate, der: bytes) -> None:
         extensions = parsed.extensions
     except Exception as error:  # noqa: BLE001 - the rest of the certificate is still worth telling
         certificate.unparsable = f"extensions: {error}"[:MAX_TEXT]
+        names, authority = _refused_extensions(der)
     else:
         for extension in extensions:
             value = extension.value
@@ -231,6 +234,39 @@ def _read(certificate: Certificate, der: bytes) -> None:
     certificate.weak_signature = any(name.startswith(weak) or name.endswith("-" + weak) for weak in _WEAK_DIGESTS)
     _read_key(certificate, parsed)
     certificate._parsed = parsed  # noqa: SLF001 - this function fills the object
+
+
+def _refused_extensions(der: bytes) -> tuple[list[str], bool]:
+    """Names and CA flag of a certificate whose extensions are not DER enough for cryptography (old issuers encode defaults)."""
+    names: list[str] = []
+    at = _extension_value(der, _NAMES_OID)
+    if at >= 0 and der[at : at + 1] == b"\x30":
+        size, at = _der_length(der, at + 1)
+        end = min(at + size, len(der))
+        while at + 2 <= end and len(names) < MAX_NAMES:
+            tag = der[at]
+            size, at = _der_length(der, at + 1)
+            value = der[at : min(at + size, end)]
+            if tag == 0x82:
+                names.append(value[:MAX_TEXT].decode("ascii", "backslashreplace"))
+            elif tag == 0x87 and len(value) in (4, 16):
+                names.append(str(ipaddress.ip_address(value)))
+            at += size
+    at = _extension_value(der, _CONSTRAINTS_OID)
+    return names, at >= 0 and der[at : at + 1] == b"\x30" and der[at + 2 : at + 5] == b"\x01\x01\xff"
+
+
+def _extension_value(der: bytes, oid: bytes) -> int:
+    """Where the value of an extension begins, behind its critical flag and OCTET STRING header; -1 without."""
+    at = der.find(oid)
+    if at < 0:
+        return -1
+    at += len(oid)
+    if der[at : at + 2] == b"\x01\x01":
+        at += 3
+    if der[at : at + 1] != b"\x04":
+        return -1
+    return _der_length(der, at + 1)[1]
 
 
 def _read_key(certificate: Certificate, parsed: x509.Certificate) -> None:
@@ -411,9 +447,11 @@ def _pem_certificates(text: bytes) -> list[bytes]:
     for block in text.split(b"-----BEGIN CERTIFICATE-----")[1:]:
         body = block.split(b"-----END CERTIFICATE-----")[0]
         try:
-            found.append(binascii.a2b_base64(body))
+            der = binascii.a2b_base64(body)
         except binascii.Error:
             continue
+        if der[:1] == b"\x30":  # a SEQUENCE, as every certificate is
+            found.append(der)
     return found
 
 
