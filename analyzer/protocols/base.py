@@ -123,6 +123,8 @@ class Side:
         self.parts_size: i64 = 0
         #: stream offset of the line or of the parts; where a line has changed the mode, of the octet behind that line
         self.offset: i64 = 0
+        #: stream offset behind all octets received so far
+        self.end: i64 = 0
         #: frame and capture time of the first octets that wait (HOLD)
         self.held_frame: i64 = 0
         self.held_ns: i64 = 0
@@ -201,6 +203,7 @@ class Dissector:
         self.events = []
         self.at = at
         side = self.server if sender == SERVER else self.client
+        side.end = at.offset + len(data)
         if side.inflater is None:
             self._feed(sender, side, data)
         else:
@@ -212,6 +215,7 @@ class Dissector:
         self.events = []
         self.at = at
         side = self.server if sender == SERVER else self.client
+        side.end = at.offset + size
         if side.inflater is not None:
             self._compression_lost(sender, side, "octets missing")
             return self.events
@@ -229,7 +233,6 @@ class Dissector:
             side.take()
             side.skipping = True
             side.torn = True
-            side.offset = self.at.offset + size
             self._lost(sender)
         elif mode == OCTETS:
             if size < side.remaining:
@@ -261,11 +264,8 @@ class Dissector:
         self.events = []
         self.at = at
         side = self.server if sender == SERVER else self.client
-        if sender == CLIENT and side.mode == HOLD:
-            # No answer will come for what waits (a capture of one direction): read it as if it had been granted.
-            if not self.server_heard():
-                self._release_all(sender, side)
-        elif self._granted and not self.tls_started:
+        # What waits for the server's word waits on: it may still speak, and finish() is the end of all waiting.
+        if self._granted and not self.tls_started:
             self._end_limbo(sender)
         if side.mode == DOT_BODY and side.parts_size:
             rest = side.take()

@@ -351,10 +351,13 @@ class SmtpDissector(Dissector):
         if not queue:
             self._receive_unasked(code, lines)
             return
-        if code == 220 and queue[0].kind != _STARTTLS and queue[-1].kind == _STARTTLS:
-            # 220 answers no other command (but XCLIENT, behind which nobody pipelines): replies are missing.
+        wanted = queue[-1].kind
+        if wanted != queue[0].kind and answers_only(code) == wanted:
+            # This code answers no other command, so the replies to those before it are missing.
             self._drop_pending_but_last()
         entry = queue[0]
+        if code == 354 and entry.kind == _BODY:
+            return  # the go-ahead, later than it was waited for
         if entry.kind == _UNKNOWN and code < 400:
             # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
             while entry.kind == _UNKNOWN and len(queue) > 1:
@@ -463,7 +466,8 @@ class SmtpDissector(Dissector):
 
     def _begin_body(self, entry: Pending) -> None:
         """DATA was granted."""
-        transfer = self._begin_transfer(entry.envelope, self.client.offset, True)
+        client = self.client
+        transfer = self._begin_transfer(entry.envelope, client.offset if client.parts_size else client.end, True)
         self._tail = b""
         entry.kind = _BODY
         entry.transfer = transfer
@@ -532,11 +536,11 @@ class SmtpDissector(Dissector):
             self._tell(transfer)
 
     def _tell(self, transfer: Transfer) -> None:
-        if transfer.told:
-            return
-        transfer.told = True
         envelope = transfer.envelope
         reader = transfer.reader
+        if transfer.told or (not transfer.ended and reader.size == 0):
+            return  # granted, and then nothing came
+        transfer.told = True
         if self.protocol == "lmtp":
             direction = DELIVERED
             transfer.replies_due = max(envelope.count(), 1)
@@ -652,6 +656,16 @@ def first_word(line: bytes) -> bytes:
     """The verb of a command line, in capitals."""
     space: i64 = line.find(b" ")
     return (line if space < 0 else line[:space]).upper()
+
+
+def answers_only(code: i64) -> int:
+    """The command that a code is the answer to, where there is but one; -1 elsewhere."""
+    if code == 334 or code == 235:
+        return _AUTH
+    if code == 354:
+        return _DATA
+    # XCLIENT is answered with 220 too, but nobody pipelines STARTTLS behind it.
+    return _STARTTLS if code == 220 else -1
 
 
 def reply_code(line: bytes) -> i64:

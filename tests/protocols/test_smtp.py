@@ -536,3 +536,19 @@ def test_ends_that_servers_take_though_they_should_not(end: str) -> None:
 def test_server_alone_that_offers_tls() -> None:
     lines = hear(SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 STARTTLS\nS: 220 go\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00")
     assert kinds(lines)[:4] == ["Greeted", "CapabilitiesOffered", "StartTlsAccepted", "TlsStarted"]
+
+
+def test_replies_that_are_missing_without_a_trace() -> None:
+    assert heard("C: NOOP\nC: AUTH LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [credentials("LOGIN", "anna", "ap12"), ended("accepted", "235 in")]
+
+
+def test_client_that_says_all_and_hangs_up() -> None:
+    dissector = SmtpDissector()
+    said = play(dissector, read_transcript("C: HELO me\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n" + BODY), finish=False)
+    said += play(dissector, read_transcript("S: 220 mx\nS: 250 mx\nS: 250 ok\nS: 250 ok\nS: 354 go\nS: 250 ok"))
+    assert told(said)[-2:] == [message(), answered()]
+
+
+def test_go_ahead_later_than_it_was_waited_for() -> None:
+    text = MAIL + "C: DATA\nC: Subject: lunch\nC: \n" + ("C: " + "x" * 998 + "\n") * 100 + "C: .\nS: 354 go\nS: 250 ok"
+    assert hear(SmtpDissector, HELLO + text, seeds=[])[3:] == [message(size=100018), answered()]
