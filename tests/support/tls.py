@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.protocols.events import Event
 from analyzer.protocols.tls import TlsDissector
+from analyzer.protocols.tls_names import ALERTS
 
 #: ``(sender, octets)``, ``(sender, size)`` of a gap, ``(sender, None)`` for the end of a direction
 Piece = tuple[int, bytes | int | None]
@@ -273,6 +274,10 @@ class Played:
 
 
 # -- built octet by octet ----------------------------------------------------------------------------------------------
+
+
+def alert_code(name: str) -> int:
+    return next(code for code, known in ALERTS.items() if known == name)
 
 
 def number(value: int, size: int) -> bytes:
