@@ -15,7 +15,7 @@ packets and times, so what other connections do changes nothing; a sweep of the 
 A one-sided capture has acknowledgements of a peer that is never seen: after one wait they are no longer waited for, until it shows up.
 Octets of a side of which no packet at all was captured are not counted as gaps.
 
-The module is one class and its parts, kept together because the compiler links calls within a module directly.
+The module is long because it is one class: delivering, holding, releasing and giving up call each other in circles.
 """
 
 from __future__ import annotations

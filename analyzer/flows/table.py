@@ -12,6 +12,9 @@ below, the end of the capture.
 Time is capture time, the latest seen so far; it may run backwards without harm. A flow's silence is judged when its own next packet
 comes. The sweep only does the same earlier, later by ``SWEEP_SLACK_NS`` than the rule says, so that packets slightly out of order in
 time find what they would have found without it.
+
+A third of the module is argument lists: a segment is passed on as ten plain numbers, because an object a packet would cost more than all
+that is done with it.
 """
 
 from __future__ import annotations
