@@ -356,6 +356,7 @@ class SessionStream(StreamSink):
         session.reset_frame = flow.rst_frame
         session.port_service = self._service
         session.completeness = completeness(flow)
+        session.truncated = flow.truncated
         self._fill_protocol(session, flow)
         self._fill_transport(session, builder)
         return session

@@ -226,6 +226,11 @@ class TlsHandshake:
         self.handshake: str = UNSEEN
         self.alert: str | None = None
         self.alert_sender: str | None = None
+        #: why it failed: ``alert encrypted_alert text closed``, None where it did not; and who ended it (``client server``)
+        self.failure: str | None = None
+        self.failure_sender: str | None = None
+        #: the client used the connection after the handshake: it took the certificate, whatever is wrong with it
+        self.client_went_on: bool = False
         #: DER of the server's certificates as sent, bounded; None where they could not be seen (TLS 1.3, resumption)
         self.certificates: list[bytes] | None = None
         self.client_certificate_seen: bool = False
@@ -250,6 +255,10 @@ class TlsHandshake:
         self.alert = facts.alert
         if facts.alert_sender >= 0:
             self.alert_sender = "client" if facts.alert_sender == CLIENT else "server"
+        self.failure = facts.failure
+        if facts.failure is not None and facts.failure_sender >= 0:
+            self.failure_sender = "client" if facts.failure_sender == CLIENT else "server"
+        self.client_went_on = facts.client_went_on
         self.certificates = facts.certificates if facts.certificates else None
         self.client_certificate_seen = bool(facts.client_certificates)
 
@@ -258,7 +267,7 @@ class TlsHandshake:
         values = (
             self.version, self.offered_versions, self.cipher_suite, self.offered_suites, self.group, self.sni, self.alpn,
             self.ja3, self.ja3s, self.ja4, self.resumed, self.handshake, self.alert, self.alert_sender, self.certificates,
-            self.client_certificate_seen,
+            self.client_certificate_seen, self.failure, self.failure_sender, self.client_went_on,
         )  # fmt: skip
         return (_handshake, (self.mode, self.frame, self.timestamp_ns, values))
 
@@ -269,7 +278,7 @@ def _handshake(
     timestamp_ns: int,
     values: tuple[
         str | None, list[str], str | None, list[str], str | None, str | None, str | None, str | None, str | None,
-        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool,
+        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool, str | None, str | None, bool,
     ],
 ) -> TlsHandshake:  # fmt: skip
     one = TlsHandshake(mode, frame, timestamp_ns)
@@ -277,6 +286,7 @@ def _handshake(
     one.group, one.sni, one.alpn, one.ja3, one.ja3s = values[4], values[5], values[6], values[7], values[8]
     one.ja4, one.resumed, one.handshake, one.alert = values[9], values[10], values[11], values[12]
     one.alert_sender, one.certificates, one.client_certificate_seen = values[13], values[14], values[15]
+    one.failure, one.failure_sender, one.client_went_on = values[16], values[17], values[18]
     return one
 
 
@@ -314,6 +324,8 @@ class Session:
         self.conflict_bytes: i64 = 0
         self.conflict_frame: i64 = 0
         self.completeness: str = COMPLETE
+        #: packets of it were cut by the snap length of the capture
+        self.truncated: bool = False
         self.server_banner: str | None = None
         self.client_name: str | None = None
         #: words the server offered, each once, in order of appearance; those offered before TLS only
@@ -364,7 +376,7 @@ class Session:
             self.starttls, self.exposure, self.completeness,
         )  # fmt: skip
         optional = (self.port_service, self.server_banner, self.client_name, self.not_mail)
-        flags = (self.spans_files, self.compressed)
+        flags = (self.spans_files, self.compressed, self.truncated)
         parts = (self.capabilities, self.credentials, self.message_list, self.tls, self.anomalies)
         return (_session, (numbers, texts, optional, flags, parts))
 
@@ -375,7 +387,7 @@ def _session(
     ],
     texts: tuple[str, str, str, str, str, str, str, str, str, str],
     optional: tuple[str | None, str | None, str | None, str | None],
-    flags: tuple[bool, bool],
+    flags: tuple[bool, bool, bool],
     parts: tuple[
         list[str] | None, list[Credential] | None, list[Message] | None, TlsHandshake | None, list[AnomalySeen] | None
     ],
@@ -391,7 +403,7 @@ def _session(
     one.direction_from, one.protocol, one.transport, one.starttls = texts[4], texts[5], texts[6], texts[7]
     one.exposure, one.completeness = texts[8], texts[9]
     one.port_service, one.server_banner, one.client_name, one.not_mail = optional
-    one.spans_files, one.compressed = flags
+    one.spans_files, one.compressed, one.truncated = flags
     one.capabilities, one.credentials, one.message_list, one.tls, one.anomalies = parts
     return one
 
