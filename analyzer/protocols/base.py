@@ -185,6 +185,10 @@ class Dissector:
         self._trailing_server: bytes = b""
         self._exchange: Exchange | None = None
         self._exchange_number: int = 0
+        #: where the client's last word of the exchange stands: the evidence for what is told later
+        self._exchange_frame: i64 = 0
+        self._exchange_ns: i64 = 0
+        self._exchange_offset: i64 = 0
         self._exchange_told: bool = False
         #: the owner sets it where the capture lacks the connection's beginning: the first lines may be anything
         self.midstream: bool = False
@@ -576,6 +580,7 @@ class Dissector:
         self._exchange = Exchange(mechanism)
         self._exchange_number += 1
         self._exchange_told = False
+        self._mark_exchange()
 
     def exchange_open(self) -> bool:
         """Whether an authentication is going on."""
@@ -609,6 +614,7 @@ class Dissector:
         exchange = self._exchange
         if exchange is None:
             return
+        self._mark_exchange()
         exchange.receive_response(decoded)
         if exchange.malformed is not None:
             self.anomaly(CLIENT, MALFORMED_SASL, f"{exchange.mechanism}: {exchange.malformed}")
@@ -673,16 +679,21 @@ class Dissector:
             AuthenticationEnded(SERVER, at.frame, at.timestamp_ns, self.line_offset, exchange, outcome, reply[:MAX_DETAIL])
         )
 
+    def _mark_exchange(self) -> None:
+        at = self.at
+        self._exchange_frame = at.frame
+        self._exchange_ns = at.timestamp_ns
+        self._exchange_offset = self.line_offset
+
     def _tell_credentials(self, exchange: Exchange) -> None:
         if self._exchange_told or not exchange.known():
             return
         self._exchange_told = True
-        at = self.at
         secret = None if exchange.secret is None else Secret(exchange.secret)
         response = None if exchange.response is None else Secret(exchange.response)
         self.events.append(
             CredentialsSent(
-                CLIENT, at.frame, at.timestamp_ns, self.line_offset, self._exchange_number, exchange.mechanism,
+                CLIENT, self._exchange_frame, self._exchange_ns, self._exchange_offset, self._exchange_number, exchange.mechanism,
                 exchange.username, exchange.authzid, secret, exchange.secret_kind, exchange.challenge, response,
             )
         )  # fmt: skip
