@@ -1,9 +1,14 @@
-"""What all tests share: the run says which mailtap it is about."""
+"""What all tests share: the run says which mailtap it is about, and ``support`` is found wherever pytest was started."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import analyzer
 from analyzer._build import build_kind
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 def pytest_report_header() -> str:
