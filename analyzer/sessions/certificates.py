@@ -7,6 +7,8 @@ Problems are judged at capture time, never by the wall clock, against RFC 5280 (
 certificate has no subjectAltName) and a bundle of trusted roots. A path is accepted as a mail client would accept it: signatures,
 validity and CA flag of the issuers are checked; revocation, policies and name constraints are not. Trust needs the chain: an
 issuer that the server did not send, and that is in no bundle, leaves the certificate untrusted.
+
+This module is a little over 500 lines long: reading, judging and trusting share the certificate they are about.
 """
 
 from __future__ import annotations
