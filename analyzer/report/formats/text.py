@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 WIDTH: Final = 100
 #: Rows shown of a table; the rest is counted.
 MAX_ROWS: Final = 20
+#: Columns whose cells stay on one line.
+UNFOLDED: Final = ("server", "protocol", "upgrade", "client", "from", "format", "first at")
 #: Clients and accounts named in the lead.
 MAX_NAMED: Final = 5
 
@@ -130,9 +132,11 @@ def _named(names: list[str]) -> str:
 
 
 def _table(title: str, *columns: tuple[str, bool]) -> Table:
+    """A table; columns are (name, whether it holds numbers). Only the first columns of text may fold, never an address in the middle."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
     for name, number in columns:
-        table.add_column(name, justify="right" if number else "left", overflow="fold" if not number else "ellipsis", no_wrap=number)
+        whole = number or name in UNFOLDED
+        table.add_column(name, justify="right" if number else "left", overflow="ellipsis" if whole else "fold", no_wrap=whole)
     return table
 
 
@@ -205,8 +209,8 @@ def _servers(console: Console, total: Summary) -> None:
         return
     ranked = sorted(total.servers.values(), key=lambda one: (-one.accounts, -one.plaintext, -one.sessions, one.server_ip, one.server_port))
     table = _table(
-        "Servers", ("server", False), ("protocol", False), ("sessions", True), ("in clear", True), ("STARTTLS", True),
-        ("implicit TLS", True), ("upgrade offered", False), ("exposed accounts", True),
+        "Servers", ("server", False), ("protocol", False), ("sessions", True), ("clear", True), ("STARTTLS", True),
+        ("TLS", True), ("upgrade", False), ("exposed", True),
     )  # fmt: skip
     for one in ranked[:MAX_ROWS]:
         table.add_row(
