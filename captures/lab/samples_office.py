@@ -234,7 +234,7 @@ _OLD_SCRIPT: Final = (
 
 @sample(
     "office.pcapng",
-    "The demo. A made-up office of 30 clients: clear POP3, IMAP and submission, STARTTLS and TLS, a stripped client, a bout of guessing, mail between servers, and names and pages beside",
+    "The demo. A made-up office of thirty-odd clients: clear POP3, IMAP and submission, STARTTLS and TLS, a stripped client, a bout of guessing, mail between servers, and names and pages beside",
     "fetchmail, mbsync, msmtp, Postfix, imaplib and scripted clients; Dovecot, Postfix, Cyrus",
     needs=("fetchmail", "mbsync", "msmtp", "python3"),
     expression="ip",
