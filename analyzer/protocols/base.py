@@ -75,6 +75,27 @@ HOLD_COMPRESS: Final = 2
 HOLD_PROTOCOL: Final = 3
 
 
+#: Octets looked at one by one before a search is worth its call.
+_NEAR: Final = 96
+#: Whether this module is compiled: loops over octets are for compiled code only.
+_COMPILED: Final = not __file__.endswith(".py")
+
+
+def line_end(data: bytes, at: i64, size: i64) -> i64:
+    """Offset of the next LF of ``data``, whose size is given, from ``at`` on; -1 where there is none."""
+    if _COMPILED:
+        near = at + _NEAR
+        if near > size:
+            near = size
+        while at < near:
+            if data[at] == 10:
+                return at
+            at += 1
+        if at == size:
+            return -1
+    return data.find(b"\n", at)
+
+
 def looks_like_tls(data: bytes) -> bool:
     """Whether octets at the start of a stream begin a TLS record (RFC 8446 section 5.1) or an SSLv2 hello (RFC 5246 appendix E.2).
 
@@ -203,8 +224,9 @@ class Dissector:
     # -- for the owner -------------------------------------------------------------------------------------------------
 
     def receive_data(self, sender: Sender, data: bytes, at: Position) -> list[Event]:
-        """The next octets of one direction; what they made happen."""
-        self.events = []
+        """The next octets of one direction; what they made happen. The list is the caller's to read, not to change."""
+        if self.events:
+            self.events = []
         self.at = at
         side = self.server if sender == SERVER else self.client
         side.end = at.offset + len(data)
@@ -712,7 +734,7 @@ class Dissector:
         while at < size:
             mode = side.mode
             if mode == LINES:
-                newline: i64 = data.find(b"\n", at)
+                newline = line_end(data, at, size)
                 if newline < 0:
                     self._keep_line(sender, side, data[at:] if at else data, base + at)
                     return

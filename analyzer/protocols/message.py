@@ -72,10 +72,11 @@ class MessageReader:
             return
         self.size += end - start
         if self._dot_stuffed:
-            stuffed: i64 = data.count(b"\n.", start, end)
-            if self._line_start and data[start] == 46:
-                stuffed += 1
-            self.size -= stuffed
+            # Looking for one octet is ten times as fast as for two, and attachments hold no dots.
+            if data.find(b".", start, end) >= 0:
+                self.size -= data.count(b"\n.", start, end)
+                if self._line_start and data[start] == 46:
+                    self.size -= 1
             self._line_start = data[end - 1] == 10
         state = self._state
         if state == _REST:
@@ -191,7 +192,9 @@ class MessageReader:
                     self._state = _TEXT
                 at = window.find(b"\n", blank + 1)
                 continue
-            opening: i64 = window.find(b"\n--", at, end)
+            opening: i64 = window.find(b"-", at, end)
+            if opening >= 0:
+                opening = window.find(b"\n--", at, end)
             if opening < 0:
                 if window[end - 1] == 10:
                     self._carried = b"\n"

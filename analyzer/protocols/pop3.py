@@ -128,8 +128,9 @@ class Pop3Dissector(Dissector):
         self._reader: MessageReader | None = None
         self._number: int = 0  # of the message that is being retrieved
         self._messages: int = 0
-        self._retrieved: dict[int, int] = {}
-        self._deleted: dict[int, bool] = {}
+        #: numbers of the messages that the server has sent, and of those marked as deleted, on the server and of ours
+        self._retrieved: dict[int, int] | None = None
+        self._deleted: dict[int, bool] | None = None
 
     # -- the client ----------------------------------------------------------------------------------------------------------
 
@@ -145,7 +146,12 @@ class Pop3Dissector(Dissector):
             self._pending.clear()
             self.exchange_dropped()
         self._answer_due = False
-        space: i64 = line.find(b" ")
+        size: i64 = len(line)
+        space: i64 = 4  # most verbs have four letters
+        if size == 4:
+            space = -1
+        elif size < 4 or line[4] != 32:
+            space = line.find(b" ")
         verb = line if space < 0 else line[:space]
         kind = _VERBS.get(verb, _UNKNOWN)
         if kind == _UNKNOWN:
@@ -309,10 +315,13 @@ class Pop3Dissector(Dissector):
             self._listing = _IN_CAPABILITIES
             self._names = []
         elif kind == _DELE:
-            if number and len(self._deleted) < MAX_MESSAGES:
-                self._deleted[number] = True
+            deleted = self._deleted
+            if deleted is None:
+                deleted = self._deleted = {}
+            if number and len(deleted) < MAX_MESSAGES:
+                deleted[number] = True
         elif kind == _RSET:
-            self._deleted.clear()
+            self._deleted = None
         elif kind == _QUIT:
             self._carry_out()
         elif kind == _STLS:
@@ -432,13 +441,17 @@ class Pop3Dissector(Dissector):
 
     def _carry_out(self) -> None:
         """QUIT was answered: RFC 1939 section 6, only now the marked messages are removed."""
+        deleted = self._deleted
+        retrieved = self._retrieved
+        self._deleted = None
+        self._retrieved = None
+        if deleted is None or retrieved is None:
+            return
         at = self.at
-        for number in self._deleted:
-            message = self._retrieved.get(number, 0)
+        for number in deleted:
+            message = retrieved.get(number, 0)
             if message:
                 self.emit(MessageDeleted(SERVER, at.frame, at.timestamp_ns, self.line_offset, message))
-        self._deleted.clear()
-        self._retrieved.clear()
 
     # -- messages ------------------------------------------------------------------------------------------------------------
 
@@ -462,8 +475,11 @@ class Pop3Dissector(Dissector):
         self._reader = None
         self._messages += 1
         number = self._number
-        if number and len(self._retrieved) < MAX_MESSAGES:
-            self._retrieved[number] = self._messages
+        retrieved = self._retrieved
+        if retrieved is None:
+            retrieved = self._retrieved = {}
+        if number and len(retrieved) < MAX_MESSAGES:
+            retrieved[number] = self._messages
         self.emit(
             MessageTransferred(
                 SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages, RETRIEVED, None, [], 0,
@@ -552,7 +568,8 @@ def message_number(argument: bytes) -> int:
 
 def reply_text(line: bytes) -> str:
     """What a reply says behind its status word."""
-    return line[:MAX_TEXT].decode("utf-8", "replace").partition(" ")[2]
+    start = 4 if line.startswith(b"+") else 5
+    return line[start : start + MAX_TEXT].decode("utf-8", "replace")
 
 
 def apop_timestamp(line: bytes) -> str | None:
