@@ -290,7 +290,8 @@ class SessionStream(StreamSink):
         else:
             # Met midstream on a port that begins in clear: the upgrade was before the capture.
             self._tls_mode = "starttls"
-        self._tls = TlsDissector(self._tls_mode)
+        midstream = not (self._flow.syn_seen or self._flow.syn_ack_seen)
+        self._tls = TlsDissector(self._tls_mode, midstream)
         self._make_builder().session.tls_frame = at.frame
 
     def _pass_on_to_tls(self, dissector: Dissector, at: Position) -> None:
@@ -391,7 +392,7 @@ class SessionStream(StreamSink):
             session.tls = handshake
             if self._tls_mode == "starttls":
                 session.transport = STARTTLS
-                session.starttls = UNSEEN if dissector is None else builder.starttls_state(tls.completed)
+                session.starttls = UNSEEN if dissector is None else builder.starttls_state(facts.established)
             elif facts.text:
                 # The client spoke TLS, the server text (RFC 8314 section 3.3 mixed up with STARTTLS): nothing was protected.
                 session.transport = PLAINTEXT

@@ -234,6 +234,14 @@ class TlsHandshake:
         #: DER of the server's certificates as sent, bounded; None where they could not be seen (TLS 1.3, resumption)
         self.certificates: list[bytes] | None = None
         self.client_certificate_seen: bool = False
+        #: why the handshake failed: ``alert encrypted_alert text closed``; None where it did not
+        self.failure: str | None = None
+        #: the client sent application data after the handshake: it accepted the certificate, whatever is wrong with it
+        self.client_went_on: bool = False
+        #: the suite does not encrypt
+        self.null_cipher: bool = False
+        #: frame of the alert, 0 for none
+        self.alert_frame: i64 = 0
 
     def fill(self) -> None:
         """Make names and fingerprints of the facts on the wire; done once."""
@@ -261,6 +269,10 @@ class TlsHandshake:
         self.client_went_on = facts.client_went_on
         self.certificates = facts.certificates if facts.certificates else None
         self.client_certificate_seen = bool(facts.client_certificates)
+        self.failure = facts.failure
+        self.client_went_on = facts.client_went_on
+        self.null_cipher = facts.null_cipher
+        self.alert_frame = facts.alert_frame
 
     def __reduce__(self) -> tuple[object, ...]:
         self.fill()
@@ -286,6 +298,7 @@ def _handshake(
     one.group, one.sni, one.alpn, one.ja3, one.ja3s = values[4], values[5], values[6], values[7], values[8]
     one.ja4, one.resumed, one.handshake, one.alert = values[9], values[10], values[11], values[12]
     one.alert_sender, one.certificates, one.client_certificate_seen = values[13], values[14], values[15]
+    one.failure, one.client_went_on, one.null_cipher, one.alert_frame = values[16], values[17], values[18], values[19]
     one.failure, one.failure_sender, one.client_went_on = values[16], values[17], values[18]
     return one
 
