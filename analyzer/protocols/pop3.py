@@ -3,6 +3,9 @@
 Replies pair with a queue of pending commands. Listings (LIST, UIDL, CAPA) are short and read line by line, so that one whose end
 is missing can be told from what follows; messages (RETR, TOP) are skipped in bulk. After AUTH the client is on hold until
 the server has said ``+`` or answered, for only the server knows whether the next line is a response.
+
+This module is over 500 lines long because both halves of a dialogue share one state; what can be known without it (messages,
+SASL, framing) is in modules of its own.
 """
 
 from __future__ import annotations
@@ -493,6 +496,10 @@ class Pop3Dissector(Dissector):
         # Of a complete exchange the outcome may still come, unless the client talks on.
         self._answer_due = self.exchange_open() and not self.exchange_complete()
         self._answer_guessed = True
+
+    def reply_readable(self, line: bytes) -> bool:
+        """``+OK`` or ``-ERR`` with the beginning of its text."""
+        return line.startswith((b"+OK ", b"-ERR "))
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True

@@ -3,6 +3,9 @@
 Replies pair with a queue of pending commands. The client is on hold after DATA and AUTH, for only the server's 354 or 334 makes its
 next octets a message or a response; BDAT announces its octets itself. Text of messages is skipped in bulk and never read as
 commands, not even where a gap has swallowed the DATA command: after a gap a line that begins with no verb is taken for text.
+
+This module is over 500 lines long because both halves of a dialogue share one state; what can be known without it (addresses,
+envelopes, messages, SASL, framing) is in modules of its own.
 """
 
 from __future__ import annotations
@@ -596,6 +599,10 @@ class SmtpDissector(Dissector):
         queue = self._pending
         entry = queue[-1] if queue and queue[-1].kind == _DATA else self._push(_DATA, self._envelope, 0, None)
         self._begin_body(entry)
+
+    def reply_readable(self, line: bytes) -> bool:
+        """The last line of a reply with the beginning of its text."""
+        return len(line) > 3 and line[3] == 32 and line[:3].isdigit()
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
