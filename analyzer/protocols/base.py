@@ -256,7 +256,16 @@ class Dissector:
     def _gap(self, sender: Sender, side: Side, size: i64) -> None:
         mode = side.mode
         if mode == LINES:
-            side.take()
+            begun = side.take()
+            if begun and sender == SERVER and self.reply_readable(begun):
+                # Cut off in its text (a snap length does that), but its first words say all that matters.
+                self.line_offset = side.offset
+                if side.skipping:
+                    self.torn_line(sender, begun)
+                else:
+                    self.server_line(begun)
+                if side.mode != LINES:
+                    return
             side.skipping = True
             side.torn = True
             self._lost(sender)
@@ -956,6 +965,10 @@ class Dissector:
 
     def answer_missing(self) -> None:
         """The client is on hold and no answer will come: call ``expect_octets`` ... as if it had been granted."""
+
+    def reply_readable(self, line: bytes) -> bool:
+        """Whether a reply of which the end is missing can be understood from its beginning."""
+        return False
 
     def sync_lost(self, sender: Sender) -> None:
         """Lines of this side are missing: commands and replies no longer pair by count."""

@@ -771,6 +771,20 @@ class ImapDissector(MessageTraffic):
         else:
             self._current = None
 
+    def torn_line(self, sender: Sender, line: bytes) -> None:
+        # A reply that names a command in flight is what it seems, whatever is missing before it.
+        if sender == SERVER and self.reply_readable(line):
+            tag = line[: line.find(b" ")]
+            for pending in self._pending:
+                if pending.tag == tag:
+                    self._tagged(line)
+                    return
+
+    def reply_readable(self, line: bytes) -> bool:
+        """A tagged reply with the beginning of its text."""
+        words = line.split(b" ", 2)
+        return len(words) == 3 and words[0] not in (b"*", b"+") and words[1].upper() in (b"OK", b"NO", b"BAD")
+
     def sync_lost(self, sender: Sender) -> None:
         if sender == SERVER:
             self._server_gap = True

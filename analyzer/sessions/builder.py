@@ -193,7 +193,9 @@ class SessionBuilder:
         session = self.session
         if self.decrypted:
             return
-        self._listed = True
+        if session.auth_accepted == 0:
+            # After login a server no longer offers the upgrade, whoever it is: only earlier lists prove that it does not.
+            self._listed = True
         if session.capabilities is None:
             session.capabilities = []
         words = session.capabilities

@@ -44,6 +44,7 @@ from analyzer.sessions.records import (
     IMPLICIT_TLS,
     MIDSTREAM,
     NOT_APPLICABLE,
+    NOT_OFFERED,
     ONE_SIDED,
     PLAINTEXT,
     STARTTLS,
@@ -70,19 +71,23 @@ class _Piece:
         self.at = at
 
 
-def make_dissector(protocol: str, service: str | None) -> Dissector:
-    """The dissector of a protocol's word."""
+def make_dissector(protocol: str, service: str | None, midstream: bool) -> Dissector:
+    """The dissector of a protocol's word; ``midstream`` says that the connection began before the capture."""
+    dissector: Dissector
     if protocol == "pop3":
-        return Pop3Dissector()
-    if protocol == "imap":
-        return ImapDissector()
-    if protocol == "managesieve":
-        return SieveDissector()
-    smtp = SmtpDissector()
-    if protocol == "lmtp":
-        smtp.protocol = "lmtp"
-    smtp.submission = service == "submission" or service == "submissions" or service == "smtps"
-    return smtp
+        dissector = Pop3Dissector()
+    elif protocol == "imap":
+        dissector = ImapDissector()
+    elif protocol == "managesieve":
+        dissector = SieveDissector()
+    else:
+        smtp = SmtpDissector()
+        if protocol == "lmtp":
+            smtp.protocol = "lmtp"
+        smtp.submission = service == "submission" or service == "submissions" or service == "smtps"
+        dissector = smtp
+    dissector.midstream = midstream
+    return dissector
 
 
 class SessionStream(StreamSink):
@@ -149,7 +154,7 @@ class SessionStream(StreamSink):
                     verdict = quick_verdict(service, first.data, data)
                     if verdict:
                         self._waiting = None
-                        self._dissector = make_dissector(verdict, service)
+                        self._dissector = make_dissector(verdict, service, not (self._flow.syn_seen or self._flow.syn_ack_seen))
                         self.receive_data(SERVER, first.data, first.at)
                         return self.receive_data(CLIENT, data, at)
         return self._detect(at, self._waiting_size > MAX_LOOK)
@@ -240,7 +245,7 @@ class SessionStream(StreamSink):
             self._make_builder().add_anomaly(NOT_MAIL, self._not_mail, CLIENT, at.frame, at.timestamp_ns, 0)
             return True
         else:
-            self._dissector = make_dissector(verdict, service)
+            self._dissector = make_dissector(verdict, service, not (self._flow.syn_seen or self._flow.syn_ack_seen))
             if client[client_skip:] and looks_like_tls(client[client_skip:]):
                 # A client that expects implicit TLS met a server that greets in clear.
                 self._tls_on_plaintext = True
@@ -290,8 +295,7 @@ class SessionStream(StreamSink):
         else:
             # Met midstream on a port that begins in clear: the upgrade was before the capture.
             self._tls_mode = "starttls"
-        midstream = not (self._flow.syn_seen or self._flow.syn_ack_seen)
-        self._tls = TlsDissector(self._tls_mode, midstream)
+        self._tls = TlsDissector(self._tls_mode, not (self._flow.syn_seen or self._flow.syn_ack_seen))
         self._make_builder().session.tls_frame = at.frame
 
     def _pass_on_to_tls(self, dissector: Dissector, at: Position) -> None:
@@ -403,6 +407,9 @@ class SessionStream(StreamSink):
         elif dissector is not None and session.protocol != UNKNOWN:
             session.transport = PLAINTEXT
             session.starttls = builder.starttls_state(False)
+            if session.starttls == NOT_OFFERED and session.completeness == MIDSTREAM:
+                # Lists told before the capture, or after login, are not the offer.
+                session.starttls = UNSEEN
             session.exposure = builder.exposure(dissector.commands > 0 or dissector.replies > 1)
         elif session.protocol != UNKNOWN and self._service is not None:
             session.starttls = NOT_APPLICABLE if self._service in IMPLICIT_TLS_SERVICES else UNSEEN

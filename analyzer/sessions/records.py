@@ -234,10 +234,6 @@ class TlsHandshake:
         #: DER of the server's certificates as sent, bounded; None where they could not be seen (TLS 1.3, resumption)
         self.certificates: list[bytes] | None = None
         self.client_certificate_seen: bool = False
-        #: why the handshake failed: ``alert encrypted_alert text closed``; None where it did not
-        self.failure: str | None = None
-        #: the client sent application data after the handshake: it accepted the certificate, whatever is wrong with it
-        self.client_went_on: bool = False
         #: the suite does not encrypt
         self.null_cipher: bool = False
         #: frame of the alert, 0 for none
@@ -269,8 +265,6 @@ class TlsHandshake:
         self.client_went_on = facts.client_went_on
         self.certificates = facts.certificates if facts.certificates else None
         self.client_certificate_seen = bool(facts.client_certificates)
-        self.failure = facts.failure
-        self.client_went_on = facts.client_went_on
         self.null_cipher = facts.null_cipher
         self.alert_frame = facts.alert_frame
 
@@ -279,7 +273,8 @@ class TlsHandshake:
         values = (
             self.version, self.offered_versions, self.cipher_suite, self.offered_suites, self.group, self.sni, self.alpn,
             self.ja3, self.ja3s, self.ja4, self.resumed, self.handshake, self.alert, self.alert_sender, self.certificates,
-            self.client_certificate_seen, self.failure, self.failure_sender, self.client_went_on,
+            self.client_certificate_seen, self.failure, self.failure_sender, self.client_went_on, self.null_cipher,
+            self.alert_frame,
         )  # fmt: skip
         return (_handshake, (self.mode, self.frame, self.timestamp_ns, values))
 
@@ -290,7 +285,7 @@ def _handshake(
     timestamp_ns: int,
     values: tuple[
         str | None, list[str], str | None, list[str], str | None, str | None, str | None, str | None, str | None,
-        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool, str | None, str | None, bool,
+        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool, str | None, str | None, bool, bool, int,
     ],
 ) -> TlsHandshake:  # fmt: skip
     one = TlsHandshake(mode, frame, timestamp_ns)
@@ -298,8 +293,8 @@ def _handshake(
     one.group, one.sni, one.alpn, one.ja3, one.ja3s = values[4], values[5], values[6], values[7], values[8]
     one.ja4, one.resumed, one.handshake, one.alert = values[9], values[10], values[11], values[12]
     one.alert_sender, one.certificates, one.client_certificate_seen = values[13], values[14], values[15]
-    one.failure, one.client_went_on, one.null_cipher, one.alert_frame = values[16], values[17], values[18], values[19]
     one.failure, one.failure_sender, one.client_went_on = values[16], values[17], values[18]
+    one.null_cipher, one.alert_frame = values[19], values[20]
     return one
 
 
