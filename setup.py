@@ -18,8 +18,14 @@ from setuptools.command.build_ext import build_ext
 
 #: Rooms on the hot path: every module in them is compiled, but for those below.
 COMPILED_ROOMS = ("capture", "packets", "flows", "protocols", "sessions")
-#: Modules outside those rooms that hot code imports its classes from.
-COMPILED_MODULES = ("analyzer/model.py",)
+#: Modules outside those rooms: those whose classes hot code uses, and those that walk over every record.
+COMPILED_MODULES = (
+    "analyzer/model.py",
+    "analyzer/report/columns.py",
+    "analyzer/report/formats/json.py",
+    "analyzer/report/rows.py",
+    "analyzer/report/summary.py",
+)
 #: Modules of the hot rooms that stay interpreted, and why.
 INTERPRETED = {
     "__init__.py": "a docstring; nothing to gain",
