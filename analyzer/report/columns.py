@@ -142,6 +142,8 @@ FINDINGS: Final = (
     Column("detail", "text", "the evidence in words"),
     Column("remediation", "text", "what to do"),
     Column("references", "list", "RFC, CWE, CVE"),
+    Column("offset", "count", "octet of its sender's stream at which the evidence begins"),
+    Column("capture", "text", "capture file in which the session begins"),
 )
 
 SERVERS: Final = (

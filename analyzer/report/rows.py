@@ -12,6 +12,10 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from analyzer.capture.base import CaptureStats
+from analyzer.findings.base import Finding, FindingSink
+from analyzer.findings.behaviour import to_be_judged
+from analyzer.findings.engine import Engine, push_findings
+from analyzer.findings.strength import PasswordJudge
 from analyzer.model import MASK
 from analyzer.sessions.certificates import TrustStore, judge, parse_certificate
 from analyzer.sessions.records import Credential, Message, Session, TlsHandshake
@@ -38,6 +42,10 @@ class RowMaker:
         self.key: bytes = random_source.token_bytes(32) if key is None else key
         #: what certificates are checked against
         self.trust = TrustStore(ca_file)
+        #: judges passwords, each once a run
+        self.strength = PasswordJudge()
+        #: sentences for the user about what the tables lack
+        self.notes: list[str] = []
 
     def session(self, one: Session) -> Row:
         """A row of ``sessions``."""
@@ -101,7 +109,7 @@ class RowMaker:
             one.outcome,
             None if hidden is None else hidden.seal(self.key),
             None if secret is None else secret.length,
-            None,
+            self.strength.score(secret, one.username) if secret is not None and to_be_judged(one) else None,
             one.exposed,
         ]
 
@@ -136,7 +144,7 @@ class RowMaker:
         """A row of ``messages``."""
         subject = sender = recipients = None
         if self.headers and one.header:
-            from analyzer.report.headers import read_header  # noqa: PLC0415 - the e-mail parser is slow to import
+            from analyzer.report.headers import read_header
 
             subject, sender, recipients = read_header(one.header)
         return [
@@ -157,6 +165,36 @@ class RowMaker:
             sender,
             recipients,
         ]
+
+    def finding(self, one: Finding) -> Row:
+        """A row of ``findings``."""
+        session = one.session
+        rule = one.rule
+        return [
+            one.finding_id(),
+            rule.slug,
+            one.severity_word(),
+            one.confidence,
+            rule.title,
+            None if session is None else session.session_id(),
+            one.timestamp_ns or None,
+            one.frame or None,
+            None if session is None else session.client_ip,
+            None if session is None else session.server_ip,
+            None if session is None else session.server_port,
+            None if session is None else session.protocol,
+            one.username,
+            one.detail(),
+            rule.remediation,
+            list(rule.references),
+            one.offset,
+            one.capture if session is None else session.capture,
+        ]
+
+    def note(self, sentence: str) -> None:
+        """Tell the user something, once."""
+        if sentence and sentence not in self.notes:
+            self.notes.append(sentence)
 
     def capture(self, one: CaptureStats) -> Row:
         """A row of ``captures``."""
@@ -221,6 +259,22 @@ def push_rows(
             tls = session.tls
             if tls is not None:
                 sink.receive_row(maker.tls(session, tls))
+    elif table == "findings":
+        engine = Engine(_FindingRows(maker, sink), trust=maker.trust, strength=maker.strength)
+        push_findings(sessions, captures, engine)
+        for sentence in engine.notes():
+            maker.note(sentence)
+
+
+class _FindingRows(FindingSink):
+    """Turns findings into rows as they come."""
+
+    def __init__(self, maker: RowMaker, sink: RowSink) -> None:
+        self._maker = maker
+        self._sink = sink
+
+    def receive_finding(self, finding: Finding) -> None:
+        self._sink.receive_row(self._maker.finding(finding))
 
 
 def certificate_values(one: TlsHandshake, trust: TrustStore) -> Row:

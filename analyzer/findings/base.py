@@ -1,0 +1,219 @@
+"""What rules are and what they give: :class:`Rule` and :class:`Finding`.
+
+A finding is light: it refers to its session, and its texts are made when somebody reads them, because a run over an unprotected
+network has hundreds of thousands of them and a report shows few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+from analyzer.findings.history import History
+from analyzer.findings.strength import PasswordJudge
+from analyzer.model import SEVERITIES
+from analyzer.sessions.certificates import TrustStore, judge
+from analyzer.sessions.records import Session
+
+# Severities as numbers, so that comparing them costs nothing; ``SEVERITIES`` has their words.
+INFO: Final = 0
+LOW: Final = 1
+MEDIUM: Final = 2
+HIGH: Final = 3
+CRITICAL: Final = 4
+
+# How sure a finding is: the traffic leaves no other reading; one other reading is possible; it is a hint.
+SURE: Final = "high"
+LIKELY: Final = "medium"
+HINT: Final = "low"
+
+# What a session must have for a rule to be asked at all: bits of ``Rule.needs``.
+ANY: Final = 0
+CREDENTIALS: Final = 1  # credentials that an eavesdropper could read
+MESSAGES: Final = 2  # messages
+TLS: Final = 4  # a TLS handshake, or what was seen of one
+ANOMALIES: Final = 8  # anomalies
+CLEAR: Final = 16  # it is mail, and it stayed in clear
+LISTED: Final = 32  # the server told in clear what it offers
+NOT_MAIL: Final = 64  # another protocol on a mail port
+INCOMPLETE: Final = 128  # the capture does not hold all of it
+CONFLICT: Final = 256  # octets came twice with different content
+COMPRESSED: Final = 512  # COMPRESS=DEFLATE
+UNUSUAL_PORT: Final = 1024  # mail on a port that is not for it
+CERTIFICATE: Final = 2048  # the server's certificate was seen
+PASSWORDS: Final = 4096  # passwords that an eavesdropper could read
+
+#: Characters of a finding's detail.
+MAX_DETAIL: Final = 500
+
+
+class Rule:
+    """One rule: its slug, how bad what it finds is at most, its judge, and what to do about it.
+
+    ``judge`` is the rule's function; its docstring is the explanation that ``mailtap rules SLUG`` prints. ``describe`` makes the
+    detail of a finding that was reported without one. ``needs`` are the bits a session must have.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        severity: int,
+        title: str,
+        judge: Callable[[Session, Found], None],
+        needs: int,
+        remediation: str,
+        references: tuple[str, ...],
+        describe: Callable[[Finding], str] | None = None,
+        conclude: Callable[[Found], None] | None = None,
+    ) -> None:
+        self.slug = slug
+        #: of most of its findings; a finding may be worse or better
+        self.severity = severity
+        self.title = title
+        self.judge = judge
+        self.needs = needs
+        self.remediation = remediation
+        self.references = references
+        self.describe = describe
+        #: asked once, when all sessions are through
+        self.conclude = conclude
+        #: its place in the catalogue
+        self.number: int = 0
+
+
+class Finding:
+    """One thing found: the rule, how bad and how sure, and the evidence. ``session`` is None for what is wrong with a capture itself."""
+
+    __slots__ = ("capture", "confidence", "count", "detail_text", "frame", "offset", "rule", "session", "severity", "timestamp_ns", "username")
+
+    def __init__(
+        self,
+        rule: Rule,
+        severity: int,
+        confidence: str,
+        session: Session | None,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        username: str | None,
+        detail_text: str,
+        count: i64,
+    ) -> None:
+        self.rule = rule
+        self.severity = severity
+        self.confidence = confidence
+        self.session = session
+        #: Wireshark's number of the packet that proves it, its time, and the offset of the evidence in its sender's stream
+        self.frame: i64 = frame
+        self.timestamp_ns: i64 = timestamp_ns
+        self.offset: i64 = offset
+        self.username = username
+        self.detail_text = detail_text
+        #: how many things of the kind the session has (messages, octets)
+        self.count: i64 = count
+        #: the capture, where there is no session
+        self.capture: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The rule's name."""
+        return self.rule.slug
+
+    def severity_word(self) -> str:
+        """``info low medium high critical``."""
+        return SEVERITIES[self.severity]
+
+    def detail(self) -> str:
+        """The evidence in words."""
+        text = self.detail_text
+        if text == "" and self.rule.describe is not None:
+            text = self.rule.describe(self)
+        return text[:MAX_DETAIL]
+
+    def finding_id(self) -> str:
+        """Stable identifier: a hash of the rule and its evidence; no file, batch or order enters it."""
+        session = self.capture if self.session is None else self.session.session_id()
+        text = f"{self.rule.slug} {session} {self.timestamp_ns} {self.offset} {self.username} {self.detail_text}"
+        return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        from analyzer.findings.catalogue import restore
+
+        return (
+            restore,
+            (
+                self.rule.slug, self.severity, self.confidence, self.session, self.frame, self.timestamp_ns, self.offset,
+                self.username, self.detail_text, self.count, self.capture,
+            ),
+        )  # fmt: skip
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class FindingSink:
+    """Takes findings one by one."""
+
+    def receive_finding(self, finding: Finding) -> None:
+        """The next finding."""
+
+
+class FindingList(FindingSink):
+    """Keeps all findings."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+
+    def receive_finding(self, finding: Finding) -> None:
+        self.findings.append(finding)
+
+
+class Found:
+    """What a rule is given beside the session: the history, and where to say what it found."""
+
+    def __init__(self, sink: FindingSink, history: History, rule: Rule, trust: TrustStore, strength: PasswordJudge) -> None:
+        self.sink = sink
+        self.history = history
+        #: the rule that is being asked
+        self.rule = rule
+        self.trust = trust
+        self.strength = strength
+        self._judged: Session | None = None
+        self._problems: list[str] = []
+
+    def certificate_problems(self, session: Session) -> list[str]:
+        """What was wrong with the certificate of a session's server, as words of ``cert_problems``; judged once a session."""
+        if self._judged is not session:
+            tls = session.tls
+            self._judged = session
+            self._problems = []
+            if tls is not None and tls.certificates:
+                self._problems = judge(tls.certificates, tls.timestamp_ns, tls.sni, self.trust)
+        return self._problems
+
+    def add(
+        self,
+        session: Session,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        *,
+        severity: int = -1,
+        confidence: str = SURE,
+        username: str | None = None,
+        detail: str = "",
+        count: i64 = 0,
+    ) -> None:
+        """Say what was found, with its evidence. The rule's own severity counts where none is given."""
+        rule = self.rule
+        self.sink.receive_finding(
+            Finding(
+                rule, rule.severity if severity < 0 else severity, confidence, session, frame, timestamp_ns, offset,
+                username, detail, count,
+            )
+        )  # fmt: skip
+
+    def add_start(self, session: Session, *, severity: int = -1, confidence: str = SURE, detail: str = "", count: i64 = 0) -> None:
+        """Say what was found of a session as a whole; the evidence is its first packet."""
+        self.add(session, session.first_frame, session.start_ns, 0, severity=severity, confidence=confidence, detail=detail, count=count)

@@ -1,0 +1,326 @@
+"""Rules about what people and programs do: guessing, reusing and choosing passwords, anonymous logins, mail that leaves the server.
+
+Secrets are compared by keyed fingerprints that never leave the process; no finding holds a secret or a fingerprint.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from analyzer.findings.base import (
+    CLEAR,
+    COMPRESSED,
+    CREDENTIALS,
+    CRITICAL,
+    HIGH,
+    INFO,
+    LIKELY,
+    LOW,
+    MEDIUM,
+    MESSAGES,
+    PASSWORDS,
+    SURE,
+    Found,
+    Rule,
+)
+from analyzer.findings.history import MAX_REJECTIONS, Rejection, SecretPast, fingerprint
+from analyzer.findings.traits import server_text
+from analyzer.protocols.events import ACCEPTED, CANCELLED, PASSWORD, REJECTED
+from analyzer.sessions.records import PLAINTEXT, Credential, Session
+
+#: Rejected logins count together within this time.
+WINDOW_NS: Final = 600 * 1_000_000_000
+#: Different passwords rejected for one account that are no user's slips any more. A client that repeats one wrong password is none.
+MIN_GUESSES: Final = 5
+#: Rejected challenge-response logins (which never look alike) for one account, and passwords for one account from any clients.
+MIN_GUESSES_UNSEEN: Final = 12
+MIN_GUESSES_SHARED: Final = 10
+#: Different accounts of which one client was rejected.
+MIN_ACCOUNTS: Final = 5
+#: Accounts remembered for one secret.
+MAX_SHARED: Final = 1000
+#: Scores of zxcvbn up to this one are weak: fewer than a million guesses.
+WEAK_SCORE: Final = 1
+
+
+def brute_force(session: Session, found: Found) -> None:
+    """Different passwords were tried for one account in a short time, and rejected.
+
+    Five different passwords of one client within ten minutes, or ten of any clients, are no slips. A program that repeats one old
+    password all day is not meant: that is a forgotten setting. A login that the server accepts after the guesses makes it critical.
+    """
+    credentials = session.credentials
+    if credentials is None or (session.auth_accepted == session.auth_attempts and len(found.history.clients) == 0):
+        return
+    for credential in credentials:
+        name = credential.username
+        if name is None:
+            continue
+        if credential.outcome == REJECTED:
+            _rejected(session, found, credential, name)
+        elif credential.outcome == ACCEPTED:
+            past = found.history.known_client(session)
+            if past is None:
+                continue
+            told_ns = past.told.get(f"guess {name}", 0)
+            if told_ns and credential.timestamp_ns - told_ns <= WINDOW_NS:
+                del past.told[f"guess {name}"]
+                _add(session, found, credential, CRITICAL, LIKELY, f"{session.client_ip} was let in as {name} after the guesses")
+
+
+def _rejected(session: Session, found: Found, credential: Credential, name: str) -> None:
+    secret = 0 if credential.secret is None else fingerprint(credential.secret)
+    rejection = Rejection(credential.timestamp_ns, session.client_ip, name, secret)
+    past = found.history.client(session)
+    _keep(past.rejections, rejection)
+    told = f"guess {name}"
+    told_ns = past.told.get(told, 0)
+    if told_ns == 0 or credential.timestamp_ns - told_ns > WINDOW_NS:
+        seen = [one for one in past.rejections if one.username == name]
+        guesses = len({one.secret for one in seen if one.secret != 0})
+        unseen = len([one for one in seen if one.secret == 0])
+        if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
+            _tell(past.told, told, credential.timestamp_ns)
+            count = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
+            _add(
+                session, found, credential, HIGH, SURE if guesses >= MIN_GUESSES else LIKELY,
+                f"{count} of {session.client_ip} for {name} rejected by {session.server_ip} within ten minutes",
+            )  # fmt: skip
+            return
+    else:
+        _tell(past.told, told, credential.timestamp_ns)
+        return
+    account = found.history.account(session, name)
+    _keep(account.rejections, rejection)
+    if account.told_ns == 0 or credential.timestamp_ns - account.told_ns > WINDOW_NS:
+        guesses = len({one.secret for one in account.rejections if one.secret != 0})
+        clients = len({one.client_ip for one in account.rejections})
+        if guesses >= MIN_GUESSES_SHARED and clients > 1:
+            account.told_ns = credential.timestamp_ns
+            _add(
+                session, found, credential, HIGH, SURE,
+                f"{guesses} different passwords for {name} of {clients} clients rejected by {session.server_ip} within ten minutes",
+            )  # fmt: skip
+    else:
+        account.told_ns = credential.timestamp_ns
+
+
+def _keep(rejections: list[Rejection], rejection: Rejection) -> None:
+    """Keep a rejection, and those within the window before it."""
+    if rejections and rejection.timestamp_ns - rejections[0].timestamp_ns > WINDOW_NS:
+        rejections[:] = [one for one in rejections if rejection.timestamp_ns - one.timestamp_ns <= WINDOW_NS]
+    if len(rejections) >= MAX_REJECTIONS:
+        del rejections[0]
+    rejections.append(rejection)
+
+
+def _tell(told: dict[str, int], key: str, timestamp_ns: int) -> None:
+    """Remember that something was raised; bounded, the oldest goes."""
+    if len(told) >= MAX_REJECTIONS and key not in told:
+        del told[next(iter(told))]
+    told[key] = timestamp_ns
+
+
+def _add(session: Session, found: Found, credential: Credential, severity: int, confidence: str, detail: str) -> None:
+    found.add(
+        session, credential.frame, credential.timestamp_ns, credential.offset, severity=severity, confidence=confidence,
+        username=credential.username, detail=detail,
+    )  # fmt: skip
+
+
+def password_spraying(session: Session, found: Found) -> None:
+    """One client was rejected for many accounts in a short time.
+
+    Trying a few common passwords on every account stays below the limits that lock an account. Five accounts of one client at one
+    server within ten minutes raise it; a proxy or web mail server in front of many users may look the same.
+    """
+    if session.auth_accepted == session.auth_attempts:
+        return
+    past = found.history.known_client(session)
+    if past is None or not past.rejections:
+        return
+    for credential in session.credentials or []:
+        if credential.outcome != REJECTED or credential.username is None:
+            continue
+        told_ns = past.told.get("spray", 0)
+        if told_ns and credential.timestamp_ns - told_ns <= WINDOW_NS:
+            _tell(past.told, "spray", credential.timestamp_ns)
+            continue
+        recent = [
+            one for one in past.rejections
+            if -WINDOW_NS <= credential.timestamp_ns - one.timestamp_ns <= WINDOW_NS
+        ]  # fmt: skip
+        names = {one.username for one in recent}
+        if len(names) >= MIN_ACCOUNTS:
+            _tell(past.told, "spray", credential.timestamp_ns)
+            secrets = len({one.secret for one in recent if one.secret != 0})
+            alike = ", with the same password" if secrets == 1 else ""
+            _add(
+                session, found, credential, HIGH, SURE if secrets == 1 else LIKELY,
+                f"{session.client_ip} was rejected for {len(names)} accounts of {session.server_ip} within ten minutes{alike}",
+            )  # fmt: skip
+
+
+def password_reuse(session: Session, found: Found) -> None:
+    """Two accounts have the same password.
+
+    It may be one person with two accounts, a default password that was never changed, or a shared secret. Whoever has one of them
+    has both. The same name with and without its domain is taken for one account; rejected logins do not count.
+    """
+    for credential in session.credentials or []:
+        secret = credential.secret
+        name = credential.username
+        if secret is None or not name or credential.secret_kind != PASSWORD or secret.length == 0:
+            continue
+        if credential.outcome == REJECTED or credential.outcome == CANCELLED:
+            continue
+        key = str(fingerprint(secret))
+        past = found.history.secrets.get(key)
+        if past is None:
+            found.history.secrets.put(key, SecretPast(session, name))
+            continue
+        if past.username == name or _same_account(past.username, name):
+            continue
+        if past.accounts is None:
+            past.accounts = set()
+        if name in past.accounts or len(past.accounts) >= MAX_SHARED:
+            continue
+        past.accounts.add(name)
+        _add(
+            session, found, credential, MEDIUM, SURE if credential.outcome == ACCEPTED else LIKELY,
+            f"{name} at {session.server_ip} has the same password as {past.username} at {past.session.server_ip}",
+        )  # fmt: skip
+
+
+def _same_account(one: str, other: str) -> bool:
+    """Whether two names are the same account, written with and without its domain or in other letter case."""
+    one, other = one.lower(), other.lower()
+    if one == other:
+        return True
+    local, _, domain = one.partition("@")
+    local_of_other, _, domain_of_other = other.partition("@")
+    return local == local_of_other and not (domain and domain_of_other)
+
+
+def weak_password(session: Session, found: Found) -> None:
+    """A password that was readable is one of those that are guessed first.
+
+    Judged by zxcvbn, as if nobody had seen it on the wire: fewer than a million guesses. Rejected passwords are not judged, for they are
+    nobody's; at most a few hundred are judged in a run, and only the first 20 characters of each. The finding does not hold the password.
+    """
+    for credential in session.credentials or []:
+        if to_be_judged(credential):
+            found.history.weigh(session, credential, found.strength.limit)
+
+
+def to_be_judged(credential: Credential) -> bool:
+    """Whether the password of a login is worth judging: it was readable, and was not rejected."""
+    return (
+        credential.secret is not None
+        and credential.secret_kind == PASSWORD
+        and credential.exposed
+        and credential.outcome != REJECTED
+        and credential.outcome != CANCELLED
+    )
+
+
+def conclude_weak_password(found: Found) -> None:
+    """Judge what came together."""
+    if found.strength.all_or_none and found.history.passwords_left_out > 0:
+        return
+    for session, credential in found.history.passwords:
+        if credential.secret is None:
+            continue
+        score = found.strength.score(credential.secret, credential.username)
+        if score is not None and score <= WEAK_SCORE:
+            guesses = "at once" if score == 0 else "in less than a million tries"
+            _add(
+                session, found, credential, HIGH if score == 0 else MEDIUM, SURE,
+                f"the password of {credential.username} at {server_text(session)} would be guessed {guesses}",
+            )  # fmt: skip
+
+
+def anonymous_login(session: Session, found: Found) -> None:
+    """A server let a client in without a name (SASL ANONYMOUS).
+
+    It may be a public archive. If not, anybody can read, and sometimes write, what is there.
+    """
+    for credential in session.credentials or []:
+        if credential.mechanism == "ANONYMOUS" and (credential.outcome == ACCEPTED or credential.outcome == "unknown"):
+            accepted = credential.outcome == ACCEPTED
+            _add(
+                session, found, credential, MEDIUM if accepted else LOW, SURE if accepted else LIKELY,
+                f"{server_text(session)} {'took' if accepted else 'was asked for'} an anonymous login of {session.client_ip}",
+            )  # fmt: skip
+            return
+
+
+def mail_deleted_after_download(session: Session, found: Found) -> None:
+    """A client fetched mail in clear and had it deleted from the server.
+
+    The only copy is now on that machine, and the way there was open. POP3 clients do so unless told to leave messages on the server.
+    """
+    if session.transport != PLAINTEXT:
+        return
+    deleted = 0
+    last = None
+    for message in session.message_list or []:
+        if message.deleted:
+            deleted += 1
+            if last is None:
+                last = message
+    if last is not None:
+        credential = session.credentials[0] if session.credentials else None
+        found.add(
+            session, last.frame, last.timestamp_ns, last.offset, username=None if credential is None else credential.username,
+            detail=f"{session.client_ip} fetched {deleted} message{'s' if deleted > 1 else ''} from {server_text(session)} and deleted "
+            f"{'them' if deleted > 1 else 'it'} there",
+            count=deleted,
+        )  # fmt: skip
+
+
+def compressed_session(session: Session, found: Found) -> None:
+    """The session was compressed (COMPRESS=DEFLATE), in clear.
+
+    Compression hides nothing, but tools that do not inflate it see nothing: mailtap reads it, many sniffers and filters do not.
+    """
+    found.add_start(session, detail=f"COMPRESS=DEFLATE with {server_text(session)}")
+
+
+RULES: Final = (
+    Rule(
+        "brute-force", HIGH, "Passwords guessed", brute_force, CREDENTIALS,
+        "Block the client, look in the server's log for logins that worked, and limit attempts (fail2ban, auth_failure_delay).",
+        ("CWE-307", "MITRE ATT&CK T1110.001"),
+    ),
+    Rule(
+        "password-spraying", HIGH, "Many accounts tried", password_spraying, CREDENTIALS,
+        "Block the client, look for accounts that it got into, and have weak passwords changed.",
+        ("CWE-307", "MITRE ATT&CK T1110.003"),
+    ),
+    Rule(
+        "password-reuse", MEDIUM, "Accounts with the same password", password_reuse, PASSWORDS,
+        "Have both passwords changed; hand out no default passwords.",
+        ("CWE-1392", "NIST SP 800-63B"),
+    ),
+    Rule(
+        "weak-password", MEDIUM, "Weak password", weak_password, PASSWORDS,
+        "Have it changed to a long one that nobody else uses; check new ones against lists of common passwords.",
+        ("CWE-521", "NIST SP 800-63B section 5.1.1.2"), None, conclude_weak_password,
+    ),
+    Rule(
+        "anonymous-login", MEDIUM, "Anonymous login", anonymous_login, CREDENTIALS,
+        "Take ANONYMOUS out of the server's mechanisms, unless the mailboxes behind it are meant to be public.",
+        ("CWE-287", "RFC 4505 section 3"),
+    ),
+    Rule(
+        "mail-deleted-after-download", LOW, "Mail fetched in clear and deleted", mail_deleted_after_download, CLEAR | MESSAGES,
+        "Set the client to SSL/TLS, and to leave messages on the server, or move it to IMAP.",
+        ("CWE-319", "RFC 1939 section 8"),
+    ),
+    Rule(
+        "compressed-session", INFO, "Compressed session in clear", compressed_session, COMPRESSED,
+        "Set the client to SSL/TLS; take care that monitoring tools inflate COMPRESS=DEFLATE.",
+        ("RFC 4978",),
+    ),
+)  # fmt: skip

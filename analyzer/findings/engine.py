@@ -1,0 +1,218 @@
+"""Runs the rules: sessions in order of their start go in, findings come out."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+from analyzer.capture.base import CaptureStats
+from analyzer.findings.base import (
+    ANOMALIES,
+    CERTIFICATE,
+    CLEAR,
+    COMPRESSED,
+    CONFLICT,
+    CREDENTIALS,
+    INCOMPLETE,
+    LISTED,
+    MESSAGES,
+    NOT_MAIL,
+    PASSWORDS,
+    SURE,
+    TLS,
+    UNUSUAL_PORT,
+    Finding,
+    FindingList,
+    FindingSink,
+    Found,
+    Rule,
+)
+from analyzer.findings.catalogue import BY_SLUG, RULES
+from analyzer.findings.history import History
+from analyzer.findings.strength import PasswordJudge
+from analyzer.sessions.certificates import TrustStore
+from analyzer.sessions.records import COMPLETE, PLAINTEXT, UNKNOWN, Session
+
+#: Sentences about rules that failed.
+MAX_FAULTS: Final = 20
+
+
+class Engine:
+    """Asks every rule about every session.
+
+    Give it sessions in order of their start (:func:`in_order`), then :meth:`close` it. ``faults`` are sentences about rules that
+    failed: one that does is contained, and the others go on.
+    """
+
+    def __init__(
+        self,
+        sink: FindingSink,
+        *,
+        rules: list[Rule] | None = None,
+        history: History | None = None,
+        trust: TrustStore | None = None,
+        strength: PasswordJudge | None = None,
+    ) -> None:
+        self.rules: list[Rule] = RULES if rules is None else rules
+        self.history: History = History() if history is None else history
+        self.found = Found(
+            sink,
+            self.history,
+            self.rules[0] if self.rules else RULES[0],
+            TrustStore() if trust is None else trust,
+            PasswordJudge() if strength is None else strength,
+        )
+        self.faults: list[str] = []
+        #: bits of a session -> the rules to ask
+        self._asked: dict[int, list[Rule]] = {}
+        self._faulty: dict[str, int] = {}
+
+    def receive(self, session: Session) -> None:
+        """The next session."""
+        bits = traits_of(session)
+        asked = self._asked.get(bits)
+        if asked is None:
+            asked = [rule for rule in self.rules if rule.needs & bits == rule.needs]
+            self._asked[bits] = asked
+        found = self.found
+        for rule in asked:
+            found.rule = rule
+            try:
+                rule.judge(session, found)
+            except Exception as error:  # noqa: BLE001 - a rule of ours that fails costs its findings, nothing else
+                self._contain(rule, session, error)
+
+    def receive_capture(self, stats: CaptureStats) -> None:
+        """A capture file, for what is wrong with it as a whole."""
+        rule = BY_SLUG["capture-loss"]
+        if rule not in self.rules:
+            return
+        if stats.dropped:
+            self._add_loss(rule, stats, f"the capturing system lost {stats.dropped} packets", stats.dropped)
+        if stats.damaged or stats.cut:
+            places = "1 place" if stats.damaged == 1 else f"{stats.damaged} places"
+            what = "the file ends in the middle of a packet" if stats.damaged == 0 else f"the file is damaged at {places}"
+            self._add_loss(rule, stats, f"{what}, {stats.skipped_bytes} octets were skipped", stats.skipped_bytes)
+
+    def _add_loss(self, rule: Rule, stats: CaptureStats, detail: str, count: int) -> None:
+        finding = Finding(rule, rule.severity, SURE, None, 0, stats.first_ns, 0, None, detail, count)
+        finding.capture = stats.name
+        self.found.sink.receive_finding(finding)
+
+    def notes(self) -> list[str]:
+        """Sentences for the user about what the findings lack: rules that failed, passwords not judged, memory that was full."""
+        notes = list(self.faults)
+        history = self.history
+        strength = self.found.strength
+        if history.passwords_left_out:
+            judged = 0 if strength.all_or_none else strength.limit
+            notes.append(
+                f"the strength of passwords was judged for the first {judged} only; {history.passwords_left_out} logins were left out"
+                if judged
+                else f"the strength of passwords was not judged here, there are more than {strength.limit}; --format json judges them"
+            )
+        forgotten = history.forgotten()
+        if forgotten:
+            notes.append(f"{forgotten} servers, clients and accounts were too many to keep in mind: findings that compare sessions may lack some")
+        return notes
+
+    def close(self) -> None:
+        """All sessions are through."""
+        found = self.found
+        for rule in self.rules:
+            if rule.conclude is not None:
+                found.rule = rule
+                try:
+                    rule.conclude(found)
+                except Exception as error:  # noqa: BLE001 - as above
+                    self._contain(rule, None, error)
+
+    def _contain(self, rule: Rule, session: Session | None, error: Exception) -> None:
+        """A fault of ours: say so once a rule, and go on. What the error says may hold octets of the traffic, so only its kind is told."""
+        times = self._faulty.get(rule.slug, 0)
+        self._faulty[rule.slug] = times + 1
+        if times == 0 and len(self.faults) < MAX_FAULTS:
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+            at = "" if session is None else f" on the session of frame {session.first_frame} in {session.capture}"
+            self.faults.append(
+                f"a fault of mailtap: rule {rule.slug} failed with {type(error).__name__}{where}{at}; its findings are incomplete, please report it"
+            )
+
+
+def traits_of(session: Session) -> int:
+    """What a session has, as bits of ``Rule.needs``."""
+    bits = 0
+    mail = session.protocol != UNKNOWN
+    credentials = session.credentials
+    if credentials is not None:
+        for credential in credentials:
+            if credential.exposed:
+                bits |= CREDENTIALS
+                if credential.secret is not None:
+                    bits |= PASSWORDS
+    if session.message_list is not None:
+        bits |= MESSAGES
+    tls = session.tls
+    if tls is not None:
+        tls.fill()
+        bits |= TLS
+        if tls.certificates:
+            bits |= CERTIFICATE
+    if session.anomalies is not None:
+        bits |= ANOMALIES
+    if mail and session.transport == PLAINTEXT:
+        bits |= CLEAR
+    if session.capabilities is not None:
+        bits |= LISTED
+    if session.not_mail is not None:
+        bits |= NOT_MAIL
+    if session.completeness != COMPLETE or session.gap_bytes > 0 or session.truncated:
+        bits |= INCOMPLETE
+    if session.conflict_bytes > 0:
+        bits |= CONFLICT
+    if session.compressed:
+        bits |= COMPRESSED
+    if mail and session.port_service is None:
+        bits |= UNUSUAL_PORT
+    return bits
+
+
+def in_order(sessions: list[Session]) -> list[Session]:
+    """Sessions in order of their start; those of the same moment by their ends, so that no order of files matters."""
+    ordered = True
+    last = None
+    for session in sessions:
+        if last is not None and _order(session) < _order(last):
+            ordered = False
+            break
+        last = session
+    return sessions if ordered else sorted(sessions, key=_order)
+
+
+def _order(session: Session) -> tuple[int, str, int, str, int]:
+    return (session.start_ns, session.client_ip, session.client_port, session.server_ip, session.server_port)
+
+
+def push_findings(sessions: list[Session], captures: list[CaptureStats], engine: Engine) -> None:
+    """Run all rules over all sessions and captures of a run."""
+    for stats in captures:
+        engine.receive_capture(stats)
+    for session in in_order(sessions):
+        engine.receive(session)
+    engine.close()
+
+
+def find(
+    sessions: list[Session],
+    captures: list[CaptureStats] | None = None,
+    *,
+    rules: list[Rule] | None = None,
+    history: History | None = None,
+    trust: TrustStore | None = None,
+    strength: PasswordJudge | None = None,
+) -> list[Finding]:
+    """The findings of a run's sessions, in order of their sessions; see :class:`Engine` for the arguments."""
+    sink = FindingList()
+    push_findings(sessions, captures or [], Engine(sink, rules=rules, history=history, trust=trust, strength=strength))
+    return sink.findings

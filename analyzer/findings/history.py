@@ -1,0 +1,238 @@
+"""What rules remember of earlier sessions: of servers, of clients at servers, of accounts, of secrets.
+
+Sessions come in order of their start, whatever order their files came in, so the same traffic gives the same memory. All of it is
+bounded: what was not asked for in a long time is forgotten, and counted. Secrets are known by keyed fingerprints only.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+from mypy_extensions import i64
+
+from analyzer.model import Secret
+from analyzer.sessions.records import Credential, Session
+
+#: Servers (address, port and protocol), clients at servers, accounts at servers, and secrets in memory: twice that at most.
+MAX_SERVERS: Final = 16384
+MAX_CLIENTS: Final = 16384
+MAX_ACCOUNTS: Final = 16384
+MAX_SECRETS: Final = 65536
+#: Sessions of one server that wait for what its later sessions say, and of all servers.
+MAX_WAITING: Final = 100
+MAX_WAITING_IN_ALL: Final = 20000
+#: Words of a server's capability lists that are counted.
+MAX_WORDS: Final = 200
+#: Rejected logins kept of one client at one server, or of one account.
+MAX_REJECTIONS: Final = 64
+
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Value]):
+    """Values by key, in two generations: when the young one is full it becomes the old one, and the old one is forgotten.
+
+    Whoever is asked for stays young, so a flood of strangers does not wipe out those who are still there.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.young: dict[str, Value] = {}
+        self.old: dict[str, Value] = {}
+        #: values forgotten so far
+        self.forgotten: i64 = 0
+
+    def get(self, key: str) -> Value | None:
+        """The value of a key, None where there is none or it was forgotten."""
+        value = self.young.get(key)
+        if value is None and self.old:
+            value = self.old.pop(key, None)
+            if value is not None:
+                self.put(key, value)
+        return value
+
+    def put(self, key: str, value: Value) -> None:
+        """Remember a value."""
+        if len(self.young) >= self.limit:
+            self.forgotten += len(self.old)
+            self.old = self.young
+            self.young = {}
+        self.young[key] = value
+
+    def __len__(self) -> int:
+        return len(self.young) + len(self.old)
+
+
+class ServerPast:
+    """What earlier sessions said of one server: address, port and protocol."""
+
+    __slots__ = (
+        "best_frame", "best_mechanism", "best_rank", "lists", "offer_frame", "offer_ns", "said", "waiting", "waiting_weak", "words",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        #: time and frame of the latest session in which it offered STARTTLS; 0 for none
+        self.offer_ns: i64 = 0
+        self.offer_frame: i64 = 0
+        #: the strongest kind of mechanism that it offered in clear, its name, and where
+        self.best_rank: int = 0
+        self.best_mechanism: str = ""
+        self.best_frame: i64 = 0
+        #: capability lists seen, and in how many of them each word stood
+        self.lists: i64 = 0
+        self.words: dict[str, int] = {}
+        #: sessions without an offer of STARTTLS, and with weak mechanisms only, as long as no other session had more
+        self.waiting: list[Session] | None = None
+        self.waiting_weak: list[Session] | None = None
+        #: what was said once and need not be said again
+        self.said: set[str] | None = None
+
+
+class ClientPast:
+    """What earlier sessions of one client at one server address did."""
+
+    __slots__ = ("failures", "rejections", "told")
+
+    def __init__(self) -> None:
+        #: protocol -> the latest TLS handshake that failed
+        self.failures: dict[str, Session] = {}
+        #: rejected logins, oldest first
+        self.rejections: list[Rejection] = []
+        #: what was raised -> capture time of the latest login that belongs to it
+        self.told: dict[str, int] = {}
+
+
+class AccountPast:
+    """Rejected logins to one account at one server address, whoever tried."""
+
+    __slots__ = ("rejections", "told_ns")
+
+    def __init__(self) -> None:
+        self.rejections: list[Rejection] = []
+        self.told_ns: i64 = 0
+
+
+class Rejection:
+    """One rejected login. ``secret`` is a keyed fingerprint, 0 where the secret is not known (challenge and response)."""
+
+    __slots__ = ("client_ip", "secret", "timestamp_ns", "username")
+
+    def __init__(self, timestamp_ns: i64, client_ip: str, username: str, secret: int) -> None:
+        self.timestamp_ns: i64 = timestamp_ns
+        self.client_ip = client_ip
+        self.username = username
+        self.secret = secret
+
+
+class SecretPast:
+    """The accounts that one secret was seen with. The secret itself is not kept."""
+
+    __slots__ = ("accounts", "session", "username")
+
+    def __init__(self, session: Session, username: str) -> None:
+        #: where it was seen first
+        self.session = session
+        self.username = username
+        #: accounts already reported
+        self.accounts: set[str] | None = None
+
+
+class History:
+    """All that rules remember."""
+
+    def __init__(
+        self, servers: int = MAX_SERVERS, clients: int = MAX_CLIENTS, accounts: int = MAX_ACCOUNTS, secrets: int = MAX_SECRETS
+    ) -> None:
+        self.servers: Recent[ServerPast] = Recent(servers)
+        self.clients: Recent[ClientPast] = Recent(clients)
+        self.accounts: Recent[AccountPast] = Recent(accounts)
+        self.secrets: Recent[SecretPast] = Recent(secrets)
+        #: logins whose passwords are to be judged when all sessions are through, each password of an account once
+        self.passwords: list[tuple[Session, Credential]] = []
+        self._weighed: set[str] = set()
+        #: logins whose passwords are not judged, because there are too many
+        self.passwords_left_out: i64 = 0
+        #: sessions that wait in ``ServerPast.waiting``, and those for which there was no room
+        self.waiting: int = 0
+        self.not_compared: i64 = 0
+
+    def server(self, session: Session) -> ServerPast:
+        """The past of a session's server."""
+        key = f"{session.server_ip} {session.server_port} {session.protocol}"
+        past = self.servers.get(key)
+        if past is None:
+            past = ServerPast()
+            self.servers.put(key, past)
+        return past
+
+    def client(self, session: Session) -> ClientPast:
+        """The past of a session's client at its server's address."""
+        key = f"{session.client_ip} {session.server_ip}"
+        past = self.clients.get(key)
+        if past is None:
+            past = ClientPast()
+            self.clients.put(key, past)
+        return past
+
+    def known_client(self, session: Session) -> ClientPast | None:
+        """The past of a session's client at its server's address, if there is any."""
+        if len(self.clients) == 0:
+            return None
+        return self.clients.get(f"{session.client_ip} {session.server_ip}")
+
+    def account(self, session: Session, username: str) -> AccountPast:
+        """The past of an account at a session's server address."""
+        key = f"{session.server_ip} {username}"
+        past = self.accounts.get(key)
+        if past is None:
+            past = AccountPast()
+            self.accounts.put(key, past)
+        return past
+
+    def wait(self, sessions: list[Session], session: Session) -> None:
+        """Let a session wait for what later sessions of its server say."""
+        if len(sessions) >= MAX_WAITING or self.waiting >= MAX_WAITING_IN_ALL:
+            self.not_compared += 1
+            return
+        self.waiting += 1
+        sessions.append(session)
+
+    def weigh(self, session: Session, credential: Credential, limit: int) -> None:
+        """Keep a login for judging its password at the end, unless it is known already or there are too many."""
+        secret = credential.secret
+        if secret is None:
+            return
+        if len(self.passwords) >= limit:
+            self.passwords_left_out += 1
+            return
+        key = f"{fingerprint(secret)} {credential.username}"
+        if key not in self._weighed:
+            self._weighed.add(key)
+            self.passwords.append((session, credential))
+
+    def released(self, sessions: list[Session]) -> None:
+        """Sessions that waited wait no more."""
+        self.waiting -= len(sessions)
+
+    def size(self) -> int:
+        """Entries in memory."""
+        return len(self.servers) + len(self.clients) + len(self.accounts) + len(self.secrets) + self.waiting
+
+    def forgotten(self) -> int:
+        """Entries that were pushed out, and sessions that were not compared for lack of room."""
+        return (
+            self.servers.forgotten + self.clients.forgotten + self.accounts.forgotten + self.secrets.forgotten + self.not_compared
+        )
+
+
+def fingerprint(secret: Secret) -> int:
+    """A keyed fingerprint by which equal secrets are told within one run; 0 for none.
+
+    It is the interpreter's hash of text (SipHash, keyed at random for each process), or the fingerprint that came with a secret
+    whose value was dropped on the way. It never leaves the process.
+    """
+    sealed = secret.fingerprint
+    if sealed is not None:
+        return hash(sealed)
+    value = secret.reveal()
+    return 0 if value is None else hash(value)

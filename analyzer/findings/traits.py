@@ -1,0 +1,78 @@
+"""What several rules want to know of a session: what of it an eavesdropper could read, and where."""
+
+from __future__ import annotations
+
+from mypy_extensions import i64
+
+from analyzer.findings.base import LOW
+from analyzer.protocols.events import DELIVERED, NO_SECRET, RELAYED
+from analyzer.sessions.records import IMPLICIT_TLS, STARTTLS, Credential, Message, Session
+
+
+def clear_messages(session: Session) -> int:
+    """How many messages, or parts of one, could be read without keys."""
+    messages = session.message_list
+    if messages is None or session.transport == IMPLICIT_TLS:
+        return 0
+    if session.transport == STARTTLS:
+        return sum([1 for message in messages if before_tls(session, message.timestamp_ns)])
+    return len(messages)
+
+
+def first_clear_message(session: Session) -> Message | None:
+    """The first of them."""
+    messages = session.message_list
+    if not messages or session.transport == IMPLICIT_TLS:
+        return None
+    message = messages[0]
+    if session.transport == STARTTLS and not before_tls(session, message.timestamp_ns):
+        return None
+    return message
+
+
+def before_tls(session: Session, timestamp_ns: i64) -> bool:
+    """Whether a time lies before the TLS handshake of a session."""
+    tls = session.tls
+    return tls is None or timestamp_ns < tls.timestamp_ns
+
+
+def first_login(session: Session) -> Credential | None:
+    """The first login of which an eavesdropper could read a secret, or something to guess it with."""
+    credentials = session.credentials
+    if credentials is not None:
+        for credential in credentials:
+            if credential.exposed and credential.secret_kind != NO_SECRET:
+                return credential
+    return None
+
+
+def between_servers(message: Message) -> bool:
+    """Whether a message went from server to server: encryption is a matter of opportunity there (RFC 7435)."""
+    return message.direction == RELAYED or message.direction == DELIVERED
+
+
+def on_one_host(session: Session) -> bool:
+    """Whether client and server are the same machine: nobody on the network could listen."""
+    return session.client_ip == session.server_ip
+
+
+def capped(session: Session, severity: int) -> int:
+    """A severity, low at most where nobody on the network could listen."""
+    if severity > LOW and on_one_host(session):
+        return LOW
+    return severity
+
+
+def credential_at(session: Session | None, frame: i64, offset: i64) -> Credential | None:
+    """The credential of a session that is a finding's evidence."""
+    if session is not None and session.credentials is not None:
+        for credential in session.credentials:
+            if credential.offset == offset and credential.frame == frame:
+                return credential
+    return None
+
+
+def server_text(session: Session) -> str:
+    """``pop3 server 198.51.100.20:110``, IPv6 addresses in brackets."""
+    address = f"[{session.server_ip}]" if ":" in session.server_ip else session.server_ip
+    return f"{session.protocol} server {address}:{session.server_port}"
