@@ -63,7 +63,7 @@ class TableName(StrEnum):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from analyzer._build import build_kind  # noqa: PLC0415 - start-up
+        from analyzer._build import build_kind
 
         sys.stdout.write(f"mailtap {__version__} ({build_kind()}, Python {sys.version.split()[0]})\n")
         raise typer.Exit
@@ -72,7 +72,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version, and whether it is compiled.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version, and whether it is compiled."
+        ),
     ] = False,
 ) -> None:
     """mailtap reads captures of mail traffic."""
@@ -80,18 +83,33 @@ def _root(
 
 @app.command()
 def analyze(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")
+    ],
     form: Annotated[Format, typer.Option("--format", "-f", help="How the result is written.")] = Format.text,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv.")] = None,
-    table: Annotated[TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")] = TableName.sessions,
-    show_secrets: Annotated[bool, typer.Option("--show-secrets", help="Show passwords, tokens and responses in clear.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv.")
+    ] = None,
+    table: Annotated[
+        TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
+    ] = TableName.sessions,
+    show_secrets: Annotated[
+        bool, typer.Option("--show-secrets", help="Show passwords, tokens and responses in clear.")
+    ] = False,
     headers: Annotated[bool, typer.Option("--headers", help="Show subject and addresses of messages.")] = False,
-    port: Annotated[list[str] | None, typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap.")] = None,
-    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")] = None,
-    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")] = None,
+    port: Annotated[
+        list[str] | None,
+        typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
+    ] = None,
 ) -> None:
     """Read captures; say who logged in in clear, where, and how."""
-    from analyzer.pipeline import parse_time, run  # noqa: PLC0415 - start-up of --help
+    from analyzer.pipeline import parse_time, run
 
     with _progress() as progress:
         result = run(
@@ -128,22 +146,22 @@ def _ports(words: list[str]) -> dict[int, str]:
 
 def _write(result: Result, form: Format, output: Path | None, table: str, show_secrets: bool, headers: bool) -> None:
     """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
-    from analyzer.report.rows import RowMaker  # noqa: PLC0415 - start-up of --help
+    from analyzer.report.rows import RowMaker
 
     maker = RowMaker(show_secrets, headers)
 
     def write(out: TextIO) -> None:
         if form == Format.text:
-            from analyzer.report.formats.text import write_text  # noqa: PLC0415 - rich is slow to import
+            from analyzer.report.formats.text import write_text
 
             write_text(result, out, __version__, show_secrets)
         elif form == Format.csv:
-            from analyzer.report.formats.csv import write_csv  # noqa: PLC0415 - one format is used a run
+            from analyzer.report.formats.csv import write_csv
 
             write_csv(result, maker, table, out)
         else:
-            from analyzer.report.formats.json import write_json, write_jsonl  # noqa: PLC0415 - one format is used a run
-            from analyzer.report.tables import add_hashes  # noqa: PLC0415 - one format is used a run
+            from analyzer.report.formats.json import write_json, write_jsonl
+            from analyzer.report.tables import add_hashes
 
             add_hashes(result)
             if form == Format.json:
@@ -156,16 +174,18 @@ def _write(result: Result, form: Format, output: Path | None, table: str, show_s
         return
     try:
         if form == Format.csv and output.suffix.lower() != ".csv":
-            from analyzer.report.formats.csv import write_csv_folder  # noqa: PLC0415 - one format is used a run
-            from analyzer.report.tables import add_hashes  # noqa: PLC0415 - one format is used a run
+            from analyzer.report.formats.csv import write_csv_folder
+            from analyzer.report.tables import add_hashes
 
             add_hashes(result)
             write_csv_folder(result, maker, output)
         else:
             _write_file(output, write)
     except OSError as error:
-        _say(f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output")
-        from analyzer.report.formats.text import write_text  # noqa: PLC0415 - rich is slow to import
+        _say(
+            f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output"
+        )
+        from analyzer.report.formats.text import write_text
 
         _write_stdout(lambda out: write_text(result, out, __version__, show_secrets))
         raise typer.Exit(OutputError.exit_code) from None
@@ -209,8 +229,8 @@ def _progress() -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console  # noqa: PLC0415 - rich is slow to import
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415 - as above
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     bar = Progress(
         TextColumn("reading"),
@@ -221,7 +241,7 @@ def _progress() -> Iterator[Progress | None]:
         console=Console(stderr=True),
         transient=True,
     )
-    import time  # noqa: PLC0415 - only for the bar
+    import time
 
     began = time.monotonic()
     task = bar.add_task("", total=None, rate="")
@@ -236,7 +256,7 @@ def _progress() -> Iterator[Progress | None]:
 
 
 def _say(message: str) -> None:
-    from analyzer.report.visible import visible  # noqa: PLC0415 - start-up of --help
+    from analyzer.report.visible import visible
 
     with contextlib.suppress(OSError):
         sys.stderr.write(f"mailtap: {visible(message)}\n")
@@ -279,7 +299,7 @@ def _usage_or_fault(error: Exception) -> int:
     if callable(show) and isinstance(code, int):
         show()
         return code
-    import traceback  # noqa: PLC0415 - faults are rare
+    import traceback
 
     _say("a fault of mailtap; please report it with the lines below and, if you may, the capture")
     sys.stderr.write(traceback.format_exc())

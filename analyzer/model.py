@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, TypeAlias
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 #: Who sent something. Plain integers, because the hot path compares them once a segment.
 Sender: TypeAlias = int
@@ -19,6 +19,7 @@ SERVER: Final = 1
 MASK: Final = "********"
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Position:
     """Where in the capture a piece of a byte stream was seen.
 
@@ -34,6 +35,7 @@ class Position:
         self.offset: i64 = offset
 
 
+@mypyc_attr(acyclic=True)
 class Secret:
     """A password, token or response. Shows itself to nobody who does not call :meth:`reveal`.
 

@@ -8,7 +8,6 @@ Offline and live traffic take the same way; only the first stage differs. Record
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -108,7 +107,9 @@ def parse_ports(ports: Mapping[int, str] | None) -> dict[int, str]:
         if not 0 < int(port) < 65536:
             raise UsageError(f"{port} is no TCP port (1 to 65535)")
         if name not in PROTOCOL_OF:
-            raise UsageError(f"unknown mail service {service!r} for port {port}; known: {', '.join(sorted(PROTOCOL_OF))}")
+            raise UsageError(
+                f"unknown mail service {service!r} for port {port}; known: {', '.join(sorted(PROTOCOL_OF))}"
+            )
         table[int(port)] = name
     return table
 
@@ -198,7 +199,7 @@ def _read_all(pipeline: Pipeline, inputs: list[CaptureInput], result: Result, pr
 
 def _size_of(name: str) -> int:
     try:
-        return os.stat(name).st_size
+        return Path(name).stat().st_size
     except OSError:
         return 0
 
@@ -247,8 +248,8 @@ def analyze(
         CaptureError: an input is missing or unreadable, or nothing in any of them could be read.
         UsageError: the arguments make no sense.
     """
-    from analyzer.report.rows import RowMaker  # noqa: PLC0415 - start-up
-    from analyzer.report.tables import Report  # noqa: PLC0415 - start-up
+    from analyzer.report.rows import RowMaker
+    from analyzer.report.tables import Report
 
     if engine != "native":
         raise UsageError(f"unknown engine {engine!r}; known: native")
@@ -271,12 +272,14 @@ def parse_time(text: str | None) -> int | None:
     """
     if text is None:
         return None
-    from datetime import UTC, datetime  # noqa: PLC0415 - start-up
+    from datetime import UTC, datetime
 
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"{text!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00") from None
+        raise UsageError(
+            f"{text!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00"
+        ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000

@@ -55,7 +55,16 @@ def test_json_has_all_tables_and_no_heavy_import(talk: Path) -> None:
     done = mailtap("analyze", talk, "--format", "json")
     found = json.loads(done.stdout)
     assert (found["schema_version"], done.returncode) == (1, 0)
-    assert list(found)[2:] == ["captures", "sessions", "credentials", "tls", "messages", "findings", "servers", "migration"]
+    assert list(found)[2:] == [
+        "captures",
+        "sessions",
+        "credentials",
+        "tls",
+        "messages",
+        "findings",
+        "servers",
+        "migration",
+    ]
     assert found["sessions"][0]["start"] == "2026-03-02T09:00:00.000000000Z"
     assert found["credentials"][0]["secret"] == "********"
     assert found["captures"][0]["mail_packets"] == found["sessions"][0]["packets"] == 13
@@ -98,7 +107,13 @@ def test_csv_cells_from_traffic_begin_no_formula(tmp_path: Path) -> None:
 
 
 def test_terminal_escapes_and_bidi_marks_from_traffic_are_escaped(tmp_path: Path) -> None:
-    talk = Talk().client(b"").server(b"+OK \x1b[2Jhello\r\n").client("USER k\u202eim\x07\r\n".encode()).play("S: +OK\nC: PASS x1\nS: +OK")
+    talk = (
+        Talk()
+        .client(b"")
+        .server(b"+OK \x1b[2Jhello\r\n")
+        .client("USER k\u202eim\x07\r\n".encode())
+        .play("S: +OK\nC: PASS x1\nS: +OK")
+    )
     path = tmp_path / "talk.pcap"
     path.write_bytes(capture(talk.close().frames()))
     for form in ("text", "json", "jsonl", "csv"):
@@ -122,7 +137,7 @@ def test_bad_port_words_are_usage_errors(talk: Path, word: str) -> None:
     done = mailtap("analyze", talk, "--port", word)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert word.split("=")[0] in done.stderr
+    assert word.split("=", maxsplit=1)[0] in done.stderr
 
 
 def test_since_and_until(talk: Path) -> None:
@@ -189,12 +204,10 @@ def test_unknown_link_type(tmp_path: Path) -> None:
     assert "147" in done.stderr
 
 
-
-
 def test_a_file_that_may_not_be_read(talk: Path) -> None:
     talk.chmod(0)
     for folder in (talk.parent, *talk.parent.parents):
-        if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):  # noqa: S108 - pytest's own folders
+        if folder.stat().st_uid == os.geteuid() and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
     # Root may read everything, so the command runs as nobody, with what it needs imported by a first call.
     code = (
@@ -237,7 +250,11 @@ def test_an_older_result_stays_until_the_new_one_is_complete(talk: Path, tmp_pat
 def test_broken_pipe(talk: Path) -> None:
     command = f"{sys.executable} -m analyzer analyze {talk} -f json; echo $? >&2"
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; ({command}) | head -c 1 > /dev/null; true"], capture_output=True, text=True, check=False, timeout=60
+        ["bash", "-c", f"set -o pipefail; ({command}) | head -c 1 > /dev/null; true"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert "Traceback" not in done.stderr
     # A short result may fit the pipe before its reader goes; either way the tool says nothing odd.
@@ -246,7 +263,14 @@ def test_broken_pipe(talk: Path) -> None:
 
 def test_full_standard_output(talk: Path) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run([sys.executable, "-m", "analyzer", "analyze", str(talk)], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-m", "analyzer", "analyze", str(talk)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
     assert done.returncode == 3
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr

@@ -68,7 +68,9 @@ def test_login_out_of_order_and_overlapping(tmp_path: Path) -> None:
     first = len(talk.sent)
     talk.client(command[:7]).client(command[7:15]).client(command[15:])
     frames = talk.play("S: a1 OK Logged in").close().frames()
-    swapped = frames[:first] + [frames[first + 2], frames[first + 1], frames[first], frames[first + 1]] + frames[first + 3 :]
+    swapped = (
+        [*frames[:first], frames[first + 2], frames[first + 1], frames[first], frames[first + 1], *frames[first + 3:]]
+    )
     assert logins(run_frames(tmp_path, swapped)) == [("LOGIN-CMD", "erika", "Lima0Kilo", "accepted")]
 
 
@@ -91,8 +93,10 @@ def test_non_synchronising_literals(tmp_path: Path) -> None:
 
 
 def test_authenticate_plain_in_clear_is_not_imaps(tmp_path: Path) -> None:
-    talk = Talk(server_port=143).play(IMAP_GREETING).play(
-        f"C: a AUTHENTICATE PLAIN {b64(b'|ute|Pw-of-ute'.replace(b'|', bytes(1)))}\nS: a OK done"
+    talk = (
+        Talk(server_port=143)
+        .play(IMAP_GREETING)
+        .play(f"C: a AUTHENTICATE PLAIN {b64(b'|ute|Pw-of-ute'.replace(b'|', bytes(1)))}\nS: a OK done")
     )
     result = run_frames(tmp_path, talk.close().frames())
     assert logins(result) == [("PLAIN", "ute", "Pw-of-ute", "accepted")]
@@ -100,8 +104,10 @@ def test_authenticate_plain_in_clear_is_not_imaps(tmp_path: Path) -> None:
 
 
 def test_starttls_refused_then_login_is_not_imaps(tmp_path: Path) -> None:
-    talk = Talk(server_port=143).play(IMAP_GREETING).play(
-        "C: a1 STARTTLS\nS: a1 NO not now\nC: a2 LOGIN ute Pw-of-ute\nS: a2 OK Logged in"
+    talk = (
+        Talk(server_port=143)
+        .play(IMAP_GREETING)
+        .play("C: a1 STARTTLS\nS: a1 NO not now\nC: a2 LOGIN ute Pw-of-ute\nS: a2 OK Logged in")
     )
     session = run_frames(tmp_path, talk.close().frames()).sessions[0]
     assert (session.transport, session.starttls, session.exposure) == ("plaintext", "refused", "credentials")
@@ -160,7 +166,9 @@ def test_imap_login_in_any_letter_case(tmp_path: Path, verb: str) -> None:
 def test_redis_is_not_pop3(tmp_path: Path) -> None:
     for port in (6379, 110):
         talk = Talk(server_port=port, client_port=40000 + port % 1000)
-        talk.client(b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n").server(b"+OK\r\n").client(b"*1\r\n$4\r\nPING\r\n").server(b"+PONG\r\n")
+        talk.client(b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n").server(b"+OK\r\n").client(b"*1\r\n$4\r\nPING\r\n").server(
+            b"+PONG\r\n"
+        )
         result = run_frames(tmp_path, talk.close().frames())
         assert logins(result) == []
         assert [session.protocol for session in result.sessions] in ([], ["unknown"])
@@ -192,8 +200,10 @@ def test_x_anonymoustls_is_starttls(tmp_path: Path) -> None:
 
 def test_text_behind_a_starttls_grant_is_read_on(tmp_path: Path) -> None:
     blob = b64(b"\0ute\0Pw-of-ute")
-    talk = Talk(server_port=25).play(SMTP_OPENING).play(
-        f"C: STARTTLS\nS: 220 go\nC: EHLO again\nS: 250 AUTH PLAIN\nC: AUTH PLAIN {blob}\nS: 235 ok"
+    talk = (
+        Talk(server_port=25)
+        .play(SMTP_OPENING)
+        .play(f"C: STARTTLS\nS: 220 go\nC: EHLO again\nS: 250 AUTH PLAIN\nC: AUTH PLAIN {blob}\nS: 235 ok")
     )
     result = run_frames(tmp_path, talk.close().frames())
     assert logins(result) == [("PLAIN", "ute", "Pw-of-ute", "accepted")]
@@ -203,8 +213,12 @@ def test_text_behind_a_starttls_grant_is_read_on(tmp_path: Path) -> None:
 
 
 def test_mail_from_without_space_or_brackets(tmp_path: Path) -> None:
-    talk = Talk(server_port=25).play(SMTP_OPENING).play(
-        "C: MAIL FROM:xavier@x.example\nS: 250 ok\nC: RCPT TO:yann@y.example\nS: 250 ok\nC: DATA\nS: 354 go\nC: hi\nC: .\nS: 250 ok"
+    talk = (
+        Talk(server_port=25)
+        .play(SMTP_OPENING)
+        .play(
+            "C: MAIL FROM:xavier@x.example\nS: 250 ok\nC: RCPT TO:yann@y.example\nS: 250 ok\nC: DATA\nS: 354 go\nC: hi\nC: .\nS: 250 ok"
+        )
     )
     message = (run_frames(tmp_path, talk.close().frames()).sessions[0].message_list or [])[0]
     assert (message.mail_from, message.recipients) == ("xavier@x.example", ["yann@y.example"])
@@ -215,7 +229,11 @@ def test_mail_from_without_space_or_brackets(tmp_path: Path) -> None:
     [
         (143, "C: a1 LOGIN {3}\nS: + go\nC: ute {12}\nS: + go\nC: lit-Secret-1\nS: a1 OK in", "lit-Secret-1"),
         (143, "C: a1 LOGIN {3+}\\r\\nute {12+}\\r\\nlit-Secret-2\nS: a1 OK in", "lit-Secret-2"),
-        (143, f"C: a1 AUTHENTICATE PLAIN {b64(b'|ute|inline-Sec3'.replace(b'|', bytes(1)))}\nS: a1 OK in", "inline-Sec3"),
+        (
+            143,
+            f"C: a1 AUTHENTICATE PLAIN {b64(b'|ute|inline-Sec3'.replace(b'|', bytes(1)))}\nS: a1 OK in",
+            "inline-Sec3",
+        ),
         (
             143,
             f"C: a1 AUTHENTICATE XOAUTH2 {b64(b'user=ute@x.example' + bytes([1]) + b'auth=Bearer tok-Secret-4' + bytes([1, 1]))}\nS: a1 OK in",
@@ -240,7 +258,9 @@ def test_no_secret_nor_its_base64_leaves_masked_output(tmp_path: Path, port: int
 
 def test_pop3_cram_md5(tmp_path: Path) -> None:
     answer = "kim b913a602c7eda7a495b4e6e7334d3890"
-    found = pop3(tmp_path, f"C: AUTH CRAM-MD5\nS: + {b64(b'<17.42@mx.example.org>')}\nC: {b64(answer.encode())}\nS: +OK in")
+    found = pop3(
+        tmp_path, f"C: AUTH CRAM-MD5\nS: + {b64(b'<17.42@mx.example.org>')}\nC: {b64(answer.encode())}\nS: +OK in"
+    )
     assert found == [("CRAM-MD5", "kim", answer, "accepted")]
 
 
@@ -272,9 +292,13 @@ def test_managesieve(tmp_path: Path) -> None:
 
 
 def test_injections_preauth_and_masked_keyword_are_reported(tmp_path: Path) -> None:
-    injected = Talk(server_port=25, client_port=41001).play(SMTP_OPENING).client(b"STARTTLS\r\nMAIL FROM:<evil@x.example>\r\n")
+    injected = (
+        Talk(server_port=25, client_port=41001).play(SMTP_OPENING).client(b"STARTTLS\r\nMAIL FROM:<evil@x.example>\r\n")
+    )
     injected.play("S: 220 go").client(CLIENT_HELLO)
-    answered = Talk(client_port=41002).play("S: +OK ready\nC: STLS").server(b"+OK go\r\n+OK forged\r\n").client(CLIENT_HELLO)
+    answered = (
+        Talk(client_port=41002).play("S: +OK ready\nC: STLS").server(b"+OK go\r\n+OK forged\r\n").client(CLIENT_HELLO)
+    )
     preauth = Talk(server_port=143, client_port=41003).play("S: * PREAUTH welcome\nC: a1 NOOP\nS: a1 OK")
     masked = Talk(server_port=587, client_port=41004).play(
         "S: 220 mx ESMTP\nC: EHLO x\nS: 250-mx\nS: 250-XXXXXXXA\nS: 250 AUTH PLAIN\nC: QUIT\nS: 221 bye"
@@ -285,7 +309,9 @@ def test_injections_preauth_and_masked_keyword_are_reported(tmp_path: Path) -> N
 
 
 def test_ipv6_and_frame_numbers_beside_credentials(tmp_path: Path) -> None:
-    talk = Talk(client="2001:db8::10", server="2001:db8::20").play("S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in")
+    talk = Talk(client="2001:db8::10", server="2001:db8::20").play(
+        "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in"
+    )
     result = run_frames(tmp_path, talk.close().frames())
     session = result.sessions[0]
     assert (session.client_ip, session.server_ip) == ("2001:db8::10", "2001:db8::20")
@@ -294,9 +320,17 @@ def test_ipv6_and_frame_numbers_beside_credentials(tmp_path: Path) -> None:
 
 
 def test_any_shuffle_of_a_window_gives_the_same_records(tmp_path: Path) -> None:
-    talk = Talk().play("S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: STAT\nS: +OK 0 0\nC: QUIT\nS: +OK bye").close()
+    talk = (
+        Talk()
+        .play(
+            "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: STAT\nS: +OK 0 0\nC: QUIT\nS: +OK bye"
+        )
+        .close()
+    )
     frames = talk.frames()
     for seed in range(20):
         middle = frames[3:-3]
         random.Random(seed).shuffle(middle)
-        assert logins(run_frames(tmp_path, frames[:3] + middle + frames[-3:])) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+        assert logins(run_frames(tmp_path, frames[:3] + middle + frames[-3:])) == [
+            ("USER/PASS", "kim", "Zulu7Tango", "accepted")
+        ]

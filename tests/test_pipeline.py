@@ -25,15 +25,15 @@ from analyzer.report.rows import RowList, RowMaker, push_rows
 KEY = b"key of the tests"
 
 DIALOGUES = {
-    "pop3": (110, "S: +OK ready <1.2@x>\nC: CAPA\nS: +OK\\r\\nSTLS\\r\\nUSER\\r\\n.\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: RETR 1\n"
-             "S: +OK\\r\\nSubject: hi\\r\\n\\r\\n..PASS trap\\r\\nUSER trap\\r\\n.\nC: DELE 1\nS: +OK\nC: QUIT\nS: +OK bye"),
-    "imap": (143, "S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] x\nC: a ID (\"name\" \"mua\" \"version\" \"1\")\nS: * ID NIL\\r\\na OK\n"
-             "C: b LOGIN {3}\nS: + go\nC: ute \"sp ace\"\nS: b OK in\nC: c FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {17}\\r\\nA: b\\r\\n\\r\\nLOGIN x y)\\r\\nc OK\n"
-             "C: d LOGOUT\nS: * BYE\\r\\nd OK"),
-    "smtp": (587, "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\\r\\n250-STARTTLS\\r\\n250 AUTH LOGIN\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: dXRl\nS: 334 UGFzc3dvcmQ6\n"
+    "pop3": (110, ("S: +OK ready <1.2@x>\nC: CAPA\nS: +OK\\r\\nSTLS\\r\\nUSER\\r\\n.\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: RETR 1\n"
+             "S: +OK\\r\\nSubject: hi\\r\\n\\r\\n..PASS trap\\r\\nUSER trap\\r\\n.\nC: DELE 1\nS: +OK\nC: QUIT\nS: +OK bye")),
+    "imap": (143, ('S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] x\nC: a ID ("name" "mua" "version" "1")\nS: * ID NIL\\r\\na OK\n'
+             'C: b LOGIN {3}\nS: + go\nC: ute "sp ace"\nS: b OK in\nC: c FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {17}\\r\\nA: b\\r\\n\\r\\nLOGIN x y)\\r\\nc OK\n'
+             "C: d LOGOUT\nS: * BYE\\r\\nd OK")),
+    "smtp": (587, ("S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\\r\\n250-STARTTLS\\r\\n250 AUTH LOGIN\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: dXRl\nS: 334 UGFzc3dvcmQ6\n"
              "C: c3AgYWNl\nS: 235 ok\nC: MAIL FROM:<a@x.example>\nS: 250 ok\nC: RCPT TO:<b@x.example>\nS: 250 ok\nC: DATA\nS: 354 go\n"
-             "C: Subject: x\\r\\n\\r\\nAUTH PLAIN AHRyYXAAdHJhcA==\\r\\n.\nS: 250 queued\nC: QUIT\nS: 221 bye"),
-    "managesieve": (4190, "S: \"IMPLEMENTATION\" \"x\"\\r\\n\"SASL\" \"PLAIN\"\\r\\n\"STARTTLS\"\\r\\nOK\nC: AUTHENTICATE \"PLAIN\" \"AHV0ZQBzcCBhY2U=\"\nS: OK\nC: LOGOUT\nS: OK"),
+             "C: Subject: x\\r\\n\\r\\nAUTH PLAIN AHRyYXAAdHJhcA==\\r\\n.\nS: 250 queued\nC: QUIT\nS: 221 bye")),
+    "managesieve": (4190, 'S: "IMPLEMENTATION" "x"\\r\\n"SASL" "PLAIN"\\r\\n"STARTTLS"\\r\\nOK\nC: AUTHENTICATE "PLAIN" "AHV0ZQBzcCBhY2U="\nS: OK\nC: LOGOUT\nS: OK'),
     "starttls": (143, "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] x\nC: a STARTTLS\nS: a OK go\nC: \\x16\\x03\\x01\\x00\\x05hello\nS: \\x15\\x03\\x01\\x00\\x02\\x02\\x28"),
     "unusual": (1143, "S: * OK ready\nC: b LOGIN ute secret9\nS: b OK in\nC: c LOGOUT\nS: * BYE"),
 }  # fmt: skip
@@ -52,9 +52,7 @@ def values(result: Result) -> dict[str, list[list[object]]]:
 
 def stable(result: Result) -> list[object]:
     """What must be the same however the octets were cut into segments, ordered and doubled."""
-    found: list[object] = []
-    for session in result.sessions:
-        found.append(
+    return [
             [
                 session.client_ip, session.client_port, session.server_ip, session.server_port, session.protocol, session.transport,
                 session.starttls, session.exposure, session.auth_attempts, session.auth_accepted, session.messages,
@@ -67,8 +65,8 @@ def stable(result: Result) -> list[object]:
                 [(m.direction, m.mail_from, m.recipients, m.size, m.complete, m.accepted, m.deleted, m.mailbox) for m in session.message_list or ()],
                 [(a.kind, a.offset) for a in session.anomalies or ()],
             ]
-        )  # fmt: skip
-    return found
+            for session in result.sessions
+    ]  # fmt: skip
 
 
 def spoken(name: str, client_port: int = 40000) -> Talk:
@@ -92,7 +90,14 @@ def test_golden_records_of_each_protocol(tmp_path: Path) -> None:
         "pop3": ("pop3", "plaintext", "offered", "credentials", [("USER/PASS", "kim", "Zulu7Tango", "accepted")], 1),
         "imap": ("imap", "plaintext", "offered", "credentials", [("LOGIN-CMD", "ute", "sp ace", "accepted")], 1),
         "smtp": ("smtp", "plaintext", "offered", "credentials", [("LOGIN", "ute", "sp ace", "accepted")], 1),
-        "managesieve": ("managesieve", "plaintext", "offered", "credentials", [("PLAIN", "ute", "sp ace", "accepted")], 0),
+        "managesieve": (
+            "managesieve",
+            "plaintext",
+            "offered",
+            "credentials",
+            [("PLAIN", "ute", "sp ace", "accepted")],
+            0,
+        ),
         "starttls": ("imap", "starttls", "accepted", "none", [], 0),
         "unusual": ("imap", "plaintext", "unseen", "credentials", [("LOGIN-CMD", "ute", "secret9", "accepted")], 0),
     }
@@ -165,7 +170,9 @@ def test_compression_of_the_file_never_matters(tmp_path: Path) -> None:
     assert stable(run([path])) == stable(run([packed]))
 
 
-MUTABLE = capture([frame for index, name in enumerate(sorted(DIALOGUES)) for frame in spoken(name, 40000 + index).frames()])
+MUTABLE = capture(
+    [frame for index, name in enumerate(sorted(DIALOGUES)) for frame in spoken(name, 40000 + index).frames()]
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -198,7 +205,10 @@ def test_any_mutation_of_a_capture_ends_in_records_or_our_errors(tmp_path: Path,
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from([25, 110, 143, 587, 993, 4190, 24, 8025]), st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=200)), max_size=12))
+@given(
+    st.sampled_from([25, 110, 143, 587, 993, 4190, 24, 8025]),
+    st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=200)), max_size=12),
+)
 def test_any_octets_on_any_port_are_no_fault(tmp_path: Path, port: int, pieces: list[tuple[bool, bytes]]) -> None:
     talk = Talk(server_port=port)
     for from_client, octets in pieces:
@@ -211,7 +221,7 @@ def test_any_octets_on_any_port_are_no_fault(tmp_path: Path, port: int, pieces: 
 SECRET = "s3cr3t-of-the-tests"
 LEAKS = {
     "pop3": f"S: +OK x\nC: USER kim\nS: +OK\nC: PASS {SECRET}\nS: -ERR {SECRET}? no\nC: AUTH PLAIN {base64.b64encode(f'|kim|{SECRET}'.replace('|', chr(0)).encode()).decode()}\nS: +OK",
-    "imap": f"S: * OK x\nC: a LOGIN kim {SECRET}\nS: a NO no {SECRET}\nC: b LOGIN kim \"{SECRET}\"\nS: b NO\nC: c LOGIN kim {{{len(SECRET)}}}\nS: + x\nC: {SECRET}\nS: c OK",
+    "imap": f'S: * OK x\nC: a LOGIN kim {SECRET}\nS: a NO no {SECRET}\nC: b LOGIN kim "{SECRET}"\nS: b NO\nC: c LOGIN kim {{{len(SECRET)}}}\nS: + x\nC: {SECRET}\nS: c OK',
     "smtp": f"S: 220 x\nC: EHLO x\nS: 250 AUTH PLAIN LOGIN XOAUTH2\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: a2lt\nS: 334 UGFzc3dvcmQ6\n"
     f"C: {base64.b64encode(SECRET.encode()).decode()}\nS: 535 no\nC: AUTH XOAUTH2 {base64.b64encode(f'user=kim{chr(1)}auth=Bearer {SECRET}{chr(1)}{chr(1)}'.encode()).decode()}\nS: 235 ok",
     "injected": f"S: 220 x\nC: EHLO x\nS: 250 STARTTLS\nC: STARTTLS\\r\\nAUTH PLAIN {base64.b64encode(f'|kim|{SECRET}'.replace('|', chr(0)).encode()).decode()}\nS: 220 go\nC: \\x16\\x03\\x01\\x00\\x05hello",
@@ -243,7 +253,13 @@ def test_secrets_do_not_leave_by_repr_pickle_or_traceback(tmp_path: Path) -> Non
     copied = pickle.loads(pickle.dumps(result.sessions))
     assert b"Zulu7Tango" not in pickle.dumps(result.sessions)
     masked = copied[0].credentials[0].secret
-    assert (masked.reveal(), masked.length, str(masked), f"{masked}", repr(masked)) == (None, 10, "********", "********", "Secret(********)")
+    assert (masked.reveal(), masked.length, str(masked), f"{masked}", repr(masked)) == (
+        None,
+        10,
+        "********",
+        "********",
+        "Secret(********)",
+    )
     first, second = values(result)["sessions"], RowList()
     push_rows("sessions", copied, [], RowMaker(), second)
     assert first == second.rows
@@ -261,7 +277,14 @@ def test_api_gives_typed_tables_even_when_empty(tmp_path: Path) -> None:
     path = tmp_path / "talk.pcap"
     path.write_bytes(capture([]))
     report = analyzer.analyze(path)
-    types = {"count": "Int64", "flag": "boolean", "text": "string", "time": "datetime64[ns, UTC]", "list": "object", "word": "category"}
+    types = {
+        "count": "Int64",
+        "flag": "boolean",
+        "text": "string",
+        "time": "datetime64[ns, UTC]",
+        "list": "object",
+        "word": "category",
+    }
     from analyzer.report.columns import TABLES
 
     for name, columns in TABLES.items():
@@ -279,14 +302,17 @@ def test_api_masks_unless_asked(tmp_path: Path) -> None:
     shown = analyzer.analyze(str(path), show_secrets=True, headers=True)
     assert list(shown.credentials["secret"]) == ["Zulu7Tango"]
     assert list(shown.messages["subject"]) == ["hi"]
-    assert analyzer.analyze(path, key=KEY).credentials["secret_id"][0] == analyzer.analyze(path, key=KEY).credentials["secret_id"][0]
+    assert (
+        analyzer.analyze(path, key=KEY).credentials["secret_id"][0]
+        == analyzer.analyze(path, key=KEY).credentials["secret_id"][0]
+    )
     assert analyzer.analyze(path).credentials["secret_id"][0] != analyzer.analyze(path).credentials["secret_id"][0]
     assert shown.sessions["start"][0].value == START_NS
     assert "1 accounts exposed" in repr(shown) or "exposed" in repr(shown)
 
 
 def test_api_errors(tmp_path: Path) -> None:
-    with pytest.raises(CaptureError, match="nothing.pcap"):
+    with pytest.raises(CaptureError, match=r"nothing\.pcap"):
         analyzer.analyze(tmp_path / "nothing.pcap")
     path = tmp_path / "talk.pcap"
     path.write_bytes(capture([]))

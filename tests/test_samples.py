@@ -59,7 +59,12 @@ def test_what_the_clients_did_is_what_is_found(sample: str) -> None:
         found = [session.transport, session.starttls, session.messages, session.completeness]
         assert found == [stream[word] for word in ("transport", "starttls", "messages", "completeness")], where
         assert credentials(session) == sorted(
-            (one["mechanism"], one.get("username") or "", one.get("secret") or one.get("response") or "", one["outcome"])
+            (
+                one["mechanism"],
+                one.get("username") or "",
+                one.get("secret") or one.get("response") or "",
+                one["outcome"],
+            )
             for one in stream["credentials"]
         ), where
         if stream["tls_version"] is not None:
@@ -86,7 +91,9 @@ def test_sessions_frames_and_tls_starts_are_wiresharks(sample: str) -> None:
     result = run([path])
     streams: dict[str, list[int]] = defaultdict(list)
     starts: dict[str, int] = {}
-    for number, stream, hello in tshark(path, "-Y", "tcp", "-e", "frame.number", "-e", "tcp.stream", "-e", "tls.handshake.type"):
+    for number, stream, hello in tshark(
+        path, "-Y", "tcp", "-e", "frame.number", "-e", "tcp.stream", "-e", "tls.handshake.type"
+    ):
         streams[stream].append(int(number))
         if hello == "1":
             starts.setdefault(stream, int(number))

@@ -74,9 +74,28 @@ SIEVE_VERBS: Final = frozenset(
 )  # fmt: skip
 #: Verbs that FTP clients open with, and no mail client does (RFC 959, RFC 4217).
 FTP_VERBS: Final = frozenset({b"USER", b"FEAT", b"SYST", b"OPTS", b"PASV", b"ACCT", b"PBSZ", b"PORT", b"CLNT", b"HOST"})
-HTTP_VERBS: Final = frozenset({b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"PROPFIND", b"PATCH", b"TRACE", b"CONNECT", b"PRI"})
-MEMCACHED_VERBS: Final = frozenset({b"GET", b"GETS", b"SET", b"ADD", b"REPLACE", b"STATS", b"VERSION", b"FLUSH_ALL", b"INCR", b"DECR", b"TOUCH", b"CAS"})
-NNTP_VERBS: Final = frozenset({b"MODE", b"GROUP", b"ARTICLE", b"AUTHINFO", b"IHAVE", b"XOVER", b"NEWNEWS", b"NEWGROUPS", b"CAPABILITIES", b"DATE"})
+HTTP_VERBS: Final = frozenset(
+    {b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"PROPFIND", b"PATCH", b"TRACE", b"CONNECT", b"PRI"}
+)
+MEMCACHED_VERBS: Final = frozenset(
+    {
+        b"GET",
+        b"GETS",
+        b"SET",
+        b"ADD",
+        b"REPLACE",
+        b"STATS",
+        b"VERSION",
+        b"FLUSH_ALL",
+        b"INCR",
+        b"DECR",
+        b"TOUCH",
+        b"CAS",
+    }
+)
+NNTP_VERBS: Final = frozenset(
+    {b"MODE", b"GROUP", b"ARTICLE", b"AUTHINFO", b"IHAVE", b"XOVER", b"NEWNEWS", b"NEWGROUPS", b"CAPABILITIES", b"DATE"}
+)
 IRC_VERBS: Final = frozenset({b"NICK", b"CAP", b"JOIN", b"PRIVMSG", b"USERHOST"})
 
 # Verdicts besides the protocol words.
@@ -123,8 +142,12 @@ def judge_greeting(data: bytes) -> str:
     if head.startswith(b'"'):
         if size < 8 and not ended:
             return UNDECIDED
-        return "managesieve" if head.startswith((b'"IMPLEM', b'"SIEVE"', b'"SASL"', b'"STARTT', b'"NOTIFY', b'"VERSIO')) else "?"
-    if head.startswith(b":") or head.startswith((b"NOTICE ", b"PING :")):
+        return (
+            "managesieve"
+            if head.startswith((b'"IMPLEM', b'"SIEVE"', b'"SASL"', b'"STARTT', b'"NOTIFY', b'"VERSIO'))
+            else "?"
+        )
+    if head.startswith((b":", b"NOTICE ", b"PING :")):
         return "!irc"
     if 48 <= head[0] <= 57 and 48 <= head[1] <= 57 and 48 <= head[2] <= 57 and head[3:4] in (b" ", b"-", b"\r", b"\n"):
         code = head[:3]
@@ -141,8 +164,7 @@ def judge_greeting(data: bytes) -> str:
 
 
 def judge_command(line: bytes) -> str:
-    """What a client's first line is: like :func:`judge_greeting`. Several protocols may share a verb: ``pop3`` wins over others
-    only where its verb is POP3's alone, else the word lists them (``smtp pop3``)."""
+    """What a client's first line is: like :func:`judge_greeting`; where protocols share a verb all are named (``smtp pop3``)."""
     verb = verb_of(line)
     if verb in HTTP_VERBS and (b" HTTP/" in line or line[len(verb) :].startswith((b" /", b" http", b" * "))):
         return "!http"
@@ -250,7 +272,13 @@ def quick_verdict(service: str, server: bytes, client: bytes) -> str:
     elif service == "imap":
         if server.startswith(b"* OK"):
             words = client.split(None, 2)
-            if len(words) > 1 and words[1].upper() in IMAP_VERBS and len(words[0]) <= 64 and client[0] > 32 and client[0] < 127:
+            if (
+                len(words) > 1
+                and words[1].upper() in IMAP_VERBS
+                and len(words[0]) <= 64
+                and client[0] > 32
+                and client[0] < 127
+            ):
                 return "imap" if words[0] != b"+" and b" HTTP/" not in client else UNDECIDED
     elif service in ("smtp", "submission") and server.startswith((b"220 ", b"220-")) and client[:5] in SMTP_SETTLES:
         return "smtp"
@@ -259,7 +287,12 @@ def quick_verdict(service: str, server: bytes, client: bytes) -> str:
 
 def _decide_unlisted(greeting: str, command: str, line: bytes | None, final: bool) -> str:
     """On an unlisted port both the greeting and the first command must be mail's."""
-    if greeting.startswith(NOT_MAIL_PREFIX) or greeting in ("?", "tls") or command.startswith(NOT_MAIL_PREFIX) or command == "tls":
+    if (
+        greeting.startswith(NOT_MAIL_PREFIX)
+        or greeting in ("?", "tls")
+        or command.startswith(NOT_MAIL_PREFIX)
+        or command == "tls"
+    ):
         return NOT_MAIL_PREFIX
     if greeting == UNDECIDED or command == UNDECIDED:
         if command == "?" or final:
@@ -306,7 +339,9 @@ def preface_length(client: bytes, server: bytes) -> tuple[int, int]:
         end: i64 = client.find(b"\r\n\r\n")
         reply: i64 = server.find(b"\r\n\r\n")
         if end < 0 or reply < 0:
-            return (-1, -1) if not server or b"HTTP/1.".startswith(server[:7]) or server.startswith(b"HTTP/1.") else (0, 0)
+            return (
+                (-1, -1) if not server or b"HTTP/1.".startswith(server[:7]) or server.startswith(b"HTTP/1.") else (0, 0)
+            )
         return (end + 4, reply + 4)
     if client.startswith((b"PROXY TCP", b"PROXY UNKNOWN", b"SSLproxy: ")):
         line: i64 = client.find(b"\n")

@@ -20,7 +20,7 @@ def read_header(block: bytes) -> tuple[str | None, str | None, str | None]:
 def _field(value: object) -> str | None:
     if value is None:
         return None
-    from email.header import decode_header, make_header  # noqa: PLC0415 - only for those who ask
+    from email.header import decode_header, make_header
 
     text = " ".join(str(value).split())
     try:

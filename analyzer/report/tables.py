@@ -1,61 +1,104 @@
-"""The report: one run's records as pandas data frames.
+"""The report: what one run found, as pandas data frames, with pictures of them.
 
-Each table is made when it is first asked for, column by column, with the types of :mod:`analyzer.report.columns`: present and
-typed even when it is empty. Text columns use pandas' ``string`` type over Python objects, so that octets which were no UTF-8
-survive and results are the same with and without pyarrow.
+Each table is made when it is first asked for, with the types of :mod:`analyzer.report.columns`: present and typed even when it
+is empty. A report is made of a run's records, or of frames: those of a saved report, of a filtered one, of several joined.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, overload
 
 from analyzer.capture.files import sha256_of
 from analyzer.errors import CaptureError
 from analyzer.report.columns import TABLES
+from analyzer.report.frames import frame_of
 from analyzer.report.rows import RowList, RowMaker, push_rows
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
     import pandas as pd
 
     from analyzer.pipeline import Result
+    from analyzer.report.charts import Charts
 
-#: Column type -> pandas type.
-_NUMBERS: Final[dict[str, Literal["Int64", "boolean"]]] = {"count": "Int64", "flag": "boolean"}
+#: What one row of each table is.
+ROWS: Final = {
+    "captures": "One row a capture file",
+    "sessions": "One row a connection to a mail service (or a mail port)",
+    "credentials": "One row an authentication of which anything was readable",
+    "tls": "One row a TLS handshake",
+    "messages": "One row a message seen in clear",
+    "findings": "One row a finding, the worst first",
+    "servers": "One row a server address, port and protocol",
+    "migration": "One row a client, server and account still in clear",
+}
+
+#: Column type -> the pandas type behind it.
+TYPES: Final = {
+    "text": "string",
+    "word": "category",
+    "count": "Int64",
+    "flag": "boolean",
+    "time": "datetime64[ns, UTC]",
+    "list": "object, lists of text",
+}
 
 
-def frame_of(table: str, rows: list[list[object]]) -> pd.DataFrame:
-    """Rows of a table as a typed data frame."""
-    import pandas as pd  # noqa: PLC0415 - start-up
+class Table:
+    """A table of a :class:`Report`, as an attribute: a data frame, documented column by column."""
 
-    columns = TABLES[table]
-    data: dict[str, pd.Series] = {}
-    for index, column in enumerate(columns):
-        values: Any = [row[index] for row in rows]
-        if column.kind == "time":
-            series = pd.Series(pd.array(values, dtype="Int64"))
-            data[column.name] = pd.to_datetime(series, unit="ns", utc=True).astype("datetime64[ns, UTC]")
-        elif column.kind in _NUMBERS:
-            data[column.name] = pd.Series(pd.array(values, dtype=_NUMBERS[column.kind]))
-        elif column.kind == "word":
-            data[column.name] = pd.Series(pd.array(values, dtype=pd.StringDtype(storage="python"))).astype("category")
-        elif column.kind == "list":
-            data[column.name] = pd.Series([list(value) if isinstance(value, list) else [] for value in values], dtype="object")
-        else:
-            data[column.name] = pd.Series(pd.array(values, dtype=pd.StringDtype(storage="python")))
-    return pd.DataFrame(data, columns=[column.name for column in columns])
+    def __init__(self, name: str) -> None:
+        self.name = name
+        lines = [f"{column.name} ({TYPES[column.kind]}): {column.meaning}" for column in TABLES[name]]
+        self.__doc__ = f"{ROWS[name]}. Columns:\n\n" + "\n".join(lines)
+
+    @overload
+    def __get__(self, report: None, owner: type) -> Table: ...
+
+    @overload
+    def __get__(self, report: Report, owner: type) -> pd.DataFrame: ...
+
+    def __get__(self, report: Report | None, owner: type) -> Table | pd.DataFrame:
+        return self if report is None else report.table(self.name)
+
+    def __set__(self, report: Report, value: object) -> None:
+        message = f"the table {self.name} is what was found; work on a copy of it"
+        raise AttributeError(message)
 
 
 class Report:
-    """What one run over captures found.
+    """What was found in captures: eight data frames, and ways to look at them.
 
-    ``sessions``, ``credentials``, ``tls``, ``messages``, ``findings``, ``servers``, ``migration`` and ``captures`` are data frames; their
-    columns are described in :mod:`analyzer.report.columns`. ``warnings`` are sentences about what went wrong or was left out.
+    ``report.sessions`` and its like are data frames; ``help(analyzer.Report.sessions)`` explains the columns of one.
+    ``report.charts`` draws, ``report.summary()`` counts, ``report.filter(client="10.0.0.7")`` narrows down,
+    ``report.save(folder)`` keeps it for :func:`analyzer.load`.
     """
 
-    def __init__(self, result: Result, maker: RowMaker) -> None:
+    captures = Table("captures")
+    sessions = Table("sessions")
+    credentials = Table("credentials")
+    tls = Table("tls")
+    messages = Table("messages")
+    findings = Table("findings")
+    servers = Table("servers")
+    migration = Table("migration")
+
+    def __init__(
+        self,
+        result: Result | None = None,
+        maker: RowMaker | None = None,
+        *,
+        frames: Mapping[str, pd.DataFrame] | None = None,
+        warnings: Iterable[str] = (),
+    ) -> None:
+        #: the records behind the tables; None where the report was made of frames
         self.result = result
         self._maker = maker
-        self._frames: dict[str, pd.DataFrame] = {}
+        self._frames: dict[str, pd.DataFrame] = dict(frames or {})
+        self._warnings = list(warnings)
 
     def table(self, name: str) -> pd.DataFrame:
         """One table by its name.
@@ -67,67 +110,96 @@ class Report:
         if frame is None:
             if name not in TABLES:
                 raise KeyError(name)
-            if name == "captures":
-                add_hashes(self.result)
             sink = RowList()
-            push_rows(name, self.result.sessions, self.result.captures, self._maker, sink)
+            if self.result is not None:
+                if name == "captures":
+                    add_hashes(self.result)
+                maker = self._maker if self._maker is not None else RowMaker()
+                push_rows(name, self.result.sessions, self.result.captures, maker, sink)
             frame = frame_of(name, sink.rows)
             self._frames[name] = frame
         return frame
 
     @property
-    def sessions(self) -> pd.DataFrame:
-        """One row a connection to a mail service (or a mail port)."""
-        return self.table("sessions")
-
-    @property
-    def credentials(self) -> pd.DataFrame:
-        """One row an authentication of which anything was readable."""
-        return self.table("credentials")
-
-    @property
-    def tls(self) -> pd.DataFrame:
-        """One row a TLS handshake."""
-        return self.table("tls")
-
-    @property
-    def messages(self) -> pd.DataFrame:
-        """One row a message seen in clear."""
-        return self.table("messages")
-
-    @property
-    def findings(self) -> pd.DataFrame:
-        """One row a finding."""
-        return self.table("findings")
-
-    @property
-    def servers(self) -> pd.DataFrame:
-        """One row a server address, port and protocol."""
-        return self.table("servers")
-
-    @property
-    def migration(self) -> pd.DataFrame:
-        """One row a client, server and account still in clear."""
-        return self.table("migration")
-
-    @property
-    def captures(self) -> pd.DataFrame:
-        """One row a capture file."""
-        return self.table("captures")
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name."""
+        return {name: self.table(name) for name in TABLES}
 
     @property
     def warnings(self) -> list[str]:
         """What went wrong or was left out, in sentences."""
-        return self.result.warnings + [str(error) for error in self.result.failures]
+        if self.result is None:
+            return list(self._warnings)
+        return self._warnings + self.result.warnings + [str(error) for error in self.result.failures]
+
+    @property
+    def charts(self) -> Charts:
+        """Charts of this report: ``report.charts.exposure()``; each takes ``ax=None`` and gives matplotlib's Axes."""
+        from analyzer.report.charts import Charts
+
+        return Charts(self)
+
+    def summary(self) -> pd.DataFrame:
+        """The report in one small table: a row for each protocol and one for all, their counts beside it.
+
+        ``sessions``, of them ``plaintext``, ``starttls``, ``implicit_tls`` and ``unknown``; ``logins_exposed``: logins whose password,
+        token or response was readable; ``accounts_exposed``: accounts whose password or token was; ``messages_exposed``: whole
+        messages readable; ``findings`` of severity ``high`` or ``critical``.
+        """
+        from analyzer.report.cards import summary_of
+
+        return summary_of(self)
+
+    def filter(
+        self,
+        *,
+        client: str | Iterable[str] | None = None,
+        server: str | Iterable[str] | None = None,
+        protocol: str | Iterable[str] | None = None,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+    ) -> Report:
+        """The part of the report that is about some sessions only.
+
+        Args:
+            client: addresses or networks of clients (``10.0.0.7``, ``10.0.0.0/8``).
+            server: addresses or networks of servers, with a port where wanted (``192.0.2.10:110``, ``[2001:db8::1]:993``).
+            protocol: ``pop3 imap smtp lmtp managesieve unknown``.
+            since: sessions alive at or after this time (UTC where no zone is given).
+            until: sessions alive at or before this time.
+
+        ``credentials``, ``tls``, ``messages`` and ``findings`` keep the rows of the sessions that are left. ``servers`` and ``migration`` keep the
+        rows of their servers and clients as they are, known from the whole report; ``captures`` and findings about captures stay.
+
+        Raises:
+            UsageError: an address, protocol or time is none.
+        """
+        from analyzer.report.selection import filtered
+
+        return filtered(self, client=client, server=server, protocol=protocol, since=since, until=until)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the report into a folder, a Parquet file a table; :func:`analyzer.load` reads it back, nothing lost.
+
+        An older report in the folder is replaced. Secrets are saved as they are in ``credentials``: masked, unless they were asked for.
+
+        Raises:
+            UsageError: pyarrow is not installed (``pip install "mailtap[parquet]"``), or ``folder`` is a file.
+            OutputError: it could not be written.
+        """
+        from analyzer.report.store import save
+
+        return save(self, folder)
 
     def __repr__(self) -> str:
-        from analyzer.report.summary import summarize  # noqa: PLC0415 - start-up
+        from analyzer.report.cards import sentence
 
-        total = summarize(self.result.sessions)
-        return (
-            f"<Report of {len(self.result.captures)} capture(s): {total.mail:,} mail sessions, {total.plaintext:,} in clear, "
-            f"{total.starttls:,} STARTTLS, {total.implicit_tls:,} implicit TLS, {len(total.exposed_accounts()):,} accounts exposed>"
-        )
+        return f"<Report of {sentence(self)}>"
+
+    def _repr_html_(self) -> str:
+        from analyzer.report.cards import html_card
+
+        return html_card(self)
 
 
 def add_hashes(result: Result) -> None:

@@ -224,5 +224,3 @@ class SessionBuilder:
         if self._content_exposed:
             return EXPOSED_CONTENT
         return EXPOSED_METADATA if commands_read else EXPOSED_NONE
-
-

@@ -154,7 +154,9 @@ class SessionStream(StreamSink):
                     verdict = quick_verdict(service, first.data, data)
                     if verdict:
                         self._waiting = None
-                        self._dissector = make_dissector(verdict, service, not (self._flow.syn_seen or self._flow.syn_ack_seen))
+                        self._dissector = make_dissector(
+                            verdict, service, not (self._flow.syn_seen or self._flow.syn_ack_seen)
+                        )
                         self.receive_data(SERVER, first.data, first.at)
                         return self.receive_data(CLIENT, data, at)
         return self._detect(at, self._waiting_size > MAX_LOOK)
@@ -179,7 +181,13 @@ class SessionStream(StreamSink):
     def receive_eof(self, sender: Sender, at: Position) -> None:
         dissector = self._dissector
         try:
-            if dissector is None and self._tls is None and self._not_mail is None and self._waiting and self._service is not None:
+            if (
+                dissector is None
+                and self._tls is None
+                and self._not_mail is None
+                and self._waiting
+                and self._service is not None
+            ):
                 self._detect(at, True)
                 dissector = self._dissector
             if dissector is not None:
@@ -250,7 +258,12 @@ class SessionStream(StreamSink):
                 # A client that expects implicit TLS met a server that greets in clear.
                 self._tls_on_plaintext = True
                 self._make_builder().add_anomaly(
-                    TLS_ON_PLAINTEXT_PORT, "the client began with TLS, the server with text", CLIENT, at.frame, at.timestamp_ns, 0
+                    TLS_ON_PLAINTEXT_PORT,
+                    "the client began with TLS, the server with text",
+                    CLIENT,
+                    at.frame,
+                    at.timestamp_ns,
+                    0,
                 )
             elif service is not None and service in IMPLICIT_TLS_SERVICES:
                 self._make_builder().add_anomaly(
@@ -458,6 +471,9 @@ class SessionStreamFactory(StreamSinkFactory):
 
     def port_service(self, port: i64) -> str | None:
         return self.services.get(port)
+
+    def listed_ports(self) -> list[int]:
+        return list(self.services)
 
     def plausible_start(self, buffer: bytes, start: i64, end: i64) -> bool:
         return plausible_greeting(buffer, start, end)

@@ -10,7 +10,7 @@ import hashlib
 import socket
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, Secret
 from analyzer.protocols.tls_facts import TlsFacts
@@ -49,6 +49,7 @@ MAX_MESSAGES: Final = 10000
 MAX_ANOMALIES: Final = 100
 
 
+@mypyc_attr(acyclic=True)
 class Credential:
     """One authentication attempt that an observer could read something of."""
 
@@ -111,6 +112,7 @@ def _credential(
     return one
 
 
+@mypyc_attr(acyclic=True)
 class Message:
     """One message that went over the wire in clear (or was read through decryption), or what was seen of it."""
 
@@ -166,9 +168,7 @@ class Message:
 
 
 def _message(
-    first: tuple[
-        int, int, int, int, str, str | None, list[str], int, int, bool, bool, str | None, list[str], bytes
-    ],
+    first: tuple[int, int, int, int, str, str | None, list[str], int, int, bool, bool, str | None, list[str], bytes],
     accepted: bool | None,
     deleted: bool,
 ) -> Message:
@@ -181,6 +181,7 @@ def _message(
     return one
 
 
+@mypyc_attr(acyclic=True)
 class AnomalySeen:
     """One anomaly of a session: what findings are made from."""
 
@@ -263,7 +264,7 @@ class TlsHandshake:
         if facts.failure is not None and facts.failure_sender >= 0:
             self.failure_sender = "client" if facts.failure_sender == CLIENT else "server"
         self.client_went_on = facts.client_went_on
-        self.certificates = facts.certificates if facts.certificates else None
+        self.certificates = facts.certificates or None
         self.client_certificate_seen = bool(facts.client_certificates)
         self.null_cipher = facts.null_cipher
         self.alert_frame = facts.alert_frame
@@ -298,6 +299,7 @@ def _handshake(
     return one
 
 
+@mypyc_attr(acyclic=True)
 class Session:
     """One TCP connection to a mail service (or to a mail port, whatever it spoke)."""
 
@@ -402,7 +404,12 @@ def _session(
 ) -> Session:  # fmt: skip
     one = Session()
     one.start_ns, one.end_ns, one.first_frame, one.last_frame = numbers[0], numbers[1], numbers[2], numbers[3]
-    one.client_port, one.server_port, one.auth_attempts, one.auth_accepted = numbers[4], numbers[5], numbers[6], numbers[7]
+    one.client_port, one.server_port, one.auth_attempts, one.auth_accepted = (
+        numbers[4],
+        numbers[5],
+        numbers[6],
+        numbers[7],
+    )
     one.messages, one.message_bytes, one.packets, one.client_bytes = numbers[8], numbers[9], numbers[10], numbers[11]
     one.server_bytes, one.gap_bytes, one.conflict_bytes = numbers[12], numbers[13], numbers[14]
     one.conflict_frame, one.cut_records, one.starttls_frame = numbers[15], numbers[16], numbers[17]

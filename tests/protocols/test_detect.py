@@ -95,7 +95,11 @@ def test_any_octets_get_a_verdict(service: str | None, server: bytes, client: by
         assert quick in ("", decide(service, server, client, False))
 
 
-@given(st.sampled_from([octets for octets, _ in GREETINGS]), st.sampled_from([b"USER a\r\n", b"EHLO b\r\n", b"a LOGIN c d\r\n"]), st.data())
+@given(
+    st.sampled_from([octets for octets, _ in GREETINGS]),
+    st.sampled_from([b"USER a\r\n", b"EHLO b\r\n", b"a LOGIN c d\r\n"]),
+    st.data(),
+)
 def test_more_octets_never_change_a_verdict(greeting: bytes, line: bytes, data: st.DataObject) -> None:
     whole = decide("pop3", greeting, line, False)
     server_cut = data.draw(st.integers(0, len(greeting)))
@@ -108,9 +112,17 @@ def test_more_octets_never_change_a_verdict(greeting: bytes, line: bytes, data: 
 @pytest.mark.parametrize(
     ("client", "server", "lengths"),
     [
-        (b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x19EHLO", b"\x05\x00\x05\x00\x00\x01" + bytes(6) + b"220 x", (13, 12)),
+        (
+            b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x19EHLO",
+            b"\x05\x00\x05\x00\x00\x01" + bytes(6) + b"220 x",
+            (13, 12),
+        ),
         (b"\x05\x01\x00\x05\x01\x00\x03\x02mx\x00\x19", b"\x05\x00\x05\x00\x00\x03\x02mx\x00\x19", (12, 11)),
-        (b"\x05\x01\x02\x01\x02ab\x02cd\x05\x01\x00\x01" + bytes(6), b"\x05\x02\x01\x00\x05\x00\x00\x01" + bytes(6), (20, 14)),
+        (
+            b"\x05\x01\x02\x01\x02ab\x02cd\x05\x01\x00\x01" + bytes(6),
+            b"\x05\x02\x01\x00\x05\x00\x00\x01" + bytes(6),
+            (20, 14),
+        ),
         (b"\x04\x01\x00\x19\x0a\x00\x00\x01me\x00EHLO", b"\x00\x5a" + bytes(6) + b"220", (11, 8)),
         (b"\x04\x01\x00\x19\x00\x00\x00\x01me\x00mx\x00", b"\x00\x5a" + bytes(6), (14, 8)),
         (b"CONNECT mx:25 HTTP/1.1\r\n\r\nEHLO", b"HTTP/1.1 200 OK\r\n\r\n220", (26, 19)),

@@ -1,11 +1,11 @@
 """Plays dialogues as TCP connections: Ethernet frames with right sequence numbers and checksums, as a pcap in memory.
 
-    talk = Talk(server_port=110)
-    talk.play('''
-        S: +OK ready
-        C: USER alice
-    ''')
-    content = capture(talk.frames())
+talk = Talk(server_port=110)
+talk.play('''
+    S: +OK ready
+    C: USER alice
+''')
+content = capture(talk.frames())
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def tcp_frame(
 ) -> bytes:
     """One Ethernet frame holding one TCP segment, IPv4 or IPv6 by its addresses."""
     a, b = ip_address(source).packed, ip_address(target).packed
-    segment = struct.pack("!HHIIBBHHH", source_port, target_port, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50, flags, 64240, 0, 0)
+    segment = struct.pack(
+        "!HHIIBBHHH", source_port, target_port, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF, 0x50, flags, 64240, 0, 0
+    )
     segment += payload
     pseudo = a + b + (struct.pack("!BBH", 0, 6, len(segment)) if len(a) == 4 else struct.pack("!II", len(segment), 6))
     segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]

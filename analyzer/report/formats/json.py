@@ -106,7 +106,7 @@ class _RowPrinter(RowSink):
         self._head = f'{{"table":"{table}",' if named else "{"
         self._between = "\n" if named else ",\n"
         self._batch: list[str] = []
-        self._first = True
+        self.written = False
 
     def receive_row(self, row: Row) -> None:
         self._batch.append(self._head + self._writer.write(row)[1:])
@@ -117,8 +117,8 @@ class _RowPrinter(RowSink):
         """Write what has come together."""
         if self._batch:
             text = self._between.join(self._batch)
-            self._out.write(text if self._first else self._between + text)
-            self._first = False
+            self._out.write(self._between + text if self.written else text)
+            self.written = True
             self._batch = []
 
 
@@ -126,5 +126,5 @@ def _write_rows(result: Result, maker: RowMaker, table: str, out: TextIO, named:
     printer = _RowPrinter(table, out, named)
     push_rows(table, result.sessions, result.captures, maker, printer)
     printer.flush()
-    if named and not printer._first:
+    if named and printer.written:
         out.write("\n")

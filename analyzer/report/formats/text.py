@@ -49,7 +49,9 @@ ANOMALY_NAMES: Final[dict[str, str]] = {
 def write_text(result: Result, out: TextIO, version: str, show_secrets: bool = False) -> None:
     """Write the report of one run."""
     terminal = out.isatty()
-    console = Console(file=out, width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    console = Console(
+        file=out, width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False
+    )
     if console.width > WIDTH:
         console.width = WIDTH
     total = summarize(result.sessions)
@@ -75,7 +77,9 @@ def _head(console: Console, result: Result, total: Summary, version: str) -> Non
     last = [one.last_ns for one in result.captures if one.packets]
     if first:
         span = f", {clock(min(first))} to {clock(max(last))} UTC"
-    console.print(f"{packets:,} packets, {total.mail:,} mail sessions{span}", style="dim", overflow="fold")
+    console.print(
+        f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}{span}", style="dim", overflow="fold"
+    )
     console.print()
 
 
@@ -91,11 +95,18 @@ def _lead(console: Console, total: Summary) -> None:
         line = Text()
         line.append(f"EXPOSED: {plural(len({one.username for one in readable}), 'account')}", style="bold red")
         line.append(f" sent {'its' if len(readable) == 1 else 'their'} password or token in clear")
-        line.append(f" ({accepted} of {len(readable)} account/server pairs with an accepted login)" if accepted != len(readable) else "")
+        line.append(
+            f" ({accepted} of {len(readable)} account/server pairs with an accepted login)"
+            if accepted != len(readable)
+            else ""
+        )
         line.append(f", on {plural(len(servers), 'server port')}, from {plural(len(clients), 'client')}.")
         console.print(line)
         console.print(f"  servers  {_named(sorted(servers))}", overflow="fold")
-        console.print(f"  clients  {_named(sorted(clients, key=lambda client: (-total.clients.get(client, 0), client)))}", overflow="fold")
+        console.print(
+            f"  clients  {_named(sorted(clients, key=lambda client: (-total.clients.get(client, 0), client)))}",
+            overflow="fold",
+        )
     elif total.mail:
         console.print("No password or token was seen in clear.", style="bold green")
     else:
@@ -133,17 +144,23 @@ def _named(names: list[str]) -> str:
 
 def _table(title: str, *columns: tuple[str, bool]) -> Table:
     """A table; columns are (name, whether it holds numbers). Only the first columns of text may fold, never an address in the middle."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, expand=False
+    )
     for name, number in columns:
         whole = number or name in UNFOLDED
-        table.add_column(name, justify="right" if number else "left", overflow="ellipsis" if whole else "fold", no_wrap=whole)
+        table.add_column(
+            name, justify="right" if number else "left", overflow="ellipsis" if whole else "fold", no_wrap=whole
+        )
     return table
 
 
 def _show(console: Console, table: Table, cut: int, what: str) -> None:
     console.print(table)
     if cut > 0:
-        console.print(Padding(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", (0, 0, 1, 0)), style="dim")
+        console.print(
+            Padding(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", (0, 0, 1, 0)), style="dim"
+        )
 
 
 def _accounts(console: Console, total: Summary, result: Result, show_secrets: bool) -> None:
@@ -151,7 +168,15 @@ def _accounts(console: Console, total: Summary, result: Result, show_secrets: bo
     if not accounts:
         return
     secrets = _secrets(result, accounts[:MAX_ROWS]) if show_secrets else {}
-    columns = [("account", False), ("server", False), ("how", False), ("clients", True), ("accepted", True), ("rejected", True), ("first frame", True)]
+    columns = [
+        ("account", False),
+        ("server", False),
+        ("how", False),
+        ("clients", True),
+        ("ok", True),
+        ("failed", True),
+        ("frame", True),
+    ]
     if show_secrets:
         columns.insert(3, ("secret", False))
     table = _table("Accounts exposed", *columns)
@@ -207,7 +232,10 @@ def _clients(console: Console, total: Summary) -> None:
 def _servers(console: Console, total: Summary) -> None:
     if not total.servers:
         return
-    ranked = sorted(total.servers.values(), key=lambda one: (-one.accounts, -one.plaintext, -one.sessions, one.server_ip, one.server_port))
+    ranked = sorted(
+        total.servers.values(),
+        key=lambda one: (-one.accounts, -one.plaintext, -one.sessions, one.server_ip, one.server_port),
+    )
     table = _table(
         "Servers", ("server", False), ("protocol", False), ("sessions", True), ("clear", True), ("STARTTLS", True),
         ("TLS", True), ("upgrade", False), ("exposed", True),
@@ -247,7 +275,15 @@ def _anomalies(console: Console, total: Summary) -> None:
 
 
 def _captures(console: Console, result: Result) -> None:
-    table = _table("Captures", ("file", False), ("format", False), ("packets", True), ("mail", True), ("from", False), ("damage", False))
+    table = _table(
+        "Captures",
+        ("file", False),
+        ("format", False),
+        ("packets", True),
+        ("mail", True),
+        ("from", False),
+        ("damage", False),
+    )
     for one in result.captures[:MAX_ROWS]:
         damage = []
         if one.damaged:
@@ -271,11 +307,17 @@ def _limits(console: Console, result: Result, total: Summary) -> None:
     if total.midstream:
         lines.append(f"{plural(total.midstream, 'session')} began before the capture: what came before is unseen.")
     if total.one_sided:
-        lines.append(f"{plural(total.one_sided, 'session')} had only one direction captured: outcomes or secrets may be missing.")
+        lines.append(
+            f"{plural(total.one_sided, 'session')} had only one direction captured: outcomes or secrets may be missing."
+        )
     if total.truncated:
-        lines.append(f"{plural(total.truncated, 'session')} lacked octets ({total.gap_bytes:,} missing) or had not ended.")
+        lines.append(
+            f"{plural(total.truncated, 'session')} lacked octets ({total.gap_bytes:,} missing) or had not ended."
+        )
     if total.conflicts:
-        lines.append(f"{plural(total.conflicts, 'session')} carried the same octets twice with different content: somebody may inject packets.")
+        lines.append(
+            f"{plural(total.conflicts, 'session')} carried the same octets twice with different content: somebody may inject packets."
+        )
     if total.cut_records:
         lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
     lines.extend(result.warnings)
