@@ -93,6 +93,10 @@ class StreamSinkFactory:
         """The mail service a port is for (``pop3s``), None off the list."""
         return None
 
+    def listed_ports(self) -> list[int]:
+        """The ports that ``port_service`` knows. Asked once."""
+        return [port for port in range(65536) if self.port_service(port) is not None]
+
     def plausible_start(self, buffer: bytes, start: i64, end: i64) -> bool:
         """Whether a payload met midstream on an unlisted port looks like a mail server's greeting."""
         return False
@@ -165,6 +169,9 @@ class StreamRecorderFactory(StreamSinkFactory):
     def port_service(self, port: i64) -> str | None:
         return self.services.get(int(port))
 
+    def listed_ports(self) -> list[int]:
+        return list(self.services)
+
     def plausible_start(self, buffer: bytes, start: i64, end: i64) -> bool:
         payload = buffer[start:end]
         return payload.startswith(tuple(self.greetings))
@@ -195,6 +202,9 @@ class CountingFactory(StreamSinkFactory):
 
     def port_service(self, port: i64) -> str | None:
         return "mail" if int(port) in self.ports else None
+
+    def listed_ports(self) -> list[int]:
+        return self.ports
 
     def open_stream(self, flow: Flow) -> StreamSink | None:
         return self.sink

@@ -104,6 +104,8 @@ class Half:
         self.sender: int = sender
         self.flow: Connection | None = None
         self.peer: Half | None = None
+        #: the next in its slot of the table's look-up
+        self.behind: Half | None = None
         #: whether ``next_seq`` means anything, and whether it is sure (SYN seen, or data delivered)
         self.known: bool = False
         self.firm: bool = False

@@ -22,7 +22,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, SERVER, Position, Secret, Sender
 from analyzer.protocols.events import (
@@ -134,6 +134,7 @@ def split_before_tls(data: bytes) -> i64:
             return at
 
 
+@mypyc_attr(acyclic=True)
 class Side:
     """How one direction is being read."""
 

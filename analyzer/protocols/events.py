@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import Secret, Sender
 
@@ -32,6 +32,7 @@ RETRIEVED: Final = "retrieved"
 APPENDED: Final = "appended"
 
 
+@mypyc_attr(acyclic=True)
 class Event:
     """Base of all events."""
 
@@ -42,6 +43,7 @@ class Event:
         self.offset: i64 = offset
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Greeted(Event):
     """The server greeted; ``text`` is its banner without the protocol's status word, decoded leniently."""
 
@@ -50,6 +52,7 @@ class Greeted(Event):
         self.text = text
 
 
+@mypyc_attr(acyclic=True)
 class CapabilitiesOffered(Event):
     """The server told what it can do: one upper-case word or ``WORD ARGS`` a capability, in its order (``AUTH PLAIN LOGIN``, ``STARTTLS``)."""
 
@@ -58,6 +61,7 @@ class CapabilitiesOffered(Event):
         self.names = names
 
 
+@mypyc_attr(acyclic=True)
 class ClientNamed(Event):
     """The client introduced itself: EHLO/HELO/LHLO argument, or IMAP ID as ``name version``."""
 
@@ -66,14 +70,17 @@ class ClientNamed(Event):
         self.name = name
 
 
+@mypyc_attr(acyclic=True)
 class StartTlsRequested(Event):
     """The client asked for TLS (STLS, STARTTLS, X-ANONYMOUSTLS)."""
 
 
+@mypyc_attr(acyclic=True)
 class StartTlsAccepted(Event):
     """The server granted TLS; what follows should be a handshake."""
 
 
+@mypyc_attr(acyclic=True)
 class StartTlsRefused(Event):
     """The server refused TLS; ``reply`` is its answer."""
 
@@ -82,14 +89,17 @@ class StartTlsRefused(Event):
         self.reply = reply
 
 
+@mypyc_attr(acyclic=True)
 class TlsStarted(Event):
     """TLS octets begin here, after a grant; ``Dissector.trailing_data`` holds them."""
 
 
+@mypyc_attr(acyclic=True)
 class CompressionStarted(Event):
     """COMPRESS=DEFLATE (RFC 4978) was granted; the dissector inflates and reads on."""
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class CredentialsSent(Event):
     """Credentials are on the wire. ``exchange`` numbers the authentication within the session, its end refers to it.
 
@@ -123,6 +133,7 @@ class CredentialsSent(Event):
         self.response = response
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class AuthenticationEnded(Event):
     """The server answered (or the client cancelled) exchange number ``exchange``; ``outcome`` is accepted, rejected or cancelled."""
 
@@ -135,6 +146,7 @@ class AuthenticationEnded(Event):
         self.reply = reply
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class MessageTransferred(Event):
     """A message, or what was seen of it, went over the wire. ``message`` numbers it within the session.
 
@@ -175,6 +187,7 @@ class MessageTransferred(Event):
         self.header = header
 
 
+@mypyc_attr(acyclic=True)
 class MessageAnswered(Event):
     """The receiver took (or refused) message number ``message``; LMTP: accepted for at least one recipient."""
 
@@ -184,6 +197,7 @@ class MessageAnswered(Event):
         self.accepted = accepted
 
 
+@mypyc_attr(acyclic=True)
 class MessageDeleted(Event):
     """A retrieved message was removed from the server (POP3: DELE carried out by QUIT; IMAP: \\Deleted and EXPUNGE)."""
 
@@ -192,6 +206,7 @@ class MessageDeleted(Event):
         self.message = message
 
 
+@mypyc_attr(acyclic=True)
 class Anomaly(Event):
     """Something that the protocol does not foresee. ``kind`` is one of the words below, ``detail`` is masked and bounded text."""
 
@@ -232,6 +247,7 @@ TLS_MALFORMED: Final = "tls_malformed"  # a handshake message that contradicts i
 TLS_HANDSHAKE_TOO_LONG: Final = "tls_handshake_too_long"  # a handshake message longer than mailtap keeps
 
 
+@mypyc_attr(acyclic=True)
 class TlsHelloSeen(Event):
     """A ClientHello is complete; ``sni`` is the name that it asks for, None without."""
 
@@ -240,6 +256,7 @@ class TlsHelloSeen(Event):
         self.sni = sni
 
 
+@mypyc_attr(acyclic=True)
 class TlsCompleted(Event):
     """The TLS handshake is finished on both sides, as far as can be seen. ``version`` and ``cipher_suite`` are None where unseen."""
 
@@ -259,6 +276,7 @@ class TlsCompleted(Event):
         self.resumed = resumed
 
 
+@mypyc_attr(acyclic=True)
 class TlsFailed(Event):
     """The TLS handshake failed; ``sender`` is the side that ended it.
 
@@ -274,6 +292,7 @@ class TlsFailed(Event):
         self.alert = alert
 
 
+@mypyc_attr(acyclic=True)
 class TlsAlert(Event):
     """A readable alert: its IANA name, and whether it ends the connection."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import binascii
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 #: Octets kept of a message's header block. Postfix refuses more than 100 KiB by default, Exim more than 1 MiB; real ones are under 20 KiB.
 MAX_HEADER: Final = 65536
@@ -35,6 +35,7 @@ _TEXT: Final = 2  # content, in which a boundary may come
 _REST: Final = 3  # content of no further interest
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class MessageReader:
     """Reads one message; made when its body begins.
 
