@@ -27,6 +27,8 @@ from analyzer.errors import (
 if TYPE_CHECKING:
     from analyzer.model import Secret
     from analyzer.pipeline import analyze
+    from analyzer.report.selection import concat
+    from analyzer.report.store import load
     from analyzer.report.tables import Report
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "analyze",
+    "concat",
+    "load",
 ]
 
 __version__ = "0.1.0"
@@ -51,6 +55,8 @@ _LAZY = {
     "Report": "analyzer.report.tables",
     "Secret": "analyzer.model",
     "analyze": "analyzer.pipeline",
+    "concat": "analyzer.report.selection",
+    "load": "analyzer.report.store",
 }
 
 if not TYPE_CHECKING:  # a type checker that saw __getattr__ would believe in any name

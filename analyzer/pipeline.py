@@ -224,7 +224,7 @@ def analyze(
     since: str | None = None,
     until: str | None = None,
     key: bytes | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool = True,
 ) -> Report:
     """Analyse captures: a file, several files, folders; ``-`` is standard input.
 
@@ -238,7 +238,8 @@ def analyze(
         since: keep sessions alive at or after this time (RFC 3339; UTC where no zone is given).
         until: keep sessions alive at or before this time.
         key: key of the fingerprints in ``secret_id``; a random one for each run where None.
-        progress: called with (octets read, octets in all, packets) as the reading goes on.
+        progress: True shows a bar on a terminal or in a notebook once a run takes long, False nothing; a function is called with
+            (octets read, octets in all or 0, packets) as the reading goes on.
 
     Returns:
         A report: ``sessions``, ``credentials``, ``tls``, ``messages``, ``findings``, ``servers``, ``migration``, ``captures`` as
@@ -248,19 +249,21 @@ def analyze(
         CaptureError: an input is missing or unreadable, or nothing in any of them could be read.
         UsageError: the arguments make no sense.
     """
+    from analyzer.report.progress import shown_progress
     from analyzer.report.rows import RowMaker
     from analyzer.report.tables import Report
 
     if engine != "native":
         raise UsageError(f"unknown engine {engine!r}; known: native")
-    result = run(
-        paths,
-        ports=ports,
-        sensor=sensor,
-        since_ns=parse_time(since),
-        until_ns=parse_time(until),
-        progress=progress,
-    )
+    with shown_progress(progress) as shown:
+        result = run(
+            paths,
+            ports=ports,
+            sensor=sensor,
+            since_ns=parse_time(since),
+            until_ns=parse_time(until),
+            progress=shown,
+        )
     return Report(result, RowMaker(show_secrets, headers, key))
 
 

@@ -31,7 +31,7 @@ ROWS: Final = {
     "credentials": "One row an authentication of which anything was readable",
     "tls": "One row a TLS handshake",
     "messages": "One row a message seen in clear",
-    "findings": "One row a finding, the worst first",
+    "findings": "One row a finding, in order of their sessions",
     "servers": "One row a server address, port and protocol",
     "migration": "One row a client, server and account still in clear",
 }
@@ -130,7 +130,8 @@ class Report:
         """What went wrong or was left out, in sentences."""
         if self.result is None:
             return list(self._warnings)
-        return self._warnings + self.result.warnings + [str(error) for error in self.result.failures]
+        notes = self._maker.notes if self._maker is not None else []
+        return self._warnings + self.result.warnings + notes + [str(error) for error in self.result.failures]
 
     @property
     def charts(self) -> Charts:

@@ -1,0 +1,149 @@
+"""A report at a glance: one sentence, one small table, one card for notebooks."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+from analyzer.model import SEVERITIES
+from analyzer.report.visible import shorten
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyzer.report.tables import Report
+
+#: Findings that the card shows, and warnings.
+WORST: Final = 5
+#: Characters of a cell of the card.
+WIDTH: Final = 90
+
+#: Transports in the order in which they are told.
+TRANSPORTS: Final = ("plaintext", "starttls", "implicit_tls", "unknown")
+PROTOCOLS: Final = ("pop3", "imap", "smtp", "lmtp", "managesieve", "unknown")
+
+
+def exposed_logins(credentials: pd.DataFrame) -> pd.DataFrame:
+    """The authentications of which an eavesdropper could read a password, a token, or what lets him guess it."""
+    kinds = ("password", "bearer_token", "challenge_response")
+    return credentials[credentials["exposed"].fillna(value=False) & credentials["secret_kind"].isin(kinds)]
+
+
+def exposed_accounts(credentials: pd.DataFrame) -> pd.DataFrame:
+    """Accounts whose password or token was readable: one row an account of one server."""
+    logins = exposed_logins(credentials)
+    readable = logins[logins["secret"].notna() & logins["username"].notna()]
+    return readable[["username", "server_ip", "server_port", "protocol"]].drop_duplicates(
+        ["username", "server_ip", "server_port"]
+    )
+
+
+def summary_of(report: Report) -> pd.DataFrame:
+    """See :meth:`analyzer.report.tables.Report.summary`."""
+    import pandas as pd
+
+    sessions, findings = report.sessions, report.findings
+    logins, accounts = exposed_logins(report.credentials), exposed_accounts(report.credentials)
+    serious = findings[findings["severity"].isin(("high", "critical"))]
+    present = set(sessions["protocol"].dropna()) | set(serious["protocol"].dropna())
+    rows: dict[str, list[int]] = {}
+    for name in [*[word for word in PROTOCOLS if word in present], "all"]:
+        kept = [
+            frame if name == "all" else frame[frame["protocol"] == name]
+            for frame in (sessions, logins, accounts, serious)
+        ]
+        transports = [int((kept[0]["transport"] == word).sum()) for word in TRANSPORTS]
+        rows[name] = [
+            len(kept[0]),
+            *transports,
+            len(kept[1]),
+            len(kept[2]),
+            int(kept[0]["messages"].sum()),
+            len(kept[3]),
+        ]
+    columns = ["sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "messages_exposed", "findings"]
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="Int64")
+    frame.index = pd.Index(list(rows), dtype="object", name="protocol")
+    return frame
+
+
+def sentence(report: Report) -> str:
+    """What the report covers and how bad it is, in half a sentence."""
+    sessions = report.sessions
+    mail = sessions[sessions["protocol"] != "unknown"]
+    counts = sessions["transport"].value_counts()
+    serious = int(report.findings["severity"].isin(("high", "critical")).sum())
+    return (
+        f"{len(report.captures):,} capture(s): {len(mail):,} mail sessions, {counts.get('plaintext', 0):,} in clear, "
+        f"{counts.get('starttls', 0):,} STARTTLS, {counts.get('implicit_tls', 0):,} implicit TLS, "
+        f"{len(exposed_accounts(report.credentials)):,} accounts exposed, {serious:,} serious findings"
+    )
+
+
+def worst_findings(findings: pd.DataFrame, count: int = WORST) -> pd.DataFrame:
+    """The worst findings, one a rule and server, the worst first, with how often each was met in ``times``."""
+    place = ["rule", "server_ip", "server_port"]
+    times = findings.groupby(place, observed=True, dropna=False)["rule"].transform("size")
+    told = findings.assign(times=times).sort_values(["severity", "times"], ascending=False, kind="stable")
+    return told.drop_duplicates(place).head(count)
+
+
+def html_card(report: Report) -> str:
+    """The report as a fragment of HTML for notebooks: cards with the counts, the worst findings, warnings. All text is escaped."""
+    total = {str(name): int(count) for name, count in summary_of(report).loc["all"].items()}
+    accounts = total["accounts_exposed"]
+    cards = [
+        ("sessions", total["sessions"], ""),
+        ("in clear", total["plaintext"], _share(total["plaintext"], total["sessions"])),
+        ("STARTTLS", total["starttls"], _share(total["starttls"], total["sessions"])),
+        ("implicit TLS", total["implicit_tls"], _share(total["implicit_tls"], total["sessions"])),
+        ("accounts exposed", accounts, "password or token readable" if accounts else "none seen"),
+        ("messages readable", total["messages_exposed"], ""),
+    ]
+    box = "border:1px solid #8888;border-radius:6px;padding:6px 12px;min-width:7em"
+    shown = "".join(
+        f'<div style="{box}"><div style="font-size:1.6em">{count:,}</div><div>{label}</div><div style="opacity:.7;font-size:.85em">{note}&nbsp;</div></div>'
+        for label, count, note in cards
+    )
+    parts = [
+        f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:4px 0 10px">{shown}</div>',
+        _findings_table(report.findings),
+    ]
+    names = report.captures["capture"].tolist()
+    told = ", ".join(_cell(name) for name in names[:WORST]) + (
+        f" and {len(names) - WORST:,} more" if len(names) > WORST else ""
+    )
+    parts.append(f'<div style="opacity:.7;margin-top:6px">from {told or "no capture"}</div>')
+    warnings = report.warnings
+    parts.extend(f"<div><b>warning:</b> {_cell(warning)}</div>" for warning in warnings[:WORST])
+    if len(warnings) > WORST:
+        parts.append(f"<div>and {len(warnings) - WORST:,} more warnings</div>")
+    return f'<div role="group" aria-label="mailtap report">{"".join(parts)}</div>'
+
+
+def _findings_table(findings: pd.DataFrame) -> str:
+    if findings.empty:
+        return "<div>no findings</div>"
+    counts = findings["severity"].value_counts()
+    told = ", ".join(f"{counts[word]:,} {word}" for word in reversed(SEVERITIES) if counts.get(word, 0))
+    rows = []
+    for row in worst_findings(findings).to_dict("records"):
+        server = (
+            ""
+            if row["server_ip"] is None or row["server_ip"] != row["server_ip"]
+            else f"{row['server_ip']} port {row['server_port']}"
+        )
+        cells = [row["severity"], f"{row['times']:,}", row["title"], server, row["detail"]]
+        rows.append("<tr>" + "".join(f'<td style="text-align:left">{_cell(cell)}</td>' for cell in cells) + "</tr>")
+    head = "".join(
+        f'<th style="text-align:left">{word}</th>' for word in ("severity", "times", "finding", "server", "for example")
+    )
+    return f"<div><b>Findings:</b> {told}. The worst:</div><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else ""
+
+
+def _cell(value: object) -> str:
+    return escape(shorten("" if value is None else str(value), WIDTH))

@@ -1,0 +1,215 @@
+"""Parts of a report, and reports joined: tables in, tables of the same types out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, Final
+
+from analyzer.errors import UsageError
+from analyzer.report.cards import PROTOCOLS
+from analyzer.report.columns import TABLES
+from analyzer.report.frames import frame_of, retyped
+from analyzer.report.tables import Report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Network = IPv4Network | IPv6Network
+
+#: Tables whose rows belong to a session.
+OF_SESSIONS: Final = ("credentials", "tls", "messages", "findings")
+#: What makes a row of servers, and of migration, the same in two reports.
+SERVER_KEY: Final = ["server_ip", "server_port", "protocol"]
+MIGRATION_KEY: Final = ["client_ip", *SERVER_KEY, "username"]
+
+
+def filtered(
+    report: Report,
+    *,
+    client: str | Iterable[str] | None,
+    server: str | Iterable[str] | None,
+    protocol: str | Iterable[str] | None,
+    since: str | datetime | None,
+    until: str | datetime | None,
+) -> Report:
+    """See :meth:`analyzer.report.tables.Report.filter`."""
+    import pandas as pd
+
+    sessions = report.sessions
+    keep = pd.Series(data=True, index=sessions.index, dtype="bool")
+    if client is not None:
+        networks = [_network(word) for word in _words(client)]
+        inside = {address: _inside(address, networks) for address in sessions["client_ip"].unique()}
+        keep &= sessions["client_ip"].map(inside).astype("bool")
+    if server is not None:
+        places = [_place(word) for word in _words(server)]
+        of_server = pd.Series(data=False, index=sessions.index, dtype="bool")
+        for network, port in places:
+            inside = {address: _inside(address, [network]) for address in sessions["server_ip"].unique()}
+            here = sessions["server_ip"].map(inside).astype("bool")
+            of_server |= here if port is None else here & (sessions["server_port"] == port).astype("bool")
+        keep &= of_server
+    if protocol is not None:
+        words = _words(protocol)
+        unknown = sorted(set(words) - set(PROTOCOLS))
+        if unknown:
+            raise UsageError(f"no protocol of mailtap: {', '.join(unknown)}; known: {' '.join(PROTOCOLS)}")
+        keep &= sessions["protocol"].isin(words)
+    if since is not None:
+        keep &= sessions["end"] >= _moment(since)
+    if until is not None:
+        keep &= sessions["start"] <= _moment(until)
+    frames = {"captures": report.captures, "sessions": retyped("sessions", sessions[keep])}
+    left = frames["sessions"]
+    ids = set(left["session_id"])
+    for name in OF_SESSIONS:
+        frame = report.table(name)
+        mine = frame["session_id"].isin(ids)
+        if name == "findings":
+            mine |= frame["session_id"].isna()
+        frames[name] = retyped(name, frame[mine])
+    for name, key in (("servers", SERVER_KEY), ("migration", ["client_ip", *SERVER_KEY])):
+        frame = report.table(name)
+        there = set(_keys(left, key))
+        mine = pd.Series([one in there for one in _keys(frame, key)], index=frame.index, dtype="bool")
+        frames[name] = retyped(name, frame[mine])
+    return Report(frames=frames, warnings=report.warnings)
+
+
+def concat(reports: Iterable[Report]) -> Report:
+    """Several reports as one: those of two days, of several sensors.
+
+    Sessions and findings that occur in several are kept once (of the first). Rows of ``servers`` for the same server, and of ``migration``
+    for the same client and account, become one: counts are added, lists joined, the later settings, the worse grade and the wider
+    span of time kept. Findings are taken as they are: rules that compare sessions compare those of one run only, so analyse captures
+    together where that matters. ``secret_id`` compares across reports that were made with one ``key`` only.
+
+    Raises:
+        UsageError: there is none.
+    """
+    import pandas as pd
+
+    reports = list(reports)
+    if not reports:
+        raise UsageError("no report to join")
+    frames: dict[str, pd.DataFrame] = {}
+    seen: set[str] = set()
+    news: list[set[str]] = []
+    for report in reports:
+        new = set(report.sessions["session_id"]) - seen
+        news.append(new)
+        seen |= new
+    for name in TABLES:
+        parts = []
+        for report, new in zip(reports, news, strict=True):
+            frame = report.table(name)
+            if name in ("sessions", "credentials", "tls", "messages"):
+                frame = frame[frame["session_id"].isin(new)]
+            parts.append(_plain(name, frame))
+        filled = [part for part in parts if len(part)]
+        frames[name] = retyped(name, pd.concat(filled)) if filled else frame_of(name, [])
+    frames["captures"] = retyped(
+        "captures", frames["captures"].drop_duplicates(["capture", "sha256", "first", "packets"])
+    )
+    frames["sessions"] = retyped("sessions", frames["sessions"].sort_values(["start", "first_frame"], kind="stable"))
+    frames["findings"] = retyped("findings", frames["findings"].drop_duplicates("finding_id"))
+    frames["servers"] = _joined("servers", frames["servers"], SERVER_KEY)
+    frames["migration"] = _joined("migration", frames["migration"], MIGRATION_KEY)
+    warnings = list(dict.fromkeys(warning for report in reports for warning in report.warnings))
+    return Report(frames=frames, warnings=warnings)
+
+
+def _plain(table: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with words as text, because categories of two frames do not join."""
+    import pandas as pd
+
+    words = {column.name: pd.StringDtype(storage="python") for column in TABLES[table] if column.kind == "word"}
+    return frame.astype(words)
+
+
+def _joined(table: str, frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """Rows with the same key made one (see :func:`concat`)."""
+    import pandas as pd
+
+    if not frame.duplicated(list(key)).any():
+        return frame
+    kinds = {column.name: column.kind for column in TABLES[table]}
+    rows: list[list[object]] = []
+    for _, group in frame.sort_values("last_seen", kind="stable").groupby(
+        list(key), sort=False, dropna=False, observed=True
+    ):
+        row: list[object] = []
+        for name, kind in kinds.items():
+            column = group[name]
+            known = column.dropna()
+            value: object
+            if name in key or known.empty:
+                value = None if pd.isna(column.iloc[-1]) else column.iloc[-1]
+                if kind == "list":
+                    value = []
+            elif kind == "list":
+                value = list(dict.fromkeys(item for cell in known for item in cell))
+            elif kind == "time":
+                value = (known.min() if name.startswith("first") else known.max()).value
+            elif kind == "flag":
+                value = bool(known.any())
+            elif kind == "count":
+                # A client's accounts are a set that the rows repeat; all other counts are of sessions.
+                value = int(known.max() if name == "accounts" else known.sum())
+            elif name == "starttls_offered":
+                told = set(known) - {"unseen"}
+                value = "unseen" if not told else told.pop() if len(told) == 1 else "sometimes"
+            elif name == "grade":
+                value = max(known)
+            else:
+                value = known.iloc[-1]
+            row.append(value)
+        rows.append(row)
+    return frame_of(table, rows)
+
+
+def _keys(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, ...]]:
+    return list(zip(*[frame[name].tolist() for name in columns], strict=True))
+
+
+def _words(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else [str(word) for word in value]
+
+
+def _network(word: str) -> Network:
+    try:
+        return ip_network(word.strip().strip("[]"), strict=False)
+    except ValueError:
+        raise UsageError(
+            f"{word!r} is no address and no network; write it like 192.0.2.10, 10.0.0.0/8 or 2001:db8::1"
+        ) from None
+
+
+def _place(word: str) -> tuple[Network, int | None]:
+    """A server: an address or network, with a port behind a colon where wanted."""
+    address, colon, port = word.rpartition(":")
+    if colon and port.isdecimal() and (address.endswith("]") or ":" not in address):
+        return _network(address), int(port)
+    return _network(word), None
+
+
+def _inside(address: object, networks: Sequence[Network]) -> bool:
+    try:
+        one = ip_address(str(address))
+    except ValueError:
+        return False
+    return any(one in network for network in networks)
+
+
+def _moment(value: str | datetime) -> pd.Timestamp:
+    import pandas as pd
+
+    try:
+        moment = pd.Timestamp(value)
+    except ValueError:
+        raise UsageError(
+            f"{value!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00"
+        ) from None
+    return moment.tz_localize(UTC) if moment.tzinfo is None else moment.tz_convert(UTC)

@@ -1,0 +1,177 @@
+"""Reports on disk: a folder with a Parquet file a table and ``report.json``, which says what wrote it.
+
+Parquet text is UTF-8. A column that holds octets which were none (lone surrogates here) is stored as binary, encoded with
+``surrogatepass``, so that nothing is lost; the reader tells by the column's type.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
+from analyzer.report.columns import TABLES, Column
+from analyzer.report.frames import frame_of_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyzer.report.tables import Report
+
+#: What ``report.json`` says of itself, and the version of the layout. Columns and tables may be added without a new version.
+FORMAT: Final = "mailtap report"
+SCHEMA_VERSION: Final = 1
+MANIFEST: Final = "report.json"
+
+
+def save(report: Report, folder: str | Path) -> Path:
+    """See :meth:`analyzer.report.tables.Report.save`."""
+    from analyzer import __version__
+
+    parquet = _pyarrow("pyarrow.parquet")
+    place = Path(folder)
+    if place.exists() and not place.is_dir():
+        raise UsageError(f"{place} is a file; name a folder for the report")
+    tables = report.tables
+    manifest = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "mailtap": __version__,
+        "rows": {name: len(frame) for name, frame in tables.items()},
+        "warnings": report.warnings,
+    }
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        # Without its manifest a folder is no report: a run that ends in between leaves nothing that looks whole.
+        (place / MANIFEST).unlink(missing_ok=True)
+        for name, frame in tables.items():
+            parquet.write_table(to_arrow(name, frame), place / f"{name}.parquet", compression="zstd")
+        (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="ascii")
+    except OSError as error:
+        raise OutputError(f"{place}: the report could not be written ({error.strerror or error})") from None
+    return place
+
+
+def load(folder: str | Path) -> Report:
+    """Read a report that :meth:`analyzer.Report.save` wrote.
+
+    Raises:
+        CaptureNotFound: there is no such folder.
+        NotACapture: it holds no report of mailtap, or one of a later mailtap that this one cannot read.
+        CaptureUnreadable: a file of it is missing, damaged or may not be read.
+        UsageError: pyarrow is not installed (``pip install "mailtap[parquet]"``).
+    """
+    from analyzer.report.tables import Report
+
+    parquet = _pyarrow("pyarrow.parquet")
+    place = Path(folder)
+    if not place.is_dir():
+        raise CaptureNotFound(f"{place}: there is no such folder; name one that report.save() wrote")
+    manifest = _manifest(place)
+    frames: dict[str, pd.DataFrame] = {}
+    for name in TABLES:
+        path = place / f"{name}.parquet"
+        if name not in manifest["rows"]:
+            frames[name] = frame_of_columns(name, {}, 0)
+            continue
+        try:
+            frames[name] = from_arrow(name, parquet.read_table(path, partitioning=None))
+        except (OSError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise CaptureUnreadable(
+                f"{path}: missing or damaged ({str(error).splitlines()[0] if str(error) else error!r})"
+            ) from None
+        if len(frames[name]) != manifest["rows"][name]:
+            raise CaptureUnreadable(
+                f"{path}: {len(frames[name])} rows where {MANIFEST} says {manifest['rows'][name]}; save the report again"
+            )
+    return Report(frames=frames, warnings=manifest["warnings"])
+
+
+def _manifest(place: Path) -> dict[str, Any]:
+    path = place / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotACapture(f"{place}: no report of mailtap ({MANIFEST} is missing)") from None
+    except OSError as error:
+        raise CaptureUnreadable(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError:
+        raise NotACapture(f"{path}: not written by mailtap, or damaged") from None
+    known = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    if not known or not isinstance(manifest.get("rows"), dict) or not isinstance(manifest.get("warnings"), list):
+        raise NotACapture(f"{path}: not written by mailtap, or damaged")
+    if manifest.get("schema_version") != SCHEMA_VERSION:
+        raise NotACapture(
+            f"{place}: a report of layout {manifest.get('schema_version')}, written by mailtap {manifest.get('mailtap')}; this mailtap reads layout {SCHEMA_VERSION}"
+        )
+    return manifest
+
+
+def to_arrow(table: str, frame: pd.DataFrame) -> Any:
+    """A table as a ``pyarrow.Table`` with its documented types.
+
+    Raises:
+        UsageError: pyarrow is not installed.
+    """
+    arrow = _pyarrow("pyarrow")
+    arrays = [_array(arrow, column, frame[column.name]) for column in TABLES[table]]
+    return arrow.Table.from_arrays(arrays, names=[column.name for column in TABLES[table]])
+
+
+def _array(arrow: Any, column: Column, series: pd.Series[Any]) -> Any:
+    if column.kind == "time":
+        return arrow.array(series.astype("int64").to_numpy(), mask=series.isna().to_numpy()).cast(
+            arrow.timestamp("ns", tz="UTC")
+        )
+    if column.kind == "count":
+        return arrow.array(series.fillna(0).astype("int64").to_numpy(), mask=series.isna().to_numpy())
+    if column.kind == "flag":
+        return arrow.array(series.fillna(value=False).astype("bool").to_numpy(), mask=series.isna().to_numpy())
+    if column.kind == "list":
+        try:
+            return arrow.array(series.tolist(), type=arrow.list_(arrow.string()))
+        except UnicodeEncodeError:
+            octets = [[_encoded(item) for item in cell] for cell in series]
+            return arrow.array(octets, type=arrow.list_(arrow.binary()))
+    values = series.astype("object").where(series.notna(), None).tolist()
+    try:
+        text = arrow.array(values, type=arrow.string())
+    except UnicodeEncodeError:
+        return arrow.array([None if value is None else _encoded(value) for value in values], type=arrow.binary())
+    return text.dictionary_encode() if column.kind == "word" else text
+
+
+def from_arrow(table: str, data: Any) -> pd.DataFrame:
+    """The reverse of :func:`to_arrow`; columns that are missing are there and empty, columns too many are left out."""
+    arrow = _pyarrow("pyarrow")
+    values: dict[str, list[Any]] = {}
+    for column in TABLES[table]:
+        if column.name not in data.column_names:
+            continue
+        stored = data.column(column.name)
+        if column.kind == "time":
+            stored = stored.cast(arrow.int64())
+        cells = stored.to_pylist()
+        if column.kind == "list":
+            cells = [None if cell is None else [_decoded(item) for item in cell] for cell in cells]
+        elif column.kind in ("text", "word"):
+            cells = [_decoded(cell) for cell in cells]
+        values[column.name] = cells
+    return frame_of_columns(table, values, data.num_rows)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(value: Any) -> Any:
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+def _pyarrow(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise UsageError('saving and loading reports needs pyarrow: pip install "mailtap[parquet]"') from None
