@@ -13,18 +13,20 @@ import os
 import stat
 import sys
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from analyzer import __version__
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
+from analyzer.report.formats import BINARY, FOLDER, TABLES, Job, load, names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from analyzer.pipeline import Progress, Result
+    from analyzer.pipeline import Result
 
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
 INTERRUPTED = 130
@@ -37,15 +39,6 @@ app = typer.Typer(
     help="Who logs in to mail servers in clear, who upgrades, who uses TLS: read from captures.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Format(StrEnum):
-    """How the result is written."""
-
-    text = "text"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
 
 
 class TableName(StrEnum):
@@ -86,9 +79,12 @@ def analyze(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")
     ],
-    form: Annotated[Format, typer.Option("--format", "-f", help="How the result is written.")] = Format.text,
+    form: Annotated[
+        str, typer.Option("--format", "-f", metavar=f"[{'|'.join(names())}]", help="How the result is written.")
+    ] = "text",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv, parquet and zeek."),
     ] = None,
     table: Annotated[
         TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
@@ -110,8 +106,11 @@ def analyze(
 ) -> None:
     """Read captures; say who logged in in clear, where, and how."""
     from analyzer.pipeline import parse_time, run
+    from analyzer.report.progress import shown_progress
 
-    with _progress() as progress:
+    writer = load(form)
+    _check_output(writer, form, output)
+    with shown_progress(True) as progress:
         result = run(
             paths,
             ports=_ports(port or []),
@@ -119,12 +118,12 @@ def analyze(
             until_ns=parse_time(until),
             progress=progress,
         )
-    _write(result, form, output, table.value, show_secrets, headers)
+    _write(result, writer, output, table.value, show_secrets, headers)
     for failure in result.failures:
         _say(f"error: {failure}")
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if form != Format.text:
+    if form != "text":
         for warning in result.warnings:
             _say(f"warning: {warning}")
     nothing = result.nothing_analysed()
@@ -144,56 +143,39 @@ def _ports(words: list[str]) -> dict[int, str]:
     return ports
 
 
-def _write(result: Result, form: Format, output: Path | None, table: str, show_secrets: bool, headers: bool) -> None:
+def _check_output(writer: Any, form: str, output: Path | None) -> None:
+    """Say before the run, not after it, that its result has nowhere to go."""
+    if writer.KIND == FOLDER and (output is None or (output.exists() and not output.is_dir())):
+        raise UsageError(f"--format {form} writes a folder of files: name one with -o FOLDER")
+    if writer.KIND == BINARY and output is None and sys.stdout.isatty():
+        raise UsageError(f"--format {form} is not for a terminal: name a file with -o FILE")
+
+
+def _write(result: Result, writer: Any, output: Path | None, table: str, show_secrets: bool, headers: bool) -> None:
     """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
     from analyzer.report.rows import RowMaker
 
-    maker = RowMaker(show_secrets, headers)
-
-    def write(out: TextIO) -> None:
-        if form == Format.text:
-            from analyzer.report.formats.text import write_text
-
-            write_text(result, out, __version__, show_secrets)
-        elif form == Format.csv:
-            from analyzer.report.formats.csv import write_csv
-
-            write_csv(result, maker, table, out)
-        else:
-            from analyzer.report.formats.json import write_json, write_jsonl
-            from analyzer.report.tables import add_hashes
-
-            add_hashes(result)
-            if form == Format.json:
-                write_json(result, maker, out, __version__)
-            else:
-                write_jsonl(result, maker, out)
-
+    job = Job(result, RowMaker(show_secrets, headers), __version__, table)
+    binary = writer.KIND == BINARY
     if output is None:
-        _write_stdout(write)
+        _write_stdout(partial(writer.write, job), binary)
         return
     try:
-        if form == Format.csv and output.suffix.lower() != ".csv":
-            from analyzer.report.formats.csv import write_csv_folder
-            from analyzer.report.tables import add_hashes
-
-            add_hashes(result)
-            write_csv_folder(result, maker, output)
+        if writer.KIND == FOLDER or (writer.KIND == TABLES and output.suffix.lower() != ".csv"):
+            writer.write_folder(job, output)
         else:
-            _write_file(output, write)
+            _write_file(output, partial(writer.write, job), binary)
     except OSError as error:
         _say(
             f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output"
         )
-        from analyzer.report.formats.text import write_text
-
-        _write_stdout(lambda out: write_text(result, out, __version__, show_secrets))
+        _write_stdout(partial(load("text").write, job))
         raise typer.Exit(OutputError.exit_code) from None
 
 
-def _write_stdout(write: Callable[[TextIO], None]) -> None:
+def _write_stdout(write: Callable[[Any], None], binary: bool = False) -> None:
     try:
-        write(sys.stdout)
+        write(sys.stdout.buffer if binary else sys.stdout)
         sys.stdout.flush()
     except BrokenPipeError:
         # Nobody reads on. What is still in the buffer must not raise again at exit.
@@ -205,54 +187,23 @@ def _write_stdout(write: Callable[[TextIO], None]) -> None:
         raise OutputError(f"standard output: the result could not be written ({error.strerror or error})") from None
 
 
-def _write_file(path: Path, write: Callable[[TextIO], None]) -> None:
+def _write_file(path: Path, write: Callable[[Any], None], binary: bool) -> None:
     """Write a file whole or not at all: an older result stays until the new one is complete."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file, or use --format csv for a folder of tables")
+    mode, encoding = ("wb", None) if binary else ("w", "utf-8")
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        with path.open("w", encoding="utf-8") as out:
+        with path.open(mode, encoding=encoding) as out:
             write(out)
         return
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as out:
+        with part.open(mode, encoding=encoding) as out:
             write(out)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """A progress bar on standard error, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    bar = Progress(
-        TextColumn("reading"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    import time
-
-    began = time.monotonic()
-    task = bar.add_task("", total=None, rate="")
-
-    def show(done: int, total: int, packets: int) -> None:
-        seconds = time.monotonic() - began
-        rate = f"{packets / seconds:,.0f} packets/s" if seconds > 0 else ""
-        bar.update(task, completed=done, total=total or None, rate=rate)
-
-    with bar:
-        yield show
 
 
 def _say(message: str) -> None:

@@ -1,4 +1,87 @@
 """Output formats, one file each; the file's name is the word after ``--format``.
 
-In come records. Out goes text in one format. Formats that machines or terminals read are made without pandas.
+A format is a module in this folder, found by its name and imported when it is used; nothing else needs to know of it. It has
+
+    KIND                        what it writes: one of the words below
+    write(job, out)             TEXT and TABLES: to a stream of text; BINARY: to a stream of octets
+    write_folder(job, folder)   FOLDER and TABLES: files in a folder, which it makes
+    NEEDS                       optional: the module it cannot do without, and the extra of mailtap that brings it
+
+In come records, through a :class:`Job`. Formats that machines or terminals read are made without pandas. Every format escapes what
+came from traffic: control characters, terminal escapes, bidi marks, and its own markup.
 """
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+from analyzer.errors import UsageError
+
+if TYPE_CHECKING:
+    from analyzer.pipeline import Result
+    from analyzer.report.rows import Row, RowMaker, RowSink
+
+TEXT: Final = "text"  # one file of text
+BINARY: Final = "binary"  # one file of octets
+FOLDER: Final = "folder"  # a folder of files
+TABLES: Final = "tables"  # one table as text, or all tables in a folder
+
+
+class Job:
+    """What a format is given: the records of a run, and how they are to be shown.
+
+    ``maker`` makes rows of them, with secrets masked unless it was asked to show them; ``table`` is the one table that formats of
+    kind ``tables`` write to a stream.
+    """
+
+    def __init__(self, result: Result, maker: RowMaker, version: str, table: str = "sessions") -> None:
+        self.result = result
+        self.maker = maker
+        self.version = version
+        self.table = table
+
+    def push(self, table: str, sink: RowSink) -> None:
+        """All rows of one table into a sink, one at a time."""
+        from analyzer.report.rows import push_rows
+
+        push_rows(table, self.result.sessions, self.result.captures, self.maker, sink)
+
+    def rows(self, table: str) -> list[Row]:
+        """All rows of one table."""
+        from analyzer.report.rows import RowList
+
+        sink = RowList()
+        self.push(table, sink)
+        return sink.rows
+
+    def add_hashes(self) -> None:
+        """Fill in the SHA-256 of the captures, for formats that show it."""
+        from analyzer.report.tables import add_hashes
+
+        add_hashes(self.result)
+
+
+def names() -> list[str]:
+    """The formats there are, sorted."""
+    found = {name.partition(".")[0] for name in os.listdir(os.path.dirname(__file__))}  # noqa: PTH118, PTH120, PTH208 - at every start
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+def load(name: str) -> Any:
+    """The module of a format.
+
+    Raises:
+        UsageError: there is no such format, or what it needs is not installed.
+    """
+    if name not in names():
+        raise UsageError(f"there is no format {name!r}; formats: {', '.join(names())}")
+    module = import_module(f"{__name__}.{name}")
+    needed, extra = getattr(module, "NEEDS", ("analyzer", ""))
+    if find_spec(needed) is None:
+        raise UsageError(
+            f"--format {name} needs {needed}, which is not installed; pip install 'mailtap[{extra}]' brings it"
+        )
+    return module

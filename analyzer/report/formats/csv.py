@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from analyzer.pipeline import Result
+    from analyzer.report.formats import Job
 
+KIND: Final = "tables"
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -50,6 +52,19 @@ def cell_text(text: str) -> str:
     """Text made safe for a cell."""
     text = visible(text)
     return "'" + text if text.startswith(FORMULA_STARTS) else text
+
+
+def write(job: Job, out: TextIO) -> None:
+    """The table that was asked for."""
+    if job.table == "captures":
+        job.add_hashes()
+    write_csv(job.result, job.maker, job.table, out)
+
+
+def write_folder(job: Job, folder: Path) -> None:
+    """All tables."""
+    job.add_hashes()
+    write_csv_folder(job.result, job.maker, folder)
 
 
 def write_csv(result: Result, maker: RowMaker, table: str, out: TextIO) -> None:

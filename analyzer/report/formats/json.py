@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from analyzer.pipeline import Result
+    from analyzer.report.formats import Job
 
+KIND: Final = "text"
 SCHEMA_VERSION: Final = 1
 #: Rows joined before they are written.
 BATCH: Final = 512
@@ -79,6 +81,12 @@ def json_text(text: str) -> str:
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return f'"{text}"'
     return json.dumps(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+
+
+def write(job: Job, out: TextIO) -> None:
+    """The whole run as one object."""
+    job.add_hashes()
+    write_json(job.result, job.maker, out, job.version)
 
 
 def write_json(result: Result, maker: RowMaker, out: TextIO, version: str) -> None:

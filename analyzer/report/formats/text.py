@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from analyzer.pipeline import Result
+    from analyzer.report.formats import Job
 
+KIND: Final = "text"
 #: Columns of the report where its width is not that of a terminal, and the most it takes of one.
 WIDTH: Final = 100
 #: Rows shown of a table; the rest is counted.
@@ -44,6 +46,11 @@ ANOMALY_NAMES: Final[dict[str, str]] = {
     "line_too_long": "line too long to keep",
     "dissector_fault": "fault of mailtap, contained (please report it)",
 }
+
+
+def write(job: Job, out: TextIO) -> None:
+    """The report of one run."""
+    write_text(job.result, out, job.version, job.maker.show_secrets)
 
 
 def write_text(result: Result, out: TextIO, version: str, show_secrets: bool = False) -> None:
