@@ -17,13 +17,15 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 #: Rooms on the hot path: every module in them is compiled, but for those below.
-COMPILED_ROOMS = ("capture", "packets", "flows", "protocols", "sessions")
+COMPILED_ROOMS = ("capture", "packets", "flows", "protocols", "sessions", "findings")
 #: Modules outside those rooms: those whose classes hot code uses, and those that walk over every record.
 COMPILED_MODULES = (
     "analyzer/model.py",
     "analyzer/report/columns.py",
     "analyzer/report/formats/json.py",
+    "analyzer/report/migration.py",
     "analyzer/report/rows.py",
+    "analyzer/report/servers.py",
     "analyzer/report/summary.py",
 )
 #: Modules of the hot rooms that stay interpreted, and why.

@@ -287,7 +287,7 @@ def compressed_session(session: Session, found: Found) -> None:
     found.add_start(session, detail=f"COMPRESS=DEFLATE with {server_text(session)}")
 
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "brute-force", HIGH, "Passwords guessed", brute_force, CREDENTIALS,
         "Block the client, look in the server's log for logins that worked, and limit attempts (fail2ban, auth_failure_delay).",

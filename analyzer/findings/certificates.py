@@ -178,7 +178,7 @@ def certificate_ignored(session: Session, found: Found) -> None:
     )  # fmt: skip
 
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "certificate-expired", HIGH, "Certificate has expired", certificate_expired, CERTIFICATE,
         "Renew the certificate, and let it renew itself from now on (ACME).",

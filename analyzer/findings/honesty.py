@@ -46,7 +46,7 @@ def truncated_packets(session: Session, found: Found) -> None:
         found.add_start(session, detail=f"packets were cut, {session.gap_bytes} octets are missing", count=session.gap_bytes)
 
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "capture-loss", INFO, "Capture lacks octets", capture_loss, INCOMPLETE,
         "Capture closer to the server, with a capture filter for mail ports and a larger buffer (tcpdump -B, dumpcap -B).",

@@ -290,7 +290,7 @@ def mail_before_starttls(session: Session, found: Found) -> None:
         )  # fmt: skip
 
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "plaintext-password", HIGH, "Password sent in clear", plaintext_password, CREDENTIALS,
         "Set the mail client to SSL/TLS (or STARTTLS where that is all the server has), change the password, and let the server "

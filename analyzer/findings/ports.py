@@ -6,6 +6,7 @@ from typing import Final
 
 from analyzer.findings.base import (
     ANOMALIES,
+    CLEAR,
     CREDENTIALS,
     HIGH,
     INFO,
@@ -115,9 +116,9 @@ def submission_without_auth(session: Session, found: Found) -> None:
             return
 
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
-        "plaintext-on-tls-port", HIGH, "Clear text on a port for TLS", plaintext_on_tls_port, ANOMALIES,
+        "plaintext-on-tls-port", HIGH, "Clear text on a port for TLS", plaintext_on_tls_port, ANOMALIES | CLEAR,
         "In this client's account settings choose SSL/TLS for this port; change the password if one was sent.",
         ("CWE-319", "RFC 8314 section 3"),
     ),

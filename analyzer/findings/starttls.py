@@ -29,6 +29,7 @@ from analyzer.findings.base import (
 from analyzer.findings.history import MAX_WORDS
 from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank
 from analyzer.findings.traits import capped, first_clear_message, first_login, on_one_host, server_text
+from analyzer.model import SERVER
 from analyzer.protocols.events import (
     IMAP_PREAUTH,
     STARTTLS_COMMAND_INJECTION,
@@ -87,7 +88,9 @@ def starttls_stripped(session: Session, found: Found) -> None:
     credential = first_login(session)
     severity = HIGH if credential is None or session.transport != PLAINTEXT else CRITICAL
     if seen is not None:
-        _report_anomaly(session, found, STARTTLS_STRIPPED, severity)
+        # Without the server's side a message looks like commands, and a line of X's in it like a masked one.
+        if seen.sender == SERVER or session.server_bytes > 0:
+            _report_anomaly(session, found, STARTTLS_STRIPPED, severity)
         return
     if session.starttls == REFUSED and session.protocol in STARTTLS_MANDATORY and session.capabilities is not None:
         offer = offer_of(session)
@@ -332,7 +335,7 @@ def tcp_content_conflict(session: Session, found: Found) -> None:
 _NO_STARTTLS: Final = "Poddebniak et al., Why TLS Is Better Without STARTTLS, USENIX Security 2021"
 _PREFER_IMPLICIT: Final = "Set clients to SSL/TLS on the ports for it (995, 993, 465), where there is nothing to strip or inject."
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "starttls-stripped", HIGH, "STARTTLS hidden on the way", starttls_stripped, ANY,
         "Find the device (mail inspection of a firewall, for example Cisco's ESMTP inspection) and switch that off, or find the "

@@ -170,7 +170,7 @@ def cause(tls: TlsHandshake, problems: list[str]) -> str:
     return text
 
 
-RULES: Final = (
+RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "tls-obsolete-version", MEDIUM, "Obsolete TLS version", tls_obsolete_version, TLS,
         "Allow TLS 1.2 and 1.3 only on the server; update clients that can do no better.",

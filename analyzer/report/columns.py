@@ -161,8 +161,14 @@ SERVERS: Final = (
     Column("cert_sha256", "text", "fingerprint of the certificate seen last"),
     Column("first_seen", "time", "start of its first session"),
     Column("last_seen", "time", "end of its last session"),
-    Column("grade", "word", "how well it protects its users"),
+    Column("grade", "word", "how well it protects its users: A (well) to F (not at all), unseen where nothing tells"),
     Column("reasons", "list", "why"),
+    Column("accepted_mechanisms", "list", "mechanisms with which it let somebody in in clear"),
+    Column("starttls_refused", "count", "times it refused STARTTLS"),
+    Column("tls_failed", "count", "TLS handshakes with it that failed"),
+    Column("cipher_suites", "list", "cipher suites negotiated"),
+    Column("cert_not_after", "time", "end of the validity of the certificate seen last"),
+    Column("cert_problems", "list", "what was wrong with it"),
 )
 
 MIGRATION: Final = (
@@ -176,6 +182,11 @@ MIGRATION: Final = (
     Column("seen_working", "flag", "the recommended setting was seen working on this server"),
     Column("accounts", "count", "accounts of this client concerned"),
     Column("last_seen", "time", "last session in clear"),
+    Column("host", "text", "server name to enter: the one that others use or its certificate has, else its address"),
+    Column("authentication", "text", "what to choose for authentication"),
+    Column("basis", "text", "what the recommendation rests on"),
+    Column("problems", "list", "misconfigurations of this client, by name"),
+    Column("closing", "text", "what closing today's port would cut off"),
 )
 
 CAPTURES: Final = (

@@ -17,6 +17,8 @@ from analyzer.findings.behaviour import to_be_judged
 from analyzer.findings.engine import Engine, push_findings
 from analyzer.findings.strength import PasswordJudge
 from analyzer.model import MASK
+from analyzer.report.migration import Migrant, migrate
+from analyzer.report.servers import Posture, postures
 from analyzer.sessions.certificates import TrustStore, judge, parse_certificate
 from analyzer.sessions.records import Credential, Message, Session, TlsHandshake
 
@@ -191,6 +193,54 @@ class RowMaker:
             one.capture if session is None else session.capture,
         ]
 
+    def server(self, one: Posture) -> Row:
+        """A row of ``servers``."""
+        grade, reasons = one.grade()
+        return [
+            one.server_ip,
+            one.server_port,
+            one.protocol,
+            one.sessions,
+            one.plaintext,
+            one.starttls,
+            one.implicit_tls,
+            one.starttls_offered(),
+            one.mechanisms,
+            one.plaintext_auth,
+            one.versions,
+            one.certificate_sha256,
+            one.first_ns,
+            one.last_ns,
+            grade,
+            reasons,
+            one.accepted,
+            one.refused,
+            one.tls_failed,
+            one.suites,
+            one.certificate_not_after_ns,
+            one.certificate_problems,
+        ]
+
+    def migrant(self, one: Migrant) -> Row:
+        """A row of ``migration``."""
+        return [
+            one.client_ip,
+            one.server_ip,
+            one.server_port,
+            one.protocol,
+            one.username,
+            one.current(),
+            one.recommended(),
+            one.seen_working(),
+            one.accounts,
+            one.last_ns,
+            one.host,
+            one.authentication(),
+            one.basis(),
+            one.problems,
+            one.closing,
+        ]
+
     def note(self, sentence: str) -> None:
         """Tell the user something, once."""
         if sentence and sentence not in self.notes:
@@ -259,6 +309,12 @@ def push_rows(
             tls = session.tls
             if tls is not None:
                 sink.receive_row(maker.tls(session, tls))
+    elif table == "servers":
+        for server in postures(sessions, maker.trust):
+            sink.receive_row(maker.server(server))
+    elif table == "migration":
+        for migrant in migrate(sessions, postures(sessions, None)).rows:
+            sink.receive_row(maker.migrant(migrant))
     elif table == "findings":
         engine = Engine(_FindingRows(maker, sink), trust=maker.trust, strength=maker.strength)
         push_findings(sessions, captures, engine)

@@ -1,0 +1,272 @@
+"""Server posture: what each server offers and takes, as far as the capture tells, and a grade with its reasons.
+
+The grades follow RFC 8314 (clear text is obsolete for users' mail) and RFC 9325 (how to use TLS):
+
+    A   TLS from the first octet or demanded, with versions and certificate that are fine or were not visible
+    B   protects its users, with a flaw: forward secrecy, a certificate that ends soon or leads to no known root, mail in clear
+        between servers
+    C   leaves it to the client: invites passwords before TLS, old TLS versions, a certificate that clients must refuse
+    D   offers no TLS on this port, refuses it, or takes mail of users in clear
+    F   took passwords or tokens in clear, or uses TLS that does not protect
+    unseen   the capture shows nothing to judge by
+
+What was not seen is never graded: a server is as good as the worst that was seen of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.findings.base import HIGH
+from analyzer.findings.offers import offer_of
+from analyzer.findings.tls import PROBLEMS, STATIC_KEYS, WEAK_PARTS
+from analyzer.findings.traits import between_servers, first_clear_message
+from analyzer.protocols.events import ACCEPTED, NO_SECRET
+from analyzer.sessions.certificates import (
+    EXPIRING,
+    UNTRUSTED,
+    TrustStore,
+    judge,
+    parse_certificate,
+)
+from analyzer.sessions.records import (
+    IMPLICIT_TLS,
+    PLAINTEXT,
+    REFUSED,
+    STARTTLS,
+    UNKNOWN,
+    Session,
+    TlsHandshake,
+)
+
+#: Mechanisms, versions, suites and reasons kept of one server.
+MAX_KEPT: Final = 64
+
+GRADES: Final = "ABCDF"
+UNSEEN: Final = "unseen"
+
+_OLD_VERSIONS: Final = ("TLSv1.0", "TLSv1.1")
+_BROKEN_VERSIONS: Final = ("SSLv2", "SSLv3")
+
+
+class Posture:
+    """What was seen of one server address, port and protocol."""
+
+    def __init__(self, session: Session) -> None:
+        self.server_ip = session.server_ip
+        self.server_port: i64 = session.server_port
+        self.protocol = session.protocol
+        self.port_service = session.port_service
+        self.sessions: i64 = 0
+        self.plaintext: i64 = 0
+        self.starttls: i64 = 0
+        self.implicit_tls: i64 = 0
+        #: sessions with and without an offer of STARTTLS, and refusals
+        self.offered: i64 = 0
+        self.not_offered: i64 = 0
+        self.refused: i64 = 0
+        #: handshakes completed, failed
+        self.tls_completed: i64 = 0
+        self.tls_failed: i64 = 0
+        self.mechanisms: list[str] = []
+        #: mechanisms with which logins in clear were accepted
+        self.accepted: list[str] = []
+        #: passwords are invited before TLS; None where no list was seen
+        self.plaintext_auth: bool | None = None
+        self.readable_logins: i64 = 0
+        self.guessable_logins: i64 = 0
+        self.user_mail_in_clear: i64 = 0
+        self.server_mail_in_clear: i64 = 0
+        self.versions: list[str] = []
+        self.suites: list[str] = []
+        self.certificate_sha256: str | None = None
+        self.certificate_not_after_ns: int | None = None
+        self.certificate_names: list[str] = []
+        self.certificate_problems: list[str] = []
+        self.certificate_ns: i64 = 0
+        #: names that clients asked for in handshakes that were completed
+        self.names: list[str] = []
+        self.first_ns: i64 = session.start_ns
+        self.last_ns: i64 = session.end_ns
+
+    def starttls_offered(self) -> str:
+        """``always sometimes never unseen``; ``never`` where it is TLS from the first octet as well."""
+        if self.offered and (self.not_offered or self.refused):
+            return "sometimes"
+        if self.offered:
+            return "always"
+        return "never" if self.not_offered or self.refused else UNSEEN
+
+    def grade(self) -> tuple[str, list[str]]:
+        """The grade, and the reasons in words, worst first."""
+        found: list[tuple[int, str]] = []
+        self._judge_clear(found)
+        self._judge_tls(found)
+        self._judge_certificate(found)
+        found.sort(key=_worst_first)
+        reasons = [reason for _, reason in found]
+        good = self._good()
+        if not found and not good:
+            return UNSEEN, ["the capture shows neither logins nor offers nor TLS of it"]
+        return GRADES[found[0][0] if found else 0], reasons + good
+
+    def _judge_clear(self, found: list[tuple[int, str]]) -> None:
+        """What it takes in clear."""
+        if self.readable_logins:
+            found.append((4, f"took {self.readable_logins:,} logins with readable passwords or tokens in clear"))
+        if self.guessable_logins:
+            found.append((3, f"took {self.guessable_logins:,} logins by challenge and response in clear"))
+        if self.user_mail_in_clear:
+            found.append((3, f"moved users' mail in clear in {self.user_mail_in_clear:,} sessions"))
+        if self.server_mail_in_clear:
+            found.append((1, f"moved mail between servers in clear in {self.server_mail_in_clear:,} sessions"))
+        if self.plaintext_auth and not self.readable_logins:
+            found.append((2, "invites passwords before TLS"))
+        state = self.starttls_offered()
+        if state == "never":
+            relay = self.protocol == "lmtp" or (self.protocol == "smtp" and self.server_port == 25 and not self.plaintext_auth)
+            found.append((2 if relay else 3, "offers no STARTTLS" if not self.refused else "refuses STARTTLS"))
+        elif state == "sometimes":
+            found.append((2, f"offers STARTTLS only sometimes ({self.offered:,} of {self.offered + self.not_offered + self.refused:,} sessions)"))
+        if self.plaintext and self.port_service in ("pop3s", "imaps", "submissions", "smtps"):
+            found.append((2, "was spoken to in clear on a port for TLS"))
+
+    def _judge_tls(self, found: list[tuple[int, str]]) -> None:
+        """How it uses TLS."""
+        for version in self.versions:
+            if version in _BROKEN_VERSIONS:
+                found.append((4, f"uses {version}"))
+            elif version in _OLD_VERSIONS:
+                found.append((2, f"uses {version} (RFC 8996)"))
+        for suite in self.suites:
+            for part, what, severity in WEAK_PARTS:
+                if part in suite + "_":
+                    found.append((4 if severity >= HIGH else 2, f"{suite} {what}"))
+                    break
+            else:
+                if suite.startswith(STATIC_KEYS):
+                    found.append((1, f"{suite} has no forward secrecy"))
+        if self.tls_failed and not self.tls_completed:
+            found.append((2, f"all {self.tls_failed:,} TLS handshakes failed"))
+
+    def _judge_certificate(self, found: list[tuple[int, str]]) -> None:
+        """What is wrong with the certificate seen last."""
+        for problem in self.certificate_problems:
+            step = 2
+            if problem in (EXPIRING, UNTRUSTED):
+                step = 1
+            found.append((step, f"its certificate {PROBLEMS.get(problem, problem)}"))
+
+    def _good(self) -> list[str]:
+        """What speaks for it."""
+        good: list[str] = []
+        if self.implicit_tls and self.tls_completed:
+            good.append("TLS from the first octet")
+        elif self.starttls and self.tls_completed:
+            good.append("STARTTLS works")
+        elif self.offered:
+            good.append("offers STARTTLS")
+        if self.tls_completed and self.certificate_sha256 is None:
+            good.append("its certificate could not be seen (TLS 1.3 or resumption)")
+        if self.plaintext_auth is False:
+            good.append("takes no passwords before TLS")
+        return good
+
+
+def _worst_first(one: tuple[int, str]) -> tuple[int, str]:
+    return (-one[0], one[1])
+
+
+def postures(sessions: list[Session], trust: TrustStore | None) -> list[Posture]:
+    """One posture a server address, port and protocol, in order of appearance. Without a trust store, trust is not judged."""
+    servers: dict[str, Posture] = {}
+    for session in sessions:
+        if session.protocol == UNKNOWN:
+            continue
+        key = f"{session.server_ip} {session.server_port} {session.protocol}"
+        posture = servers.get(key)
+        if posture is None:
+            posture = Posture(session)
+            servers[key] = posture
+        _add(posture, session, trust)
+    return list(servers.values())
+
+
+def _keep(words: list[str], word: str) -> None:
+    if word not in words and len(words) < MAX_KEPT:
+        words.append(word)
+
+
+def _add(one: Posture, session: Session, trust: TrustStore | None) -> None:
+    one.sessions += 1
+    if session.start_ns < one.first_ns:
+        one.first_ns = session.start_ns
+    if session.end_ns > one.last_ns:
+        one.last_ns = session.end_ns
+    transport = session.transport
+    if transport == PLAINTEXT:
+        one.plaintext += 1
+    elif transport == STARTTLS:
+        one.starttls += 1
+    elif transport == IMPLICIT_TLS:
+        one.implicit_tls += 1
+    if session.starttls == REFUSED:
+        one.refused += 1
+    if session.capabilities is not None:
+        _add_offer(one, session)
+    elif transport == STARTTLS:
+        one.offered += 1
+    if session.credentials is not None:
+        for credential in session.credentials:
+            if credential.exposed and credential.outcome == ACCEPTED:
+                _keep(one.accepted, credential.mechanism)
+                if credential.secret is not None:
+                    one.readable_logins += 1
+                elif credential.secret_kind != NO_SECRET:
+                    one.guessable_logins += 1
+    message = first_clear_message(session)
+    if message is not None and message.accepted is not False:
+        if between_servers(message):
+            one.server_mail_in_clear += 1
+        else:
+            one.user_mail_in_clear += 1
+    tls = session.tls
+    if tls is not None:
+        _add_tls(one, tls, trust)
+
+
+def _add_offer(one: Posture, session: Session) -> None:
+    offer = offer_of(session)
+    if not offer.before_login:
+        return
+    if offer.starttls or session.transport == STARTTLS:
+        one.offered += 1
+    elif session.starttls != REFUSED:
+        one.not_offered += 1
+    for mechanism in offer.mechanisms:
+        _keep(one.mechanisms, mechanism)
+    if one.plaintext_auth is not True:
+        one.plaintext_auth = offer.plaintext
+
+
+def _add_tls(one: Posture, tls: TlsHandshake, trust: TrustStore | None) -> None:
+    tls.fill()
+    if tls.handshake == "failed":
+        one.tls_failed += 1
+    elif tls.handshake == "completed" or tls.version is not None:
+        one.tls_completed += 1
+        if tls.version is not None:
+            _keep(one.versions, tls.version)
+        if tls.cipher_suite is not None:
+            _keep(one.suites, tls.cipher_suite)
+        if tls.sni is not None:
+            _keep(one.names, tls.sni)
+    if tls.certificates and tls.timestamp_ns >= one.certificate_ns:
+        one.certificate_ns = tls.timestamp_ns
+        own = parse_certificate(tls.certificates[0])
+        one.certificate_sha256 = own.sha256
+        one.certificate_not_after_ns = own.not_after_ns
+        one.certificate_names = own.names
+        one.certificate_problems = judge(tls.certificates, tls.timestamp_ns, tls.sni, trust)
