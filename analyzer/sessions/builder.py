@@ -109,6 +109,8 @@ class SessionBuilder:
                 if self.session.tls_frame == 0:
                     self.session.tls_frame = event.frame
             elif isinstance(event, Anomaly):
+                if self.decrypted:
+                    continue  # anomalies are about what others on the way can read or change
                 self.add_anomaly(event.kind, event.detail, event.sender, event.frame, event.timestamp_ns, event.offset)
             elif isinstance(event, CompressionStarted):
                 self.session.compressed = True
@@ -161,23 +163,23 @@ class SessionBuilder:
 
     def _message_transferred(self, event: MessageTransferred) -> None:
         session = self.session
-        if event.ended:
-            session.messages += 1
-        session.message_bytes += event.size
         if not self.decrypted:
+            if event.ended:
+                session.messages += 1
+            session.message_bytes += event.size
             self._content_exposed = True
         if session.message_list is None:
             session.message_list = []
         if len(session.message_list) >= MAX_MESSAGES:
             session.cut_records += 1
             return
-        session.message_list.append(
-            Message(
-                event.message, event.frame, event.timestamp_ns, event.offset, event.direction, event.mail_from,
-                event.recipients, event.recipient_count, event.size, event.ended, event.complete, event.mailbox,
-                event.attachments, event.header,
-            )
+        message = Message(
+            event.message, event.frame, event.timestamp_ns, event.offset, event.direction, event.mail_from,
+            event.recipients, event.recipient_count, event.size, event.ended, event.complete, event.mailbox,
+            event.attachments, event.header,
         )  # fmt: skip
+        message.exposed = not self.decrypted
+        session.message_list.append(message)
 
     def _message(self, number: int) -> Message | None:
         messages = self.session.message_list

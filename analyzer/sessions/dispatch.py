@@ -108,6 +108,14 @@ class SessionStream(StreamSink):
         self._faulty: bool = False
         #: the dissector that read the clear part before TLS
         self._read_before: Dissector | None = None
+        #: reads what TLS carried, where that can be read; None where it cannot, or is no mail
+        self._inside: Dissector | None = None
+        #: first octets of what TLS carried, until the protocol is known; None: nothing has come, or it is settled
+        self._inside_waiting: list[_Piece] | None = None
+        self._inside_settled: bool = False
+        self._inside_decrypted: bool = False
+        self._inside_client: i64 = 0
+        self._inside_server: i64 = 0
 
     # -- StreamSink ------------------------------------------------------------------------------------------------------------
 
@@ -131,6 +139,8 @@ class SessionStream(StreamSink):
                 events = tls.receive_data(sender, data, at)
                 if events:
                     self._apply(events)
+                if tls.facts.null_cipher:
+                    self._read_null_cipher(tls, sender, at)
             except Exception:
                 self._contain(at)
             return True
@@ -196,6 +206,8 @@ class SessionStream(StreamSink):
                     self._pass_on_to_tls(dissector, at)
             elif self._tls is not None:
                 self._apply(self._tls.receive_eof(sender, at))
+                if self._inside is not None:
+                    self._end_inside(sender, at, False)
         except Exception:
             self._contain(at)
 
@@ -211,6 +223,8 @@ class SessionStream(StreamSink):
                     self._pass_on_to_tls(dissector, at)
             if self._tls is not None:
                 self._apply(self._tls.finish(at))
+                if self._inside is not None or self._inside_waiting is not None:
+                    self._end_inside(CLIENT, at, True)
         except Exception:
             self._contain(at)
         if self._service is not None or self._dissector is not None or self._tls is not None or self._faulty:
@@ -325,6 +339,106 @@ class SessionStream(StreamSink):
         if server:
             self._apply(tls.receive_data(SERVER, server, at))
 
+    # -- inside TLS ------------------------------------------------------------------------------------------------------------
+
+    def receive_decrypted(self, sender: Sender, data: bytes, at: Position) -> None:
+        """Octets that TLS carried, decrypted with keys: read on, and marked as seen that way only (``exposed`` false)."""
+        if self._tls is None or self._faulty:
+            return
+        self._inside_decrypted = True
+        self._read_inside(sender, data, at)
+
+    def _read_null_cipher(self, tls: TlsDissector, sender: Sender, at: Position) -> None:
+        """The suite does not encrypt: what TLS carries is read as if in clear, for it is (RFC 4785, RFC 9150)."""
+        for side in (sender, SERVER if sender == CLIENT else CLIENT):
+            data = tls.plaintext(side)
+            if data:
+                self._read_inside(side, data, at)
+
+    def _read_inside(self, sender: Sender, data: bytes, at: Position) -> None:
+        try:
+            self._inside_data(sender, data, at)
+        except Exception:
+            self._contain_inside(at)
+
+    def _end_inside(self, sender: Sender, at: Position, final: bool) -> None:
+        """One direction has ended, or the whole connection."""
+        try:
+            if not final and self._inside is not None:
+                self._apply_inside(self._inside.receive_eof(sender, at))
+            elif final:
+                self._settle_inside(True)
+                if self._inside is not None:
+                    self._apply_inside(self._inside.finish(at))
+        except Exception:
+            self._contain_inside(at)
+
+    def _apply_inside(self, events: list[Event]) -> None:
+        if events:
+            builder = self._make_builder()
+            builder.decrypted = self._inside_decrypted
+            builder.apply(events)
+            builder.decrypted = False
+
+    def _contain_inside(self, at: Position) -> None:
+        """A fault of ours inside TLS: what is known of the handshake stays."""
+        self._inside = None
+        self._inside_waiting = None
+        self._inside_settled = True
+        self._record_fault(at)
+
+    def _inside_data(self, sender: Sender, data: bytes, at: Position) -> None:
+        # Offsets count the octets inside TLS.
+        if sender == CLIENT:
+            at = Position(at.frame, at.timestamp_ns, self._inside_client)
+            self._inside_client += len(data)
+        else:
+            at = Position(at.frame, at.timestamp_ns, self._inside_server)
+            self._inside_server += len(data)
+        inside = self._inside
+        if inside is not None:
+            self._apply_inside(inside.receive_data(sender, data, at))
+            return
+        if self._inside_settled:
+            return
+        before = self._read_before
+        if before is not None:
+            self._inside_settled = True
+            before.enter_tls()
+            self._inside = before
+            self._apply_inside(before.receive_data(sender, data, at))
+            return
+        waiting = self._inside_waiting
+        if waiting is None:
+            waiting = []
+            self._inside_waiting = waiting
+        waiting.append(_Piece(sender, data, 0, at))
+        self._settle_inside(self._inside_client + self._inside_server > MAX_LOOK)
+
+    def _settle_inside(self, final: bool) -> None:
+        """Decide what is spoken inside TLS, if the octets so far allow it, and read what waited."""
+        waiting = self._inside_waiting
+        if waiting is None:
+            return
+        client = b""
+        server = b""
+        for piece in waiting:
+            if piece.sender == CLIENT:
+                client += piece.data
+            else:
+                server += piece.data
+        verdict = decide(self._service, server, client, final)
+        if verdict == "":
+            return
+        self._inside_waiting = None
+        self._inside_settled = True
+        if verdict == "tls" or verdict.startswith(NOT_MAIL_PREFIX):
+            return
+        inside = make_dissector(verdict, self._service, not (self._flow.syn_seen or self._flow.syn_ack_seen))
+        self._inside = inside
+        for piece in waiting:
+            self._apply_inside(inside.receive_data(piece.sender, piece.data, piece.at))
+
     # -- the record ------------------------------------------------------------------------------------------------------------
 
     def _make_builder(self) -> SessionBuilder:
@@ -345,7 +459,12 @@ class SessionStream(StreamSink):
             self._read_before = self._dissector
         self._dissector = None
         self._tls = None
+        self._inside = None
+        self._inside_waiting = None
         self._waiting = None
+        self._record_fault(at)
+
+    def _record_fault(self, at: Position) -> None:
         text = traceback.format_exc(limit=-4)[-MAX_TRACEBACK:]
         self._make_builder().add_anomaly(DISSECTOR_FAULT, text, CLIENT, at.frame, at.timestamp_ns, 0)
         self._factory.faults += 1
@@ -395,6 +514,9 @@ class SessionStream(StreamSink):
             if service is not None and (read <= 0 or self._tls_on_plaintext or self._faulty):
                 session.protocol = PROTOCOL_OF[service]
             return
+        if self._inside is not None:
+            session.protocol = self._inside.protocol
+            return
         if service is not None and (self._tls is not None or flow.client_bytes + flow.server_bytes > 0):
             # TLS on a listed port, or a connection of which no octet of payload was captured: the port is all there is.
             session.protocol = PROTOCOL_OF[service]
@@ -416,7 +538,7 @@ class SessionStream(StreamSink):
                 session.starttls = UNSEEN
             else:
                 session.transport = IMPLICIT_TLS
-            session.exposure = builder.exposure(False)
+            session.exposure = builder.exposure(facts.null_cipher and self._inside is not None)
         elif dissector is not None and session.protocol != UNKNOWN:
             session.transport = PLAINTEXT
             session.starttls = builder.starttls_state(False)

@@ -117,8 +117,8 @@ class Message:
     """One message that went over the wire in clear (or was read through decryption), or what was seen of it."""
 
     __slots__ = (
-        "accepted", "attachments", "complete", "deleted", "direction", "ended", "frame", "header", "mail_from", "mailbox",
-        "number", "offset", "recipient_count", "recipients", "size", "timestamp_ns",
+        "accepted", "attachments", "complete", "deleted", "direction", "ended", "exposed", "frame", "header", "mail_from",
+        "mailbox", "number", "offset", "recipient_count", "recipients", "size", "timestamp_ns",
     )  # fmt: skip
 
     def __init__(
@@ -158,19 +158,22 @@ class Message:
         self.header = header
         self.accepted: bool | None = None
         self.deleted: bool = False
+        #: readable on the wire; False where it was only seen through decryption with keys
+        self.exposed: bool = True
 
     def __reduce__(self) -> tuple[object, ...]:
         first = (
             self.number, self.frame, self.timestamp_ns, self.offset, self.direction, self.mail_from, self.recipients,
             self.recipient_count, self.size, self.ended, self.complete, self.mailbox, self.attachments, self.header,
         )  # fmt: skip
-        return (_message, (first, self.accepted, self.deleted))
+        return (_message, (first, self.accepted, self.deleted, self.exposed))
 
 
 def _message(
     first: tuple[int, int, int, int, str, str | None, list[str], int, int, bool, bool, str | None, list[str], bytes],
     accepted: bool | None,
     deleted: bool,
+    exposed: bool,
 ) -> Message:
     one = Message(
         first[0], first[1], first[2], first[3], first[4], first[5], first[6], first[7], first[8], first[9], first[10],
@@ -178,6 +181,7 @@ def _message(
     )  # fmt: skip
     one.accepted = accepted
     one.deleted = deleted
+    one.exposed = exposed
     return one
 
 
