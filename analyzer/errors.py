@@ -6,6 +6,7 @@
     |   |-- CaptureNotFound      there is no such file or folder
     |   |-- CaptureUnreadable    permission, I/O error, a compressed file cut or broken at its start
     |   `-- NotACapture          the content is no capture format that mailtap knows
+    |-- EngineError              the second engine is missing, or cannot do what was asked   exit 3
     |-- OutputError              the result could not be written (full disk, no permission)   exit 3
     `-- InternalError            a fault of mailtap itself                             exit 4
 
@@ -43,6 +44,12 @@ class CaptureUnreadable(CaptureError):
 
 class NotACapture(CaptureError):
     """The content is of no capture format that mailtap knows."""
+
+
+class EngineError(MailtapError):
+    """The second engine (tshark) is missing, too old, or failed."""
+
+    exit_code = 3
 
 
 class OutputError(MailtapError):
