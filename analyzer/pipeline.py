@@ -11,11 +11,11 @@ import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from analyzer.capture.base import CaptureStats
+from analyzer.capture.base import CaptureStats, RecordSink
 from analyzer.capture.files import CaptureInput, expand, read_capture
-from analyzer.errors import CaptureError, UsageError
+from analyzer.errors import CaptureError, EngineError, NotACapture, UsageError
 from analyzer.flows.table import FlowTable
 from analyzer.packets.decoder import PacketDecoder
 from analyzer.protocols.detect import PROTOCOL_OF
@@ -23,7 +23,13 @@ from analyzer.sessions.dispatch import SessionStreamFactory
 from analyzer.sessions.records import Session, SessionList, SessionSink
 
 if TYPE_CHECKING:
+    from analyzer.capture.keylog import KeyLog
     from analyzer.report.tables import Report
+
+#: The engines: mailtap's own, and Wireshark's reassembly and decryption before mailtap's dissectors.
+NATIVE: Final = "native"
+WIRESHARK: Final = "wireshark"
+ENGINES: Final = (NATIVE, WIRESHARK)
 
 #: What tells a caller how far the reading is: octets read so far, octets in all (0 where unknown), packets so far.
 Progress = Callable[[int, int, int], None]
@@ -53,6 +59,35 @@ class Pipeline:
             self.factory.captures.pop()
             raise
         stats.undecoded = self.decoder.undecoded - before
+        self.captures.append(stats)
+        return stats
+
+    def read_wireshark(self, path: str, keylog: str | None = None) -> CaptureStats:
+        """Read one capture file through the second engine; all its connections end with it.
+
+        Raises:
+            CaptureError: the file is missing, unreadable, or no capture.
+            EngineError: tshark or pyshark is missing, or cannot do what is asked.
+        """
+        from analyzer.capture.wireshark import Wireshark
+        from analyzer.sessions.replay import read_through
+
+        wireshark = Wireshark(path, keylog)
+        try:
+            # What the file is and holds, our own reader says: records alone cost next to nothing.
+            stats = read_capture(path, RecordSink())
+        except NotACapture:
+            # A format of Wireshark's alone.
+            stats = CaptureStats(path)
+            stats.format = "wireshark"
+        self.factory.captures.append(path)
+        try:
+            read_through(wireshark, self.factory, len(self.factory.captures) - 1)
+        except CaptureError:
+            self.factory.captures.pop()
+            raise
+        stats.packets = stats.packets or wireshark.packets
+        stats.warnings.extend(wireshark.warnings)
         self.captures.append(stats)
         return stats
 
@@ -121,11 +156,14 @@ def run(
     sensor: str = "",
     since_ns: int | None = None,
     until_ns: int | None = None,
+    engine: str = NATIVE,
+    keylog: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Read captures into records.
 
-    ``since_ns`` and ``until_ns`` (nanoseconds since the epoch) keep the sessions that were alive between the two.
+    ``since_ns`` and ``until_ns`` (nanoseconds since the epoch) keep the sessions that were alive between the two. ``engine`` is
+    ``native`` or ``wireshark``; with a ``keylog`` the native engine hands the TLS sessions whose secrets it holds to the other.
 
     Raises:
         CaptureError: an input named by the caller is missing or unreadable, or nothing in any of them could be read.
@@ -136,6 +174,9 @@ def run(
     names = [str(path) for path in paths]
     if not names:
         raise UsageError("no capture was named")
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
+    secrets = _read_secrets(keylog)
     began = time.perf_counter()
     result = Result()
     sink = SessionList()
@@ -145,7 +186,11 @@ def run(
     gc.disable()
     try:
         try:
-            _read_all(pipeline, expand(names, result.warnings), result, progress)
+            inputs = expand(names, result.warnings)
+            if engine == WIRESHARK:
+                _read_wireshark(pipeline, inputs, result, progress, None if keylog is None else str(keylog))
+            else:
+                _read_all(pipeline, inputs, result, progress)
         except KeyboardInterrupt:
             pipeline.close()
             result.interrupted = True
@@ -161,6 +206,8 @@ def run(
     sessions.sort(key=_start_of)
     result.sessions = sessions
     result.captures = pipeline.captures
+    if engine == NATIVE and not result.interrupted:
+        _decrypt(pipeline, result, secrets, None if keylog is None else str(keylog))
     result.counters = counters(pipeline)
     for index, stats in enumerate(pipeline.captures):
         if index < len(pipeline.factory.mail_packets):
@@ -197,6 +244,88 @@ def _read_all(pipeline: Pipeline, inputs: list[CaptureInput], result: Result, pr
         raise result.failures[0]
 
 
+def _read_wireshark(
+    pipeline: Pipeline, inputs: list[CaptureInput], result: Result, progress: Progress | None, keylog: str | None
+) -> None:
+    """Read every input through the second engine."""
+    names = [name for one in inputs for name in one.files]
+    if len(names) > len(inputs):
+        result.warnings.append("the Wireshark engine reads each file by itself: a connection that goes on in the next one is told as two sessions")
+    total = sum(_size_of(name) for name in names)
+    done = packets = 0
+    for name in names:
+        try:
+            packets += pipeline.read_wireshark(name, keylog).packets
+        except CaptureError as error:
+            result.failures.append(error)
+        done += _size_of(name)
+        if progress is not None:
+            progress(done, total, packets)
+    if result.failures and not pipeline.captures:
+        raise result.failures[0]
+
+
+def _read_secrets(keylog: str | Path | None) -> KeyLog | None:
+    if keylog is None:
+        return None
+    from analyzer.capture.keylog import read_keylog
+
+    return read_keylog(str(keylog))
+
+
+def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog: str | None) -> None:
+    """After a native run: let the second engine read the TLS sessions that a key log has secrets of, or say why not.
+
+    Secrets inside a capture are not used unasked, but told of.
+    """
+    embedded = [stats for stats in result.captures if stats.keylog]
+    if secrets is None and not embedded:
+        return
+    from analyzer.capture.keylog import KeyLog
+
+    sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
+    if secrets is None:
+        for stats in embedded:
+            inside = KeyLog()
+            for text in stats.keylog:
+                inside.add(text)
+            count = sum(1 for one in sealed if one.tls is not None and one.capture == stats.name and inside.fits(one.tls.client_random))
+            if count:
+                result.warnings.append(
+                    f"{stats.name} holds the TLS secrets of {count} session(s): --engine wireshark (engine=\"wireshark\") reads what they carried"
+                )
+        return
+    fitting = [one for one in sealed if one.tls is not None and secrets.fits(one.tls.client_random)]
+    if not fitting:
+        result.warnings.append(
+            f"{keylog}: nothing was decrypted, for none of its secrets belongs to one of the {len(sealed)} TLS session(s) whose beginning was captured"
+        )
+        return
+    from analyzer.sessions.replay import decrypt
+
+    opened: dict[str, Session] = {}
+    for stats in result.captures:
+        mine = [session for session in fitting if session.capture == stats.name]
+        if not mine:
+            continue
+        try:
+            found, warnings = decrypt(mine, stats.name, keylog, dict(pipeline.factory.services))
+        except (EngineError, CaptureError) as error:
+            result.warnings.append(f"{len(mine)} TLS session(s) of {stats.name} were not decrypted: {error}")
+            continue
+        result.warnings.extend(warnings)
+        for session in found:
+            session.capture = stats.name
+            session.sensor = pipeline.factory.sensor
+            opened[session.session_id()] = session
+        if len(found) < len(mine):
+            result.warnings.append(
+                f"{stats.name}: the secrets of {len(mine) - len(found)} TLS session(s) are known, yet no login or message was read in them"
+            )
+    if opened:
+        result.sessions = [opened.get(session.session_id(), session) for session in result.sessions]
+
+
 def _size_of(name: str) -> int:
     try:
         return Path(name).stat().st_size
@@ -218,7 +347,9 @@ def analyze(
     *,
     show_secrets: bool = False,
     ports: Mapping[int, str] | None = None,
-    engine: str = "native",
+    engine: str = NATIVE,
+    keylog: str | Path | None = None,
+    ca_file: str | Path | None = None,
     headers: bool = False,
     sensor: str = "",
     since: str | None = None,
@@ -232,7 +363,10 @@ def analyze(
         paths: captures of any kind that mailtap reads (pcap, pcapng, each also compressed), folders of them, or rings.
         show_secrets: put passwords, tokens, challenges and responses in clear into ``credentials``; masked otherwise.
         ports: services on unusual ports, ``{1143: "imap"}``; what is not listed is told by content.
-        engine: ``native``.
+        engine: ``native``, or ``wireshark``: tshark reassembles the streams and decrypts TLS where secrets are at hand (in
+            ``keylog``, or in the capture); what is read inside TLS is in the same tables, with ``exposed`` false.
+        keylog: a file of TLS secrets, as ``SSLKEYLOGFILE`` makes it; the native engine hands the sessions it fits to the other.
+        ca_file: trusted roots (PEM) to check certificates against; those of ``certifi`` where None.
         headers: read subject and addresses of messages into ``messages``.
         sensor: name for the ``sensor`` column.
         since: keep sessions alive at or after this time (RFC 3339; UTC where no zone is given).
@@ -248,13 +382,15 @@ def analyze(
     Raises:
         CaptureError: an input is missing or unreadable, or nothing in any of them could be read.
         UsageError: the arguments make no sense.
+        EngineError: the Wireshark engine was asked for and cannot be used.
     """
     from analyzer.report.progress import shown_progress
     from analyzer.report.rows import RowMaker
     from analyzer.report.tables import Report
 
-    if engine != "native":
-        raise UsageError(f"unknown engine {engine!r}; known: native")
+    maker = RowMaker(show_secrets, headers, key, None if ca_file is None else str(ca_file))
+    if ca_file is not None:
+        maker.trust.load()
     with shown_progress(progress) as shown:
         result = run(
             paths,
@@ -262,9 +398,11 @@ def analyze(
             sensor=sensor,
             since_ns=parse_time(since),
             until_ns=parse_time(until),
+            engine=engine,
+            keylog=keylog,
             progress=shown,
         )
-    return Report(result, RowMaker(show_secrets, headers, key))
+    return Report(result, maker)
 
 
 def parse_time(text: str | None) -> int | None:

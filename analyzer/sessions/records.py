@@ -244,6 +244,12 @@ class TlsHandshake:
         #: frame of the alert, 0 for none
         self.alert_frame: i64 = 0
 
+    @property
+    def client_random(self) -> bytes:
+        """The random of the client's hello, which names the connection in a key log; empty where unseen, or after :meth:`fill`."""
+        facts = self._facts
+        return facts.client_hello.random if facts is not None and facts.client_hello is not None else b""
+
     def fill(self) -> None:
         """Make names and fingerprints of the facts on the wire; done once."""
         facts = self._facts

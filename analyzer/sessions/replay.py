@@ -15,11 +15,14 @@ from analyzer.capture.wireshark import DECRYPTED, GAP, Piece, Wireshark, Wiresha
 from analyzer.flows.base import CLIENT_MAY_OPEN, SERVER_MAY_OPEN, Flow
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
+from analyzer.sessions.records import Session, SessionList
 
 #: What comes first of what carries one frame number: octets, what was decrypted of them, the end of the stream.
 _OCTETS: Final = 0
 _INSIDE: Final = 1
 _END: Final = 2
+#: Sessions that are named to tshark one by one; more of them are looked for among all.
+MAX_FILTERED: Final = 100
 
 
 def client_side(stream: WiresharkStream, factory: SessionStreamFactory) -> tuple[int, str]:
@@ -48,6 +51,38 @@ def is_of_interest(stream: WiresharkStream, factory: SessionStreamFactory) -> bo
         return False
     may_open = CLIENT_MAY_OPEN if first == client else SERVER_MAY_OPEN
     return bool(opening[stream.first_octets[first]] & may_open)
+
+
+def decrypt(sessions: list[Session], path: str, keylog: str | None, ports: dict[int, str] | None) -> tuple[list[Session], list[str]]:
+    """Sessions of one capture, read again through Wireshark: those that it gave something of, and what it warned of.
+
+    Raises:
+        EngineError: tshark is missing or too old, or the capture is standard input.
+        CaptureUnreadable: tshark cannot read the capture or the key log.
+    """
+    wanted = {session.session_id() for session in sessions}
+    display_filter = ""
+    if len(sessions) <= MAX_FILTERED:
+        display_filter = " || ".join(sorted({_filter(session) for session in sessions}))
+    sink = SessionList()
+    wireshark = Wireshark(path, keylog, display_filter)
+    read_through(wireshark, SessionStreamFactory(sink, ports), 0)
+    found = [session for session in sink.sessions if session.session_id() in wanted]
+    return [session for session in found if read_inside(session)], wireshark.warnings
+
+
+def read_inside(session: Session) -> bool:
+    """Whether anything of the session was read through decryption."""
+    return any(not one.exposed for one in session.credentials or ()) or any(not one.exposed for one in session.message_list or ())
+
+
+def _filter(session: Session) -> str:
+    """A display filter for the addresses and ports of a session."""
+    family = "ipv6" if ":" in session.client_ip else "ip"
+    return (
+        f"({family}.addr == {session.client_ip} && {family}.addr == {session.server_ip}"
+        f" && tcp.port == {session.client_port} && tcp.port == {session.server_port})"
+    )
 
 
 def read_through(
