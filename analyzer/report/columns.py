@@ -123,6 +123,7 @@ MESSAGES: Final = (
     Column("subject", "text", "only on request, else null"),
     Column("header_from", "text", "only on request, else null"),
     Column("header_to", "text", "only on request, else null"),
+    Column("exposed", "flag", "readable on the wire; false where keys were needed"),
 )
 
 FINDINGS: Final = (

@@ -166,6 +166,7 @@ class RowMaker:
             subject,
             sender,
             recipients,
+            one.exposed,
         ]
 
     def finding(self, one: Finding) -> Row:
