@@ -90,7 +90,7 @@ def worst_findings(findings: pd.DataFrame, count: int = WORST) -> pd.DataFrame:
 
 def html_card(report: Report) -> str:
     """The report as a fragment of HTML for notebooks: cards with the counts, the worst findings, warnings. All text is escaped."""
-    total = {str(name): int(count) for name, count in summary_of(report).loc["all"].items()}
+    total = {str(name): int(str(count)) for name, count in summary_of(report).loc["all"].items()}
     accounts = total["accounts_exposed"]
     cards = [
         ("sessions", total["sessions"], ""),

@@ -145,10 +145,17 @@ def _joined(table: str, frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame
             column = group[name]
             known = column.dropna()
             value: object
-            if name in key or known.empty:
-                value = None if pd.isna(column.iloc[-1]) else column.iloc[-1]
-                if kind == "list":
-                    value = []
+            if name.startswith("cert_"):
+                # The certificate is that of the last row that knows one, whole.
+                seen = group["cert_sha256"].notna() if "cert_sha256" in group else column.notna()
+                column = column[seen] if seen.any() else column
+                value = column.iloc[-1]
+                if kind == "time":
+                    value = None if pd.isna(column.iloc[-1]) else column.iloc[-1].value
+                elif kind != "list" and pd.isna(column.iloc[-1]):
+                    value = None
+            elif name in key or known.empty:
+                value = [] if kind == "list" else None if pd.isna(column.iloc[-1]) else column.iloc[-1]
             elif kind == "list":
                 value = list(dict.fromkeys(item for cell in known for item in cell))
             elif kind == "time":
@@ -162,7 +169,7 @@ def _joined(table: str, frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame
                 told = set(known) - {"unseen"}
                 value = "unseen" if not told else told.pop() if len(told) == 1 else "sometimes"
             elif name == "grade":
-                value = max(known)
+                value = max(set(known) - {"unseen"}, default="unseen")
             else:
                 value = known.iloc[-1]
             row.append(value)

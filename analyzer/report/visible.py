@@ -7,10 +7,11 @@ def visible(text: str) -> str:
     """``text`` with everything that does not print as itself escaped (``\\x1b``, ``\\u202e``); octets that were not UTF-8 as ``\\xe9``."""
     if text.isprintable():
         return text
-    return "".join([character if character.isprintable() else _escape(character) for character in text])
+    return "".join([character if character.isprintable() else escaped(character) for character in text])
 
 
-def _escape(character: str) -> str:
+def escaped(character: str) -> str:
+    """One character as an escape; an octet that was not UTF-8 as itself."""
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
