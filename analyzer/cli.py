@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from analyzer.pipeline import Result
 
+#: Exit code of ``--cross-check`` where the engines differ.
+DIFFERENT = 1
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
 INTERRUPTED = 130
 
@@ -103,11 +105,30 @@ def analyze(
     until: Annotated[
         str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", metavar="[native|wireshark]", help="Who reads the capture; wireshark needs tshark."),
+    ] = "native",
+    keylog: Annotated[
+        Path | None,
+        typer.Option("--keylog", metavar="FILE", help="TLS secrets (SSLKEYLOGFILE): read what TLS carried, with tshark."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
+    ] = None,
+    cross_check: Annotated[
+        bool,
+        typer.Option("--cross-check", help="Run both engines and print where they differ; exit code 1 where they do."),
+    ] = False,
 ) -> None:
     """Read captures; say who logged in in clear, where, and how."""
     from analyzer.pipeline import parse_time, run
     from analyzer.report.progress import shown_progress
 
+    if cross_check:
+        _cross_check(paths, _ports(port or []), parse_time(since), parse_time(until))
+        return
+    maker = _maker(show_secrets, headers, ca_file)
     writer = load(form)
     _check_output(writer, form, output)
     with shown_progress(True) as progress:
@@ -116,9 +137,11 @@ def analyze(
             ports=_ports(port or []),
             since_ns=parse_time(since),
             until_ns=parse_time(until),
+            engine=engine,
+            keylog=keylog,
             progress=progress,
         )
-    _write(result, writer, output, table.value, show_secrets, headers)
+    _write(result, writer, output, table.value, maker)
     for failure in result.failures:
         _say(f"error: {failure}")
     if result.interrupted:
@@ -131,6 +154,40 @@ def analyze(
         _say(f"error: {nothing}")
     if result.failures or nothing:
         raise typer.Exit(CaptureError.exit_code)
+
+
+def _maker(show_secrets: bool, headers: bool, ca_file: Path | None) -> RowMaker:
+    """What makes rows of records; a wrong ``--ca-file`` is told before any capture is read."""
+    from analyzer.report.rows import RowMaker
+
+    maker = RowMaker(show_secrets, headers, None, None if ca_file is None else str(ca_file))
+    if ca_file is not None:
+        maker.trust.load()
+    return maker
+
+
+def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, until_ns: int | None) -> None:
+    """Run both engines; one line a difference on standard output."""
+    from analyzer.pipeline import ENGINES, run
+    from analyzer.report.crosscheck import differences
+
+    native, wireshark = [run(paths, ports=ports, since_ns=since_ns, until_ns=until_ns, engine=engine) for engine in ENGINES]
+    lines = differences(native, wireshark)
+    for failure in native.failures or wireshark.failures:
+        _say(f"error: {failure}")
+    for warning in dict.fromkeys(native.warnings + wireshark.warnings):
+        _say(f"warning: {warning}")
+    total = len(native.sessions)
+    verdict = f"both engines tell the same of {total:,} sessions" if not lines else f"{len(lines):,} differences in {total:,} sessions"
+
+    def write(out: TextIO) -> None:
+        out.writelines(f"{line}\n" for line in [*lines, verdict])
+
+    _write_stdout(write)
+    if native.failures or wireshark.failures:
+        raise typer.Exit(CaptureError.exit_code)
+    if lines:
+        raise typer.Exit(DIFFERENT)
 
 
 def _ports(words: list[str]) -> dict[int, str]:
@@ -217,7 +274,7 @@ def run_command(arguments: list[str] | None = None) -> int:
     """Run the command line; its exit code."""
     code: Any
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="mailtap", standalone_mode=False)
     except MailtapError as error:
         _say(f"error: {error}")
         code = error.exit_code
