@@ -567,6 +567,10 @@ def is_field_name(data: bytes) -> bool:
 
 def message_number(argument: bytes) -> int:
     """The message number that a command names; 0 where there is none."""
+    size: i64 = len(argument)
+    if size == 1:
+        digit: i64 = argument[0]
+        return digit - 48 if 48 <= digit <= 57 else 0
     text = argument.strip()
     if not text.isdigit() or len(text) > 9:
         return 0
@@ -581,6 +585,8 @@ def reply_text(line: bytes) -> str:
 
 def apop_timestamp(line: bytes) -> str | None:
     """The timestamp of a greeting, with its angle brackets (RFC 1939 section 7); None where there is none."""
+    if 60 not in line:
+        return None
     at: i64 = 0
     while True:
         at = line.find(b"<", at)
