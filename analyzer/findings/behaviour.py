@@ -50,7 +50,7 @@ def brute_force(session: Session, found: Found) -> None:
     password all day is not meant: that is a forgotten setting. A login that the server accepts after the guesses makes it critical.
     """
     credentials = session.credentials
-    if credentials is None or (session.auth_accepted == session.auth_attempts and len(found.history.clients) == 0):
+    if credentials is None or (session.auth_accepted == session.auth_attempts and found.history.guessers == 0):
         return
     for credential in credentials:
         name = credential.username
@@ -58,7 +58,7 @@ def brute_force(session: Session, found: Found) -> None:
             continue
         if credential.outcome == REJECTED:
             _rejected(session, found, credential, name)
-        elif credential.outcome == ACCEPTED:
+        elif credential.outcome == ACCEPTED and found.history.guessers > 0:
             past = found.history.known_client(session)
             if past is None:
                 continue
@@ -76,11 +76,15 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     told = f"guess {name}"
     told_ns = past.told.get(told, 0)
     if told_ns == 0 or credential.timestamp_ns - told_ns > WINDOW_NS:
-        seen = [one for one in past.rejections if one.username == name]
-        guesses = len({one.secret for one in seen if one.secret != 0})
-        unseen = len([one for one in seen if one.secret == 0])
+        guesses = 0
+        unseen = 0
+        if len(past.rejections) >= MIN_GUESSES:
+            seen = [one for one in past.rejections if one.username == name]
+            guesses = len({one.secret for one in seen if one.secret != 0})
+            unseen = len([one for one in seen if one.secret == 0])
         if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
             _tell(past.told, told, credential.timestamp_ns)
+            found.history.guessers += 1
             count = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
             _add(
                 session, found, credential, HIGH, SURE if guesses >= MIN_GUESSES else LIKELY,
@@ -92,6 +96,8 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
         return
     account = found.history.account(session, name)
     _keep(account.rejections, rejection)
+    if len(account.rejections) < MIN_GUESSES_SHARED:
+        return
     if account.told_ns == 0 or credential.timestamp_ns - account.told_ns > WINDOW_NS:
         guesses = len({one.secret for one in account.rejections if one.secret != 0})
         clients = len({one.client_ip for one in account.rejections})
@@ -137,7 +143,7 @@ def password_spraying(session: Session, found: Found) -> None:
     if session.auth_accepted == session.auth_attempts:
         return
     past = found.history.known_client(session)
-    if past is None or not past.rejections:
+    if past is None or len(past.rejections) < MIN_ACCOUNTS:
         return
     for credential in session.credentials or []:
         if credential.outcome != REJECTED or credential.username is None:

@@ -180,14 +180,14 @@ def traits_of(session: Session) -> int:
 
 def in_order(sessions: list[Session]) -> list[Session]:
     """Sessions in order of their start; those of the same moment by their ends, so that no order of files matters."""
-    ordered = True
-    last = None
+    last: Session | None = None
     for session in sessions:
-        if last is not None and _order(session) < _order(last):
-            ordered = False
-            break
+        if last is not None and (
+            session.start_ns < last.start_ns or (session.start_ns == last.start_ns and _order(session) < _order(last))
+        ):
+            return sorted(sessions, key=_order)
         last = session
-    return sessions if ordered else sorted(sessions, key=_order)
+    return sessions
 
 
 def _order(session: Session) -> tuple[int, str, int, str, int]:

@@ -152,6 +152,9 @@ class History:
         self._weighed: set[str] = set()
         #: logins whose passwords are not judged, because there are too many
         self.passwords_left_out: i64 = 0
+        #: handshakes that failed, and guessers found: as long as there are none, nobody needs to be looked up
+        self.failures: i64 = 0
+        self.guessers: i64 = 0
         #: sessions that wait in ``ServerPast.waiting``, and those for which there was no room
         self.waiting: int = 0
         self.not_compared: i64 = 0

@@ -221,11 +221,14 @@ def tls_fallback_to_plaintext(session: Session, found: Found) -> None:
         if tls.handshake == "failed" or (tls.handshake == "incomplete" and session.reset_frame > 0):
             past = found.history.client(session)
             past.failures[session.protocol] = session
+            found.history.failures += 1
             return
         if session.transport != PLAINTEXT:
             return
+    if found.history.failures == 0 or session.transport != PLAINTEXT:
+        return
     known = found.history.known_client(session)
-    if known is None or session.transport != PLAINTEXT:
+    if known is None:
         return
     failed = known.failures.get(session.protocol)
     if failed is None or failed is session or session.start_ns - failed.start_ns > FALLBACK_NS or not _went_on(session):

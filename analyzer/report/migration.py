@@ -39,6 +39,10 @@ CHOICES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
 MAX_KEPT: Final = 65536
 
 
+#: What rows without problems share.
+NO_PROBLEMS: Final[list[str]] = []
+
+
 class Setting:
     """A setting to enter, and what is known of it."""
 
@@ -70,12 +74,13 @@ class Migrant:
         self.token: bool = False
         self.deletes: bool = False
         #: different secrets that were rejected, as fingerprints, no more than tell a guesser
-        self.guesses: set[int] = set()
+        self.guesses: set[int] | None = None
         # Filled in when all sessions are through.
+        self.at_server: str = ""
         self.accounts: int = 0
         self.host: str = ""
         self.setting: Setting | None = None
-        self.problems: list[str] = []
+        self.problems: list[str] = NO_PROBLEMS
         self.closing: str = ""
 
     def current(self) -> str:
@@ -151,7 +156,7 @@ def _count(number: int, word: str) -> str:
 def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
     """Who is still in clear, and what to enter instead. ``servers`` are the postures of the same sessions."""
     rows: dict[str, Migrant] = {}
-    #: client and server -> why its TLS handshakes failed
+    #: client, server and protocol -> why its TLS handshakes failed
     failures: dict[str, str] = {}
     for session in sessions:
         if session.protocol == UNKNOWN:
@@ -165,21 +170,18 @@ def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
     advisor = _Advisor(servers)
     accounts: dict[str, int] = {}
     for one in kept:
-        key = f"{one.client_ip} {one.server_ip} {one.server_port}"
-        accounts[key] = accounts.get(key, 0) + 1
+        one.at_server = f"{one.client_ip} {one.server_ip} {one.server_port}"
+        accounts[one.at_server] = accounts.get(one.at_server, 0) + 1
     for one in kept:
-        one.accounts = accounts[f"{one.client_ip} {one.server_ip} {one.server_port}"]
+        one.accounts = accounts[one.at_server]
         one.host = advisor.host(one)
         one.setting = advisor.setting(one)
-        _name_problems(one, failures.get(f"{one.client_ip} {one.server_ip} {one.protocol}"))
+        failure = failures.get(f"{one.client_ip} {one.server_ip} {one.protocol}") if failures else None
+        _name_problems(one, failure)
     migration = Migration()
-    migration.rows = sorted(kept, key=_row_order)
-    migration.ports = _ports(sessions, migration.rows)
+    migration.rows = kept
+    migration.ports = _ports(sessions, kept)
     return migration
-
-
-def _row_order(one: Migrant) -> tuple[str, int, str, str]:
-    return (one.server_ip, one.server_port, one.client_ip, one.username or "")
 
 
 def _add(rows: dict[str, Migrant], session: Session) -> None:
@@ -201,8 +203,11 @@ def _add(rows: dict[str, Migrant], session: Session) -> None:
                 one.deletes = one.deletes or deletes
             elif credential.outcome == REJECTED:
                 one.rejected += 1
-                if credential.secret is not None and len(one.guesses) < MIN_GUESSES:
-                    one.guesses.add(fingerprint(credential.secret))
+                if credential.secret is not None:
+                    if one.guesses is None:
+                        one.guesses = set()
+                    if len(one.guesses) < MIN_GUESSES:
+                        one.guesses.add(fingerprint(credential.secret))
             if credential.secret_kind == PASSWORD:
                 one.readable = True
             elif credential.secret_kind == BEARER_TOKEN:
@@ -231,26 +236,31 @@ def _without_guessers(rows: list[Migrant]) -> list[Migrant]:
     for one in rows:
         if one.rejected == one.logins:
             refused[one.client_ip] = refused.get(one.client_ip, 0) + 1
-    return [
-        one for one in rows
-        if one.rejected < one.logins or (len(one.guesses) < MIN_GUESSES and refused[one.client_ip] < MIN_ACCOUNTS)
-    ]  # fmt: skip
+    kept: list[Migrant] = []
+    for one in rows:
+        guesses = 0 if one.guesses is None else len(one.guesses)
+        if one.rejected < one.logins or (guesses < MIN_GUESSES and refused[one.client_ip] < MIN_ACCOUNTS):
+            kept.append(one)
+    return kept
 
 
 def _name_problems(one: Migrant, failure: str | None) -> None:
     """Misconfigurations that users meet, by name."""
+    problems: list[str] = []
     if one.port_service in ("pop3s", "imaps", "submissions", "smtps"):
-        one.problems.append(f"port {one.server_port} without SSL/TLS: it cannot work so")
+        problems.append(f"port {one.server_port} without SSL/TLS: it cannot work so")
     if failure is not None:
         certificate = failure in ("unknown_ca", "bad_certificate", "certificate_unknown", "certificate_expired", "unsupported_certificate")
         what = "certificate error" if certificate else "TLS error"
-        one.problems.append(f"{what} when this client tried TLS ({failure or 'no reason given'})")
+        problems.append(f"{what} when this client tried TLS ({failure or 'no reason given'})")
     if one.deletes:
-        one.problems.append("deletes mail from the server after fetching it in clear")
+        problems.append("deletes mail from the server after fetching it in clear")
     if one.protocol == "smtp" and one.server_port == 25:
-        one.problems.append("logs in on port 25, which is for servers")
+        problems.append("logs in on port 25, which is for servers")
     if one.rejected == one.logins:
-        one.problems.append("was not let in")
+        problems.append("was not let in")
+    if problems:
+        one.problems = problems
 
 
 class _Advisor:
@@ -259,6 +269,7 @@ class _Advisor:
     def __init__(self, servers: list[Posture]) -> None:
         self._by_port: dict[str, Posture] = {}
         self._names: dict[str, str] = {}
+        self._settings: dict[str, Setting | None] = {}
         for server in servers:
             self._by_port[f"{server.server_ip} {server.server_port} {server.protocol}"] = server
             name = server.names[0] if server.names else ""
@@ -273,6 +284,12 @@ class _Advisor:
 
     def setting(self, one: Migrant) -> Setting | None:
         """The best setting for this server; None where it is known to have none."""
+        key = f"{one.server_ip} {one.server_port} {one.protocol}"
+        if key not in self._settings:
+            self._settings[key] = self._best(one)
+        return self._settings[key]
+
+    def _best(self, one: Migrant) -> Setting | None:
         best: Setting | None = None
         choices = list(CHOICES.get(one.protocol, ()))
         if (one.server_port, False) not in choices and (one.server_port, True) not in choices:
@@ -318,8 +335,9 @@ def _ports(sessions: list[Session], rows: list[Migrant]) -> list[Port]:
                 port = ports.get(f"{session.server_ip} {session.server_port} {session.protocol}")
                 if port is not None and len(port.upgraded) < MAX_KEPT:
                     port.upgraded.add(session.client_ip)
+        sentences = {key: port.sentence() for key, port in ports.items()}
         for one in rows:
-            one.closing = ports[f"{one.server_ip} {one.server_port} {one.protocol}"].sentence()
+            one.closing = sentences[f"{one.server_ip} {one.server_port} {one.protocol}"]
     return sorted(ports.values(), key=_port_order)
 
 

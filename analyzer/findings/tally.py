@@ -1,0 +1,98 @@
+"""Findings at a glance: one group a rule and server, with counts and the worst of them as an example."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.findings.base import Finding, FindingSink, Rule
+from analyzer.model import SEVERITIES
+from analyzer.sessions.records import Session
+
+#: Clients and accounts counted of one group; beyond it their number is a lower bound.
+MAX_COUNTED: Final = 10000
+#: Groups kept; findings of further ones are counted in ``FindingTally.left_out``.
+MAX_GROUPS: Final = 100000
+
+
+class Group:
+    """Findings of one rule at one server."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.rule: Rule = finding.rule
+        #: the worst of them, the first where several are as bad
+        self.example = finding
+        self.count: i64 = 0
+        self.clients: set[str] = set()
+        self.accounts: set[str] = set()
+
+    def server(self) -> str:
+        """Address and port, a capture's name where there is no server."""
+        session = self.example.session
+        if session is None:
+            return self.example.capture
+        address = f"[{session.server_ip}]" if ":" in session.server_ip else session.server_ip
+        return f"{address}:{session.server_port}"
+
+
+class FindingTally(FindingSink):
+    """Groups findings as they come, and forgets them."""
+
+    def __init__(self) -> None:
+        #: server -> groups by the rule's number
+        self._servers: dict[str, dict[int, Group]] = {}
+        self._session: Session | None = None
+        self._groups: dict[int, Group] = {}
+        self._size: i64 = 0
+        self.left_out: i64 = 0
+        #: findings by severity, harmless first
+        self.by_severity: list[int] = [0] * len(SEVERITIES)
+
+    def receive_finding(self, finding: Finding) -> None:
+        self.by_severity[finding.severity] += 1
+        session = finding.session
+        if session is None or session is not self._session:
+            key = finding.capture if session is None else f"{session.server_ip} {session.server_port}"
+            groups = self._servers.get(key)
+            if groups is None:
+                groups = {}
+                self._servers[key] = groups
+            self._session = session
+            self._groups = groups
+        number = finding.rule.number
+        group = self._groups.get(number)
+        if group is None:
+            if self._size >= MAX_GROUPS:
+                self.left_out += 1
+                return
+            self._size += 1
+            group = Group(finding)
+            self._groups[number] = group
+        elif finding.severity > group.example.severity:
+            group.example = finding
+        group.count += 1
+        if session is not None and len(group.clients) < MAX_COUNTED:
+            group.clients.add(session.client_ip)
+        name = finding.username
+        if name is not None and len(group.accounts) < MAX_COUNTED:
+            group.accounts.add(name)
+
+    def worst(self) -> int:
+        """The worst severity of all, -1 where nothing was found."""
+        for severity in range(len(self.by_severity) - 1, -1, -1):
+            if self.by_severity[severity]:
+                return severity
+        return -1
+
+    def groups(self) -> list[Group]:
+        """All groups, worst first, then those that concern most."""
+        found: list[Group] = []
+        for groups in self._servers.values():
+            found.extend(groups.values())
+        found.sort(key=_worst_first)
+        return found
+
+
+def _worst_first(group: Group) -> tuple[int, int, int, str]:
+    return (-group.example.severity, group.rule.number, -group.count, group.server())
