@@ -1,7 +1,7 @@
 """The command line: ``mailtap analyze PATH...``.
 
 Standard output carries the result alone; progress, warnings and errors go to standard error, progress only on a terminal.
-Exit codes: 0 done, 2 wrong usage, 3 input missing, unreadable or nothing in it could be analysed (or the result could not be
+Exit codes: 0 done, 1 the engines of ``--cross-check`` differ, 2 wrong usage, 3 input missing, unreadable or nothing in it could be analysed (or the result could not be
 written), 4 a fault of mailtap.
 """
 
@@ -15,7 +15,7 @@ import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analyzer.pipeline import Result
+    from analyzer.report.rows import RowMaker
 
 #: Exit code of ``--cross-check`` where the engines differ.
 DIFFERENT = 1
@@ -208,11 +209,9 @@ def _check_output(writer: Any, form: str, output: Path | None) -> None:
         raise UsageError(f"--format {form} is not for a terminal: name a file with -o FILE")
 
 
-def _write(result: Result, writer: Any, output: Path | None, table: str, show_secrets: bool, headers: bool) -> None:
+def _write(result: Result, writer: Any, output: Path | None, table: str, maker: RowMaker) -> None:
     """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
-    from analyzer.report.rows import RowMaker
-
-    job = Job(result, RowMaker(show_secrets, headers), __version__, table)
+    job = Job(result, maker, __version__, table)
     binary = writer.KIND == BINARY
     if output is None:
         _write_stdout(partial(writer.write, job), binary)

@@ -98,8 +98,8 @@ class WiresharkStream:
         #: first octet of payload of each side, -1 for none, and who sent payload first
         self.first_octets = [-1, -1]
         self.first_sender = -1
-        #: some packets were cut by the snap length
-        self.truncated = False
+        #: frame -> octets of its payload that the snap length cut off
+        self.cuts: dict[int, int] = {}
         #: the stream's octets, once it was followed
         self.pieces: list[Piece] = []
 
@@ -124,7 +124,8 @@ class WiresharkStream:
             self.first_octets[side] = packet.first_octet
             if self.first_sender < 0:
                 self.first_sender = side
-        self.truncated = self.truncated or packet.cut
+        if packet.missing:
+            self.cuts[packet.frame] = packet.missing
 
     @property
     def speaks_tls(self) -> bool:
@@ -135,7 +136,10 @@ class WiresharkStream:
 class PacketFacts:
     """What is asked of one TCP packet."""
 
-    __slots__ = ("cut", "first_octet", "flags", "frame", "size", "source", "source_port", "stream", "target", "target_port", "timestamp_ns")
+    __slots__ = (
+        "first_octet", "flags", "frame", "missing", "size", "source", "source_port", "stream", "target", "target_port",
+        "timestamp_ns",
+    )  # fmt: skip
 
     def __init__(self, packet: Any) -> None:
         frame, tcp = packet.frame_info, _innermost(packet, "tcp")
@@ -150,8 +154,10 @@ class PacketFacts:
         self.source_port, self.target_port = int(tcp.srcport), int(tcp.dstport)
         self.flags = int(str(tcp.flags), 16)
         self.size = int(tcp.len)
-        self.cut = int(frame.cap_len) < int(frame.len)
-        self.first_octet = int(str(tcp.payload)[:2], 16) if self.size and "payload" in tcp.field_names else -1
+        # Octets as two digits each, with a colon between them.
+        payload = str(tcp.payload) if self.size and "payload" in tcp.field_names else ""
+        self.first_octet = int(payload[:2], 16) if payload else -1
+        self.missing = self.size - (len(payload) + 1) // 3 if int(frame.cap_len) < int(frame.len) else 0
 
 
 def _innermost(packet: Any, name: str) -> Any:
@@ -428,6 +434,10 @@ class FollowReader:
                 return
         self._last_ns = self._time_ns
         stream.pieces.append(Piece(self._kind, side, data, len(data), self._frame, self._time_ns))
+        cut = stream.cuts.get(self._frame, 0) if self._kind == DATA else 0
+        if cut:
+            # Follow Stream joins what the snap length has parted.
+            stream.pieces.append(Piece(GAP, side, b"", cut, self._frame, self._time_ns))
 
     def _find(self) -> WiresharkStream | None:
         """The stream of the block under way: that of its peers whose packets stand around this frame."""

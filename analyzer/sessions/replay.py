@@ -117,7 +117,7 @@ def replay(stream: WiresharkStream, factory: SessionStreamFactory, capture: int)
     if stream.reset is not None:
         flow.rst_frame = stream.reset[0]
         flow.rst_sender = CLIENT if stream.reset[2] == client else SERVER
-    flow.truncated = stream.truncated
+    flow.truncated = bool(stream.cuts)
     flow.direction_from = how
     flow.capture = flow.last_capture = capture
     sink = factory.open_stream(flow)
