@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # What tests need beside Python, as command:Debian package:pytest marker. What cannot be had is left out, and said.
-TEST_TOOLS := tshark:tshark:tshark
+TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser
 
 # Interpreters that can make .venv: those with C headers first, because only they can compile.
 CANDIDATES := python3.11 python3.12 python3.13 python3 /usr/bin/python3
@@ -25,7 +25,7 @@ CAN_MAKE_VENV := import os, sys, sysconfig, venv, ensurepip; \
 PYTHON ?= $(shell for option in --headers ""; do for python in $(CANDIDATES); do \
 	$$python -c '$(CAN_MAKE_VENV)' $$option >/dev/null 2>&1 && echo $$python && exit 0; done; done)
 
-SOURCES := $(shell find analyzer -name '*.py') setup.py setup.cfg pyproject.toml
+SOURCES := $(shell find analyzer -name '*.py' -o -path '*/page/*') setup.py setup.cfg pyproject.toml
 
 # The working folder must never shadow the installed package, neither in tests nor in the commands they start.
 export PYTHONSAFEPATH := 1
@@ -46,7 +46,7 @@ test: $(VENV)/installed-dev test-tools
 # The source tree, interpreted; without the tests that take long or need other programs.
 test-pure: $(VENV)/installed-dev
 	@echo "== quick tests, interpreted"
-	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest -q -m "not slow and not tshark"
+	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest -q -m "not slow and not tshark and not browser"
 
 # The installed package: all tests. The last line of this is the last line of `make test`.
 test-compiled: $(VENV)/installed-dev test-tools
@@ -86,7 +86,7 @@ test-all-pythons:
 	  venv=build/venv-$$version; \
 	  [ -x $$venv/bin/python ] || "$$found" -m venv $$venv; \
 	  MAILTAP_PURE=1 $$venv/bin/pip install --quiet .[test]; \
-	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest -q -m "not slow and not tshark" -p no:cacheprovider; \
+	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest -q -m "not slow and not tshark and not browser" -p no:cacheprovider; \
 	done
 
 lint: $(VENV)/installed-dev

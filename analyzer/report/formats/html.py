@@ -1,0 +1,449 @@
+"""HTML: the report as one self-contained page that fetches nothing, for people.
+
+The page is ``analyzer/report/page``: a Jinja2 template with autoescape on, a style sheet and a script, put into the page and allowed by their
+hashes alone (Content-Security-Policy); every value goes through :func:`~analyzer.report.visible.visible` before it is escaped. Without
+JavaScript the page holds every row; the script sorts, filters and pages them. Charts are a few rectangles of SVG made by the template: they
+take the colours of the page in light and dark, and cost neither matplotlib's start-up nor its size.
+
+What a table shows at most is bounded, worst first; what is left out is counted and said.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from analyzer.report.columns import TABLES
+from analyzer.report.overview import Action, endpoint, make_overview, plural, reference_url
+from analyzer.report.rows import Row, RowSink
+from analyzer.report.servers import GRADES
+from analyzer.report.visible import shorten, visible
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from analyzer.report.formats import Job
+    from analyzer.report.summary import Summary
+    from analyzer.sessions.records import Session
+
+KIND: Final = "text"
+
+#: Rows of a table in the page, and on paper (page.css and page.js say the same).
+MAX_ROWS: Final = 10_000
+PRINT_ROWS: Final = 200
+#: Characters of a cell, of a greeting, of a list of words.
+MAX_CELL: Final = 160
+MAX_GREETING: Final = 40
+MAX_WORDS: Final = 300
+#: Kinds of findings that stand open under "what to do first".
+LEAD: Final = 5
+#: Sentences on closing ports, and bars of the chart over time.
+MAX_SENTENCES: Final = 12
+MAX_BARS: Final = 60
+
+TRANSPORTS: Final = {"plaintext": "in clear", "starttls": "STARTTLS", "implicit_tls": "TLS", "unknown": "unseen"}
+#: What a transport looks like, by its words; patterns, because colour alone says nothing to some.
+LOOKS: Final = {"in clear": "clear", "STARTTLS": "starttls", "TLS": "tls", "unseen": "unseen"}
+FILLS: Final = {"in clear": "clear", "STARTTLS": "hatched", "TLS": "tls", "unseen": "dotted"}
+MARKS: Final = {"bad": "!", "warn": "!", "good": "\u2713", "none": "\u2013"}
+STEPS: Final = (
+    (1, "1 second"), (10, "10 seconds"), (60, "1 minute"), (600, "10 minutes"), (3600, "1 hour"), (21600, "6 hours"),
+    (86400, "1 day"), (604800, "1 week"), (2592000, "30 days"), (31536000, "365 days"),
+)  # fmt: skip
+
+
+class Head(NamedTuple):
+    """A column of a table in the page: its name, how its cells look and sort, whether one of its words can be picked."""
+
+    name: str
+    kind: str = "text"
+    pick: bool = False
+
+
+class View:
+    """A table in the page."""
+
+    def __init__(self, name: str, title: str, columns: list[Head]) -> None:
+        self.name = name
+        self.title = title
+        self.columns = columns
+        self.kinds = [column.kind for column in columns]
+        self.rows: list[list[str]] = []
+        self.more = 0
+
+    def add(self, *cells: str) -> None:
+        """The next row, as long as there is room."""
+        if len(self.rows) < MAX_ROWS:
+            self.rows.append(list(cells))
+        else:
+            self.more += 1
+
+
+class _Count(RowSink):
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def receive_row(self, row: Row) -> None:
+        self.rows += 1
+
+
+def write(job: Job, out: TextIO) -> None:
+    """The page."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def shown(value: object) -> object:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    page = files("analyzer.report") / "page"
+    style, script = (page / "page.css").read_text("utf-8"), (page / "page.js").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=shown, trim_blocks=True)
+    template = environment.from_string((page / "page.html").read_text("utf-8"))
+    values = {
+        **page_values(job),
+        "style": Markup(style),  # noqa: S704 - our own file
+        "script": Markup(script),  # noqa: S704 - our own file
+        "style_hash": _hash_of(style),
+        "script_hash": _hash_of(script),
+    }
+    out.writelines(template.generate(values))
+
+
+def _hash_of(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+def page_values(job: Job) -> dict[str, Any]:
+    """What the template shows."""
+    overview = make_overview(job)
+    total = overview.total
+    captures = job.result.captures
+    names = [shorten(one.name, MAX_CELL) for one in captures]
+    packets = sum(one.packets for one in captures)
+    first = [one.first_ns for one in captures if one.packets]
+    last = [one.last_ns for one in captures if one.packets]
+    span = f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}"
+    if first:
+        span += f", {clock(min(first))} to {clock(max(last))} UTC"
+    several = len(captures) > 1
+    findings = _findings(overview.findings, several)
+    findings.more += sum(overview.severities.values()) - len(overview.findings)
+    return {
+        "version": job.version,
+        "what": names[0] if len(names) == 1 else plural(len(names), "capture"),
+        "span": span,
+        "tone": overview.tone,
+        "mark": MARKS[overview.tone],
+        "verdict": overview.verdict,
+        "cards": _cards(total),
+        "legend": list(FILLS.items()),
+        "bars": _bars(job.result.sessions),
+        "severities": _severity_bars(overview.severities),
+        "history": _history(job.result.sessions),
+        "actions": [_action(one) for one in overview.actions],
+        "lead": LEAD,
+        "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing[:MAX_SENTENCES] if one],
+        "migration": _migration(overview.migration),
+        "findings": findings,
+        "servers": _servers(job.rows("servers")),
+        "certificates": _certificates(job),
+        "sessions": _sessions(job, several),
+        "messages": _messages(job),
+        "captures": _captures(job),
+        "limits": overview.limits,
+        "counts": _counts(job, sum(overview.severities.values()), len(overview.migration)),
+        "sections": [
+            ("verdict", "Verdict"), ("todo", "What to do first"), ("migration-title", "Migration"),
+            ("findings-title", "Findings"), ("servers-title", "Servers"), ("sessions-title", "Sessions"),
+            ("limits-title", "What this capture cannot tell"),
+        ],
+        "transports": LOOKS,
+        "print_rows": PRINT_ROWS,
+        "secrets": job.maker.show_secrets,
+    }  # fmt: skip
+
+
+def clock(timestamp_ns: object) -> str:
+    """A time in UTC to the second; empty where there is none."""
+    if not isinstance(timestamp_ns, int):
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(min(max(timestamp_ns // 1_000_000_000, 0), 253402300799)))
+
+
+def _text(value: object, width: int = MAX_CELL) -> str:
+    """A value as a cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return shorten(", ".join(map(str, value)), MAX_WORDS)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return shorten(str(value), width)
+
+
+def _records(table: str, rows: list[Row]) -> list[dict[str, object]]:
+    names = [column.name for column in TABLES[table]]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _cards(total: Summary) -> list[tuple[str, str, str]]:
+    exposed = total.exposed_accounts()
+    accounts = {one.username for one in exposed}
+    accepted = {one.username for one in exposed if one.accepted}
+    return [
+        (f"{len(accounts):,}", "accounts exposed", f"{len(accepted):,} with an accepted login" if accounts else ""),
+        (
+            f"{len({one.username for one in total.hashed_accounts()}):,}",
+            "accounts by hash",
+            "challenge and response in clear",
+        ),
+        (f"{total.messages_exposed:,}", "messages readable", "whole messages in clear"),
+        (f"{total.plaintext:,}", "sessions in clear", f"of {total.sessions:,}"),
+        (f"{total.starttls + total.implicit_tls:,}", "sessions with TLS", f"{total.starttls:,} by STARTTLS"),
+    ]
+
+
+def _action(one: Action) -> dict[str, Any]:
+    parts = [f"{plural(one.count, 'time')}"]
+    if one.servers:
+        parts.append(f"on {_some(sorted(one.servers))}")
+    if one.accounts:
+        parts.append(plural(len(one.accounts), "account"))
+    if one.clients:
+        parts.append(plural(len(one.clients), "client"))
+    if one.frame is not None:
+        parts.append(f"first in frame {one.frame}")
+    return {
+        "rule": one.rule,
+        "severity": one.severity,
+        "title": one.title,
+        "where": ", ".join(parts) + ".",
+        "remediation": one.remediation,
+        "references": [(reference, reference_url(reference)) for reference in one.references],
+    }
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _migration(rows: list[Row]) -> View:
+    view = View("migration", "Migration", [
+        Head("Client", "fixed"), Head("Account"), Head("Server", "fixed"), Head("Today", "wide"), Head("Enter instead", "wide"),
+        Head("Server name"), Head("Authentication"), Head("Known from", "wide", True), Head("Also"), Head("Last seen (UTC)", "fixed"),
+    ])  # fmt: skip
+    for one in _records("migration", rows):
+        view.add(
+            _text(one["client_ip"]), _text(one["username"]), endpoint(one["server_ip"], one["server_port"]), _text(one["current"]),
+            _text(one["recommended"]), _text(one["host"]), _text(one["authentication"]), _text(one["basis"]),
+            _text(one["problems"]), clock(one["last_seen"]),
+        )  # fmt: skip
+    return view
+
+
+def _findings(rows: list[Row], several: bool) -> View:
+    heads = [
+        Head("Severity", "severity", True), Head("Finding", "wide", True), Head("Time (UTC)", "fixed"), Head("Frame", "number"), Head("Client", "fixed"),
+        Head("Server", "fixed"), Head("Account"), Head("Evidence", "wide"), Head("Confidence", "fixed", True),
+    ]  # fmt: skip
+    view = View("findings", "Findings", [*heads, Head("Capture")] if several else heads)
+    for one in _records("findings", rows):
+        cells = [
+            _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text(one["frame"]), _text(one["client_ip"]),
+            "" if one["server_ip"] is None else endpoint(one["server_ip"], one["server_port"]), _text(one["username"]),
+            _text(one["detail"]), _text(one["confidence"]),
+        ]  # fmt: skip
+        view.add(*cells, *([_text(one["capture"])] if several else []))
+    return view
+
+
+def _servers(rows: list[Row]) -> View:
+    view = View("servers", "Servers", [
+        Head("Grade", "grade", True), Head("Server", "fixed"), Head("Protocol", "fixed", True), Head("Sessions", "number"),
+        Head("In clear", "number"), Head("STARTTLS", "number"), Head("TLS", "number"), Head("Offers STARTTLS"),
+        Head("Passwords before TLS"), Head("TLS versions"), Head("Why", "wide"),
+    ])  # fmt: skip
+    records = _records("servers", rows)
+    for one in sorted(
+        records, key=lambda one: ("FDCBA".find(str(one["grade"])[:1]) % 9, -int(str(one["sessions"] or 0)))
+    ):
+        view.add(
+            _text(one["grade"]), endpoint(one["server_ip"], one["server_port"]), _text(one["protocol"]), _text(one["sessions"]),
+            _text(one["plaintext"]), _text(one["starttls"]), _text(one["implicit_tls"]), _text(one["starttls_offered"]),
+            _text(one["plaintext_auth_offered"]), _text(one["tls_versions"]), _text(one["reasons"]),
+        )  # fmt: skip
+    return view
+
+
+def _worst_first(server: dict[str, object]) -> tuple[int, int]:
+    grade, sessions = str(server["grade"]), server["sessions"]
+    return (-GRADES.index(grade) if grade in GRADES else 1, -sessions if isinstance(sessions, int) else 0)
+
+
+def _certificates(job: Job) -> View:
+    view = View("certificates", "Certificates", [
+        Head("Subject"), Head("Names"), Head("Issuer"), Head("Valid until (UTC)", "fixed"), Head("Key", "fixed"), Head("Signature"),
+        Head("Problems", pick=True), Head("Seen at"), Head("SHA-256"),
+    ])  # fmt: skip
+    names = [column.name for column in TABLES["tls"]]
+    seen: dict[object, tuple[dict[str, object], set[str]]] = {}
+    for session in job.result.sessions:
+        if session.tls is None:
+            continue
+        one = dict(zip(names, job.maker.tls(session, session.tls), strict=True))
+        if one["cert_sha256"] is not None and len(seen) < MAX_ROWS:
+            servers = seen.setdefault(one["cert_sha256"], (one, set()))[1]
+            servers.add(endpoint(session.server_ip, session.server_port))
+    for one, servers in seen.values():
+        view.add(
+            _text(one["cert_subject"]), _text(one["cert_names"]), _text(one["cert_issuer"]), clock(one["cert_not_after"]),
+            _text(one["cert_key"]), _text(one["cert_signature"]), _text(one["cert_problems"]), _some(sorted(servers)),
+            f"{str(one['cert_sha256'])[:16]}\u2026",
+        )  # fmt: skip
+    return view
+
+
+def _sessions(job: Job, several: bool) -> View:
+    heads = [
+        Head("Start (UTC)", "fixed"), Head("Client", "fixed"), Head("Server", "fixed"), Head("Protocol", "fixed", True),
+        Head("Transport", "transport", True), Head("STARTTLS", "fixed", True), Head("Readable", "fixed", True), Head("Logins", "wide"),
+        Head("Messages", "number"), Head("Captured", "fixed", True), Head("Frames", "fixed"), Head("Greeting", "fixed"),
+    ]  # fmt: skip
+    view = View("sessions", "Sessions", [*heads, Head("Capture")] if several else heads)
+    for session in job.result.sessions:
+        if len(view.rows) >= MAX_ROWS:
+            view.more += 1
+            continue
+        cells = [
+            clock(session.start_ns), endpoint(session.client_ip, session.client_port), endpoint(session.server_ip, session.server_port),
+            session.not_mail or session.protocol, TRANSPORTS.get(session.transport, session.transport),
+            "" if session.starttls == "not_applicable" else session.starttls.replace("_", " "), session.exposure, _logins(session, job.maker.show_secrets),
+            f"{session.messages:,}", session.completeness.replace("_", " "), f"{session.first_frame}\u2013{session.last_frame}",
+            shorten(session.server_banner or "", MAX_GREETING),
+        ]  # fmt: skip
+        view.add(*cells, *([_text(session.capture)] if several else []))
+    return view
+
+
+def _logins(session: Session, show_secrets: bool) -> str:
+    """Who logged in in a session, how, and whether that was accepted."""
+    parts: list[str] = []
+    credentials = session.credentials or []
+    for one in credentials:
+        text = f"{shorten(one.username or '(no name)', 40)} ({one.mechanism}, {one.outcome})"
+        hidden = one.secret if one.secret is not None else one.response
+        if show_secrets and hidden is not None:
+            text += f" {shorten(hidden.reveal() or '', 80)}"
+        if text not in parts:
+            parts.append(text)
+        if len(parts) == 4:
+            break
+    more = len(credentials) - 4
+    return ", ".join(parts[:3]) + (f" and {more + 1:,} more" if len(parts) == 4 else "")
+
+
+def _messages(job: Job) -> View:
+    """Messages with their header fields; empty where those were not asked for."""
+    view = View("messages", "Messages", [
+        Head("Time (UTC)", "fixed"), Head("Direction", "fixed", True), Head("Subject"), Head("From"), Head("To"), Head("Octets", "number"),
+        Head("Frame", "number"),
+    ])  # fmt: skip
+    if job.maker.headers:
+        for one in _records("messages", job.rows("messages")):
+            view.add(
+                clock(one["time"]), _text(one["direction"]), _text(one["subject"]), _text(one["header_from"] or one["mail_from"]),
+                _text(one["header_to"] or one["recipients"]), _text(one["size"]), _text(one["frame"]),
+            )  # fmt: skip
+    return view
+
+
+def _captures(job: Job) -> View:
+    view = View("captures", "Captures", [
+        Head("Capture", "wide"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("Of mail", "number"), Head("First (UTC)", "fixed"),
+        Head("Last (UTC)", "fixed"), Head("Damaged places", "number"), Head("Octets skipped", "number"), Head("Packets dropped", "number"),
+    ])  # fmt: skip
+    for one in _records("captures", job.rows("captures")):
+        view.add(
+            _text(one["capture"]), _text(one["format"]), _text(one["linktypes"]), _text(one["packets"]), _text(one["mail_packets"]),
+            clock(one["first"]), clock(one["last"]), _text(one["damaged"]), _text(one["skipped_bytes"]),
+            "not said" if one["dropped"] is None else _text(one["dropped"]),
+        )  # fmt: skip
+    return view
+
+
+def _counts(job: Job, findings: int, migration: int) -> list[tuple[str, int]]:
+    counts = []
+    for table in TABLES:
+        if table in ("findings", "migration"):
+            counts.append((table, findings if table == "findings" else migration))
+            continue
+        sink = _Count()
+        job.push(table, sink)
+        counts.append((table, sink.rows))
+    return counts
+
+
+def _bars(sessions: list[Session]) -> list[dict[str, Any]]:
+    """Sessions by protocol and transport."""
+    counts: dict[str, dict[str, int]] = {}
+    for session in sessions:
+        shares = counts.setdefault(session.protocol, dict.fromkeys(FILLS, 0))
+        shares[TRANSPORTS.get(session.transport, "unseen")] += 1
+    most = max([sum(shares.values()) for shares in counts.values()], default=0)
+    bars = []
+    for protocol, shares in sorted(counts.items(), key=lambda item: (-sum(item[1].values()), item[0])):
+        x, parts = 0.0, []
+        for name, count in shares.items():
+            if count:
+                width = 100 * count / most
+                parts.append({"kind": FILLS[name], "x": f"{x:.2f}", "width": f"{width:.2f}"})
+                x += width
+        words = ", ".join(f"{count:,} {name}" for name, count in shares.items() if count)
+        bars.append({"name": protocol, "parts": parts, "words": words, "total": f"{sum(shares.values()):,}"})
+    return bars
+
+
+def _severity_bars(severities: dict[str, int]) -> list[dict[str, str]]:
+    most = max(severities.values(), default=0)
+    if not most:
+        return []
+    return [
+        {"name": name, "total": f"{count:,}", "width": f"{100 * count / most:.2f}"}
+        for name, count in severities.items()
+    ]
+
+
+def _history(sessions: list[Session]) -> dict[str, Any] | None:
+    """Logins in clear over time; None where there are none."""
+    moments = [
+        one.timestamp_ns // 1_000_000_000
+        for session in sessions
+        for one in session.credentials or ()
+        if one.exposed and one.timestamp_ns > 0
+    ]
+    if not moments:
+        return None
+    first, last = min(moments), max(moments)
+    step, words = next(((step, words) for step, words in STEPS if (last - first) // step < MAX_BARS), STEPS[-1])
+    start = first // step
+    counts: dict[int, int] = {}
+    for moment in moments:
+        at = min(moment // step - start, MAX_BARS * 10)
+        counts[at] = counts.get(at, 0) + 1
+    most = max(counts.values())
+    columns = max(last // step - start + 1, 12)
+    return {
+        "step": words,
+        "most": f"{most:,}",
+        "total": plural(len(moments), "login"),
+        "width": min(columns, MAX_BARS * 10 + 1) * 10,
+        "bars": [(at * 10 + 1, round(100 * count / most, 1)) for at, count in sorted(counts.items())],
+        "first": clock(start * step * 1_000_000_000),
+        "last": clock((start + columns) * step * 1_000_000_000),
+    }
