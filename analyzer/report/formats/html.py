@@ -255,7 +255,7 @@ def _findings(rows: list[Row], several: bool) -> View:
     view = View("findings", "Findings", [*heads, Head("Capture")] if several else heads)
     for one in _records("findings", rows):
         cells = [
-            _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text(one["frame"]), _text(one["client_ip"]),
+            _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text(str(one["frame"])), _text(one["client_ip"]),
             "" if one["server_ip"] is None else endpoint(one["server_ip"], one["server_port"]), _text(one["username"]),
             _text(one["detail"]), _text(one["confidence"]),
         ]  # fmt: skip
@@ -358,7 +358,7 @@ def _messages(job: Job) -> View:
         for one in _records("messages", job.rows("messages")):
             view.add(
                 clock(one["time"]), _text(one["direction"]), _text(one["subject"]), _text(one["header_from"] or one["mail_from"]),
-                _text(one["header_to"] or one["recipients"]), _text(one["size"]), _text(one["frame"]),
+                _text(one["header_to"] or one["recipients"]), _text(one["size"]), _text(str(one["frame"])),
             )  # fmt: skip
     return view
 

@@ -11,8 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from analyzer.report.encryption import TlsServer, short_name, suite_weakness, tally_tls
 from analyzer.report.summary import AccountTally, ServerTally, Summary, summarize
 from analyzer.report.visible import shorten, visible
+from analyzer.sessions.certificates import TrustStore, parse_certificate
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -26,7 +28,7 @@ WIDTH: Final = 100
 #: Rows shown of a table; the rest is counted.
 MAX_ROWS: Final = 20
 #: Columns whose cells stay on one line.
-UNFOLDED: Final = ("server", "protocol", "upgrade", "client", "from", "format", "first at")
+UNFOLDED: Final = ("server", "protocol", "upgrade", "client", "from", "format", "first at", "valid until")
 #: Clients and accounts named in the lead.
 MAX_NAMED: Final = 5
 
@@ -50,11 +52,13 @@ ANOMALY_NAMES: Final[dict[str, str]] = {
 
 def write(job: Job, out: TextIO) -> None:
     """The report of one run."""
-    write_text(job.result, out, job.version, job.maker.show_secrets)
+    write_text(job.result, out, job.version, job.maker.show_secrets, job.maker.trust)
 
 
-def write_text(result: Result, out: TextIO, version: str, show_secrets: bool = False) -> None:
-    """Write the report of one run."""
+def write_text(
+    result: Result, out: TextIO, version: str, show_secrets: bool = False, trust: TrustStore | None = None
+) -> None:
+    """Write the report of one run; certificates are checked against ``trust`` (certifi's roots where None)."""
     terminal = out.isatty()
     console = Console(
         file=out, width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False
@@ -67,6 +71,8 @@ def write_text(result: Result, out: TextIO, version: str, show_secrets: bool = F
     _accounts(console, total, result, show_secrets)
     _clients(console, total)
     _servers(console, total)
+    if total.starttls or total.implicit_tls:
+        _tls(console, tally_tls(result.sessions, trust if trust is not None else TrustStore()))
     _anomalies(console, total)
     _captures(console, result)
     _limits(console, result, total)
@@ -122,6 +128,11 @@ def _lead(console: Console, total: Summary) -> None:
         console.print(
             f"{plural(len(hashed), 'account')} sent challenge and response in clear"
             f" ({', '.join(sorted({name for one in hashed for name in one.mechanisms}))}): passwords can be guessed offline."
+        )
+    if total.decrypted_logins or total.decrypted_messages:
+        console.print(
+            f"With keys, {plural(total.decrypted_logins, 'login')} and {plural(total.decrypted_messages, 'message')}"
+            " inside TLS were read; they were not exposed.",
         )
     if total.messages_exposed:
         console.print(f"{plural(total.messages_exposed, 'whole message')} could be read in clear.")
@@ -253,6 +264,63 @@ def _servers(console: Console, total: Summary) -> None:
             f"{one.starttls:,}", f"{one.implicit_tls:,}", upgrade_offered(one), f"{one.accounts:,}",
         )  # fmt: skip
     _show(console, table, len(ranked) - MAX_ROWS, "servers")
+
+
+def _tls(console: Console, servers: list[TlsServer]) -> None:
+    """What TLS each server speaks, and the certificates that something is wrong with."""
+    if not servers:
+        return
+    table = _table(
+        "TLS", ("server", False), ("handshakes", True), ("failed", True), ("versions", False), ("cipher suites", False),
+        ("certificate", False),
+    )  # fmt: skip
+    for one in servers[:MAX_ROWS]:
+        table.add_row(
+            f"{one.server_ip}:{one.server_port}", f"{one.handshakes:,}", f"{one.failed:,}" if one.failed else "",
+            Text(", ".join(_counted(one.versions, sorted(one.versions)))), Text(_suites(one.suites)), Text(_verdict(one)),
+        )  # fmt: skip
+    _show(console, table, len(servers) - MAX_ROWS, "servers")
+    bad = [(certificate, one) for one in servers for certificate in one.certificates.values() if certificate.problems]
+    if not bad:
+        return
+    table = _table(
+        "Certificates with problems", ("certificate", False), ("server", False), ("sessions", True), ("valid until", False),
+        ("problems", False),
+    )  # fmt: skip
+    for certificate, one in bad[:MAX_ROWS]:
+        until = parse_certificate(certificate.chain[0]).not_after_ns
+        table.add_row(
+            Text(shorten(short_name(certificate), 40)), f"{one.server_ip}:{one.server_port}", f"{certificate.sessions:,}",
+            clock(until)[:10] if until is not None else "?", Text(", ".join(_words(certificate.problems))),
+        )  # fmt: skip
+    _show(console, table, len(bad) - MAX_ROWS, "certificates")
+
+
+def _counted(counts: dict[str, int], order: list[str]) -> list[str]:
+    """Names with how often they were met, where there is more than one."""
+    return [f"{name} ({counts[name]:,})" if len(counts) > 1 else name for name in order]
+
+
+def _suites(suites: dict[str, int]) -> str:
+    """The suites that are weak by name, the others by their number."""
+    weak = sorted([name for name in suites if suite_weakness(name)], key=lambda name: (-suite_weakness(name), name))
+    parts = [name.removeprefix("TLS_") for name in _counted(suites, weak[:MAX_NAMED])]
+    if len(weak) > MAX_NAMED:
+        parts.append(f"{len(weak) - MAX_NAMED} more weak ones")
+    sound = len(suites) - len(weak)
+    if sound:
+        parts.append(f"{sound} sound")
+    return ", ".join(parts)
+
+
+def _verdict(one: TlsServer) -> str:
+    if not one.certificates:
+        return "unseen"
+    return ", ".join(_words(one.problems())) or "good"
+
+
+def _words(problems: list[str]) -> list[str]:
+    return [problem.replace("_", " ") for problem in problems]
 
 
 def upgrade_offered(one: ServerTally) -> str:
