@@ -110,16 +110,25 @@ $(VENV)/bin/python:
 	@echo "Creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(SOURCES) | $(VENV)/bin/python
-	@echo "Installing mailtap into $(VENV): a minute or two at the first time"
-	@rm -rf build/lib build/lib.* build/bdist.* build/temp.*
-	@$(BIN)/pip install --quiet .
-	@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed,", b.build_kind())'
+# Built once, whatever is installed from it: compiling takes a minute or two.
+build/wheel: $(SOURCES) | $(VENV)/bin/python
+	@echo "Building mailtap: a minute or two at the first time"
+	@rm -rf build/lib build/lib.* build/bdist.* build/temp.* build/wheels
+	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheels .
 	@touch $@
 
-$(VENV)/installed-dev: $(SOURCES) | $(VENV)/bin/python
-	@echo "Installing mailtap with its tests' tools into $(VENV): a minute or two at the first time"
-	@rm -rf build/lib build/lib.* build/bdist.* build/temp.*
-	@$(BIN)/pip install --quiet .[dev]
-	@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed,", b.build_kind())'
+# The wheel, with what it needs; then the wheel again, for its version stays while its content changes.
+define install
+@$(BIN)/pip install --quiet "$$(echo build/wheels/*.whl)$(1)"
+@$(BIN)/pip install --quiet --force-reinstall --no-deps build/wheels/*.whl
+@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed in $(VENV),", b.build_kind())'
+endef
+
+$(VENV)/installed: build/wheel
+	$(call install,)
+	@touch $@
+
+$(VENV)/installed-dev: build/wheel
+	@echo "Installing what tests need"
+	$(call install,[dev])
 	@touch $(VENV)/installed $@
