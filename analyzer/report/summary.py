@@ -104,6 +104,9 @@ class Summary:
         self.cut_records: i64 = 0
         self.first_ns: i64 = 0
         self.last_ns: i64 = 0
+        #: logins and messages that were read inside TLS, with keys: not exposed
+        self.decrypted_logins: i64 = 0
+        self.decrypted_messages: i64 = 0
         #: logins in clear of which no account could be read
         self.nameless: i64 = 0
         self.not_mail: dict[str, int] = {}
@@ -193,6 +196,12 @@ def _add_session(total: Summary, session: Session) -> None:
         for credential in session.credentials:
             if credential.exposed:
                 _add_credential(total, server, session, credential)
+            else:
+                total.decrypted_logins += 1
+    if session.tls is not None and session.message_list is not None:
+        for message in session.message_list:
+            if not message.exposed:
+                total.decrypted_messages += 1
     if session.anomalies is not None:
         for seen in session.anomalies:
             tally = total.anomalies.get(seen.kind)

@@ -250,6 +250,13 @@ class TlsHandshake:
         facts = self._facts
         return facts.client_hello.random if facts is not None and facts.client_hello is not None else b""
 
+    def in_short(self) -> tuple[str | None, str | None, str | None, list[bytes] | None]:
+        """Version, cipher suite, server name and certificates: what totals need, without making everything else."""
+        facts = self._facts
+        if facts is None:
+            return (self.version, self.cipher_suite, self.sni, self.certificates)
+        return (facts.version, facts.cipher_suite, facts.sni, facts.certificates)
+
     def fill(self) -> None:
         """Make names and fingerprints of the facts on the wire; done once."""
         facts = self._facts

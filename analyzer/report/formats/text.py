@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analyzer.report.encryption import TlsServer, short_name, suite_weakness, tally_tls
+from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness, tally_tls
 from analyzer.report.summary import AccountTally, ServerTally, Summary, summarize
 from analyzer.report.visible import shorten, visible
 from analyzer.sessions.certificates import TrustStore, parse_certificate
@@ -28,7 +28,7 @@ WIDTH: Final = 100
 #: Rows shown of a table; the rest is counted.
 MAX_ROWS: Final = 20
 #: Columns whose cells stay on one line.
-UNFOLDED: Final = ("server", "protocol", "upgrade", "client", "from", "format", "first at", "valid until")
+UNFOLDED: Final = ("server", "protocol", "upgrade", "client", "from", "format", "first at", "valid until", "certificate")
 #: Clients and accounts named in the lead.
 MAX_NAMED: Final = 5
 
@@ -154,9 +154,9 @@ def _lead(console: Console, total: Summary) -> None:
     console.print()
 
 
-def _named(names: list[str]) -> str:
-    shown = ", ".join(visible(name) for name in names[:MAX_NAMED])
-    more = len(names) - MAX_NAMED
+def _named(names: list[str], most: int = MAX_NAMED) -> str:
+    shown = ", ".join(visible(name) for name in names[:most])
+    more = len(names) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
@@ -277,21 +277,22 @@ def _tls(console: Console, servers: list[TlsServer]) -> None:
     for one in servers[:MAX_ROWS]:
         table.add_row(
             f"{one.server_ip}:{one.server_port}", f"{one.handshakes:,}", f"{one.failed:,}" if one.failed else "",
-            Text(", ".join(_counted(one.versions, sorted(one.versions)))), Text(_suites(one.suites)), Text(_verdict(one)),
+            ", ".join(_counted(one.versions, sorted(one.versions))), _suites(one.suites), one.verdict(),
         )  # fmt: skip
     _show(console, table, len(servers) - MAX_ROWS, "servers")
-    bad = [(certificate, one) for one in servers for certificate in one.certificates.values() if certificate.problems]
+    bad = bad_certificates(servers)
     if not bad:
         return
     table = _table(
-        "Certificates with problems", ("certificate", False), ("server", False), ("sessions", True), ("valid until", False),
-        ("problems", False),
+        "Certificates with problems", ("certificate", False), ("problems", False), ("sessions", True), ("valid until", False),
+        ("servers", False),
     )  # fmt: skip
-    for certificate, one in bad[:MAX_ROWS]:
+    for certificate, users in bad[:MAX_ROWS]:
         until = parse_certificate(certificate.chain[0]).not_after_ns
         table.add_row(
-            Text(shorten(short_name(certificate), 40)), f"{one.server_ip}:{one.server_port}", f"{certificate.sessions:,}",
-            clock(until)[:10] if until is not None else "?", Text(", ".join(_words(certificate.problems))),
+            Text(shorten(short_name(certificate), 40)), ", ".join(certificate.problems).replace("_", " "),
+            f"{certificate.sessions:,}", clock(until)[:10] if until is not None else "?",
+            _named([f"{one.server_ip}:{one.server_port}" for one in users], 2),
         )  # fmt: skip
     _show(console, table, len(bad) - MAX_ROWS, "certificates")
 
@@ -311,16 +312,6 @@ def _suites(suites: dict[str, int]) -> str:
     if sound:
         parts.append(f"{sound} sound")
     return ", ".join(parts)
-
-
-def _verdict(one: TlsServer) -> str:
-    if not one.certificates:
-        return "unseen"
-    return ", ".join(_words(one.problems())) or "good"
-
-
-def _words(problems: list[str]) -> list[str]:
-    return [problem.replace("_", " ") for problem in problems]
 
 
 def upgrade_offered(one: ServerTally) -> str:
