@@ -19,9 +19,12 @@ def default_opening_octets() -> bytes:
     Mail servers greet with ``+`` (POP3), ``*`` (IMAP), ``2``, ``4``, ``5`` (SMTP, LMTP) or ``"`` (ManageSieve), some old
     ManageSieve servers with a bare word (``IMPLEMENTATION``, ``OK``, ``NO``, ``BYE``). Clients send letters, digits and, in
     IMAP tags, almost any printable octet; what they send first is looked at only where the greeting was not captured.
+    Prefaces of proxies begin with 4 or 5 (SOCKS) or a line end (PROXY protocol 2).
     """
     table = bytearray(256)
     for octet in range(0x21, 0x7F):
+        table[octet] = CLIENT_MAY_OPEN
+    for octet in b"\x04\x05\r":
         table[octet] = CLIENT_MAY_OPEN
     for octet in b'+*245"IONBionb':
         table[octet] |= SERVER_MAY_OPEN

@@ -225,7 +225,9 @@ class Pop3Dissector(Dissector):
     def _receive_response(self, line: bytes) -> None:
         self._answer_due = False
         if line == b"*":
-            self.exchange_ended(CANCELLED, "")
+            # Behind complete credentials it only answers the server's error: the outcome is the server's.
+            if not self.exchange_complete():
+                self.exchange_ended(CANCELLED, "")
         else:
             self._take_response(line)
         self.hold_client()

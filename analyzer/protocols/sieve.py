@@ -149,7 +149,9 @@ class SieveDissector(Dissector):
     def _receive_response(self, word: bytes) -> None:
         self._answer_due = False
         if word == b"*":
-            self.exchange_ended(CANCELLED, "")
+            # Behind complete credentials it only answers the server's error: the outcome is the server's.
+            if not self.exchange_complete():
+                self.exchange_ended(CANCELLED, "")
         else:
             self._take_response(word)
         self.hold_client()
