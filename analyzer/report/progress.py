@@ -17,21 +17,20 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 #: Seconds before the bar comes up.
-DELAY: Final = 0.7
+DELAY = 0.7
 
 
 class Bar:
     """A bar that is told (octets read, octets in all or 0, packets) and shows itself once a run has become long."""
 
-    def __init__(self, delay: float = DELAY) -> None:
+    def __init__(self) -> None:
         self.began = time.monotonic()
-        self.delay = delay
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __call__(self, done: int, total: int, packets: int) -> None:
         seconds = time.monotonic() - self.began
-        if seconds < self.delay:
+        if seconds < DELAY:
             return
         if self._bar is None:
             self._bar = _rich_bar()

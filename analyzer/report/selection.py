@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.errors import UsageError
 from analyzer.report.cards import PROTOCOLS
-from analyzer.report.columns import TABLES
-from analyzer.report.frames import frame_of, retyped
+from analyzer.report.columns import TABLES, Column
+from analyzer.report.frames import frame_of, retyped, series_of
 from analyzer.report.tables import Report
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ Network = IPv4Network | IPv6Network
 OF_SESSIONS: Final = ("credentials", "tls", "messages", "findings")
 #: What makes a row of servers, and of migration, the same in two reports.
 SERVER_KEY: Final = ["server_ip", "server_port", "protocol"]
+COUNT: Final = Column("sessions", "count", "")
 MIGRATION_KEY: Final = ["client_ip", *SERVER_KEY, "username"]
 
 
@@ -82,8 +84,8 @@ def concat(reports: Iterable[Report]) -> Report:
     """Several reports as one: those of two days, of several sensors.
 
     Sessions and findings that occur in several are kept once (of the first). Rows of ``servers`` for the same server, and of ``migration``
-    for the same client and account, become one: counts are added, lists joined, the later settings, the worse grade and the wider
-    span of time kept. Findings are taken as they are: rules that compare sessions compare those of one run only, so analyse captures
+    for the same client and account, become one: sessions are counted anew, other counts added, lists joined, the later settings, the
+    worse grade and the wider span of time kept. Findings are taken as they are: rules that compare sessions compare those of one run only, so analyse captures
     together where that matters. ``secret_id`` compares across reports that were made with one ``key`` only.
 
     Raises:
@@ -115,7 +117,7 @@ def concat(reports: Iterable[Report]) -> Report:
     )
     frames["sessions"] = retyped("sessions", frames["sessions"].sort_values(["start", "first_frame"], kind="stable"))
     frames["findings"] = retyped("findings", frames["findings"].drop_duplicates("finding_id"))
-    frames["servers"] = _joined("servers", frames["servers"], SERVER_KEY)
+    frames["servers"] = _recounted(_joined("servers", frames["servers"], SERVER_KEY), frames["sessions"])
     frames["migration"] = _joined("migration", frames["migration"], MIGRATION_KEY)
     warnings = list(dict.fromkeys(warning for report in reports for warning in report.warnings))
     return Report(frames=frames, warnings=warnings)
@@ -175,6 +177,16 @@ def _joined(table: str, frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame
             row.append(value)
         rows.append(row)
     return frame_of(table, rows)
+
+
+def _recounted(servers: pd.DataFrame, sessions: pd.DataFrame) -> pd.DataFrame:
+    """The servers with their sessions counted anew: one that was in several reports counts once."""
+    mail = sessions[sessions["protocol"] != "unknown"]
+    for name in ("sessions", "plaintext", "starttls", "implicit_tls"):
+        kept = mail if name == "sessions" else mail[mail["transport"] == name]
+        counts = Counter(_keys(kept, SERVER_KEY))
+        servers[name] = series_of(COUNT, [counts[key] for key in _keys(servers, SERVER_KEY)])
+    return servers
 
 
 def _keys(frame: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, ...]]:

@@ -78,7 +78,11 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(rows)), names)
     clear = sum(1 for server in order if counts[server][0])
     verb = "was" if clear == 1 else "were"
-    dress(ax, title, f"sessions; {clear:,} of {times(len(order), 'server')} {verb} used in clear (outlined)")
+    dress(
+        ax,
+        title,
+        f"{times(len(sessions), 'session')}; {clear:,} of {times(len(order), 'server')} {verb} used in clear (outlined)",
+    )
     ax.tick_params(labelcolor=INK)
     ax.spines["bottom"].set_color(LINE)
     return finish(ax)

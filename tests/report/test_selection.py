@@ -1,0 +1,181 @@
+"""Parts of reports, and reports joined."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pandas.testing import assert_frame_equal
+from support.reports import made_up, report_of
+
+import analyzer
+from analyzer.errors import UsageError
+from analyzer.report.columns import TABLES
+
+OFFICE = "office.pcapng"
+
+
+def whole():
+    return report_of(OFFICE)
+
+
+def test_a_filter_that_keeps_all_changes_nothing():
+    kept = whole().filter(client="0.0.0.0/0")
+    for name in TABLES:
+        assert_frame_equal(kept.table(name), whole().table(name))
+    assert kept.warnings == whole().warnings
+
+
+@pytest.mark.parametrize(
+    ("choice", "query"),
+    [
+        ({"client": "10.20.0.66"}, "client_ip == '10.20.0.66'"),
+        ({"client": ["10.20.0.66", "10.20.0.15"]}, "client_ip in ['10.20.0.66', '10.20.0.15']"),
+        ({"client": "10.20.0.0/24"}, "client_ip.str.startswith('10.20.0.')"),
+        ({"server": "192.0.2.10"}, "server_ip == '192.0.2.10'"),
+        ({"server": "192.0.2.10:110"}, "server_ip == '192.0.2.10' and server_port == 110"),
+        ({"protocol": "imap"}, "protocol == 'imap'"),
+        (
+            {"protocol": ["imap", "smtp"], "server": "192.0.2.17"},
+            "protocol in ['imap', 'smtp'] and server_ip == '192.0.2.17'",
+        ),
+        ({"since": "2026-11-21T23:17:20"}, "end >= '2026-11-21T23:17:20+00:00'"),
+        ({"until": datetime(2026, 11, 21, 23, 17, 20, tzinfo=UTC)}, "start <= '2026-11-21T23:17:20+00:00'"),
+        (
+            {"since": "2026-11-22T00:17:10+01:00", "until": "2026-11-21T23:17:12Z"},
+            "end >= '2026-11-21T23:17:10Z' and start <= '2026-11-21T23:17:12Z'",
+        ),
+    ],
+)
+def test_sessions_are_chosen_and_what_hangs_on_them(choice: dict[str, Any], query: str):
+    part = whole().filter(**choice)
+    expected = whole().sessions.query(query)
+    assert 0 < len(part.sessions) == len(expected)
+    assert part.sessions["session_id"].tolist() == expected["session_id"].tolist()
+    ids = set(expected["session_id"])
+    for name in ("credentials", "tls", "messages", "findings"):
+        rows = whole().table(name)
+        assert part.table(name)["session_id"].tolist() == rows.loc[rows["session_id"].isin(ids), "session_id"].tolist()
+    assert set(part.servers["server_ip"]) == set(expected.loc[expected["protocol"] != "unknown", "server_ip"])
+    assert part.sessions.dtypes.equals(whole().sessions.dtypes) or set(part.sessions.dtypes.astype(str)) <= set(
+        whole().sessions.dtypes.astype(str)
+    )
+
+
+def test_a_part_of_a_part_is_a_report_too():
+    part = whole().filter(protocol="pop3").filter(client="10.20.0.66")
+    assert set(part.credentials["client_ip"]) == {"10.20.0.66"}
+    assert "exposed" in repr(part)
+    assert part.charts.accounts().get_title() == ""
+
+
+def test_nothing_left_is_an_empty_report():
+    part = whole().filter(client="203.0.113.99")
+    assert [
+        len(part.table(name)) for name in ("sessions", "credentials", "tls", "messages", "servers", "migration")
+    ] == [0] * 6
+    assert int(part.summary().loc["all", "sessions"]) == 0
+    assert "no findings" in part._repr_html_()
+
+
+@pytest.mark.parametrize("address", ["[2001:db8::7]", "2001:db8::7", "[2001:db8::7]:143", "2001:db8::/32"])
+def test_ipv6_addresses(address: str):
+    frames = {name: made_up(name, []) for name in TABLES}
+    rows = [
+        {"session_id": one, "server_ip": one, "server_port": 143, "client_ip": "10.0.0.1"}
+        for one in ("2001:db8::7", "2001:db9::8", "192.0.2.1")
+    ]
+    frames["sessions"] = made_up("sessions", rows)
+    assert analyzer.Report(frames=frames).filter(server=address).sessions["session_id"].tolist() == ["2001:db8::7"]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"client": "mail.example.org"}, {"server": "192.0.2.10:"}, {"protocol": "pop"}, {"since": "yesterday-ish"}],
+)
+def test_what_makes_no_sense_is_said(choice: dict[str, Any]):
+    with pytest.raises(UsageError):
+        whole().filter(**choice)
+
+
+def test_a_report_joined_with_itself_is_itself():
+    twice = analyzer.concat([whole(), whole()])
+    for name in TABLES:
+        if name not in ("servers", "migration"):
+            assert_frame_equal(twice.table(name), whole().table(name))
+    counts = ["sessions", "plaintext", "starttls", "implicit_tls"]
+    assert twice.servers[counts].sum().tolist() == whole().servers[counts].sum().tolist()
+    assert len(twice.servers) == len(whole().servers)
+    assert len(twice.migration) == len(whole().migration)
+
+
+def test_two_halves_of_a_day_are_the_day():
+    early = whole().filter(until="2026-11-21T23:17:15")
+    late = whole().filter(since="2026-11-21T23:17:15")
+    day = analyzer.concat([early, late])
+    for name in ("sessions", "tls", "captures"):
+        assert_frame_equal(day.table(name), whole().table(name))
+    assert set(day.findings["finding_id"]) == set(whole().findings["finding_id"])
+    pairs = ["server_ip", "server_port", "protocol"]
+    assert_frame_equal(day.servers[[*pairs, "sessions"]].sort_values(pairs, ignore_index=True), whole().servers[[*pairs, "sessions"]].sort_values(pairs, ignore_index=True), check_categorical=False)  # fmt: skip
+
+
+def test_joined_reports_hold_what_each_held():
+    parts = [report_of(name) for name in ("pop3-login.pcap", "imaps.pcap", "not-mail.pcap")]
+    both = analyzer.concat(parts)
+    for name in ("captures", "sessions", "credentials", "tls", "messages"):
+        assert len(both.table(name)) == sum(len(part.table(name)) for part in parts)
+        assert [str(kind) for kind in both.table(name).dtypes] == [str(kind) for kind in parts[0].table(name).dtypes]
+    assert both.sessions["start"].is_monotonic_increasing
+
+
+def test_rows_of_one_server_become_one():
+    first = {
+        "server_ip": "192.0.2.1",
+        "server_port": 143,
+        "protocol": "imap",
+        "starttls_offered": "always",
+        "mechanisms": ["PLAIN"],
+        "grade": "B",
+    }
+    second = dict(
+        first,
+        starttls_offered="never",
+        mechanisms=["LOGIN", "PLAIN"],
+        grade="unseen",
+        cert_sha256="ab",
+        cert_problems=["expired"],
+    )
+    times = [{"first_seen": 10**18, "last_seen": 2 * 10**18}, {"first_seen": 15 * 10**17, "last_seen": 3 * 10**18}]
+    reports = []
+    for row, span in zip((first, second), times, strict=True):
+        frames = {name: made_up(name, []) for name in TABLES}
+        frames["servers"] = made_up("servers", [row | span])
+        frames["sessions"] = made_up(
+            "sessions",
+            [
+                {
+                    "session_id": str(span),
+                    "server_ip": "192.0.2.1",
+                    "server_port": 143,
+                    "protocol": "imap",
+                    "transport": "plaintext",
+                }
+            ],
+        )
+        reports.append(analyzer.Report(frames=frames))
+    one = analyzer.concat(reports).servers
+    assert len(one) == 1
+    row = one.iloc[0]
+    assert (row["sessions"], row["plaintext"], row["starttls"]) == (2, 2, 0)
+    assert row["starttls_offered"] == "sometimes"
+    assert row["mechanisms"] == ["PLAIN", "LOGIN"]
+    assert row["grade"] == "B"
+    assert (row["cert_sha256"], row["cert_problems"]) == ("ab", ["expired"])
+    assert (row["first_seen"].value, row["last_seen"].value) == (10**18, 3 * 10**18)
+
+
+def test_nothing_to_join_is_said():
+    with pytest.raises(UsageError, match="no report"):
+        analyzer.concat([])

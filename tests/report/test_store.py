@@ -1,0 +1,129 @@
+"""Reports saved and read back: equal, for every sample, whatever is in the text; damage is said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from pandas.testing import assert_frame_equal
+from support.reports import SAMPLES, made_up, report_of
+
+import analyzer
+from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
+from analyzer.report.columns import TABLES
+from analyzer.report.store import SCHEMA_VERSION, from_arrow, to_arrow
+
+
+def assert_reports_equal(left: analyzer.Report, right: analyzer.Report):
+    for name in TABLES:
+        assert_frame_equal(left.table(name), right.table(name), check_exact=True)
+    assert left.warnings == right.warnings
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_saved_report_is_read_back_as_it_was(sample: str, tmp_path: Path):
+    report = report_of(sample)
+    assert report.save(tmp_path / "kept") == tmp_path / "kept"
+    assert_reports_equal(analyzer.load(str(tmp_path / "kept")), report)
+
+
+def test_octets_that_were_no_text_survive(tmp_path: Path):
+    rows = [
+        {
+            "session_id": "a",
+            "server_banner": "caf\udce9",
+            "capabilities": ["\udcff", "日本"],
+            "client_name": "\x00\x1b[31m",
+            "protocol": "pop3",
+        },
+        {"session_id": "b", "server_banner": None, "capabilities": [], "client_name": "😀"},
+    ]
+    frames = {name: made_up(name, rows if name == "sessions" else []) for name in TABLES}
+    report = analyzer.Report(frames=frames, warnings=["one", "zwölf \udce9"])
+    report.save(tmp_path)
+    assert_reports_equal(analyzer.load(tmp_path), report)
+
+
+def test_parquet_files_have_natural_types():
+    table = to_arrow("sessions", report_of("office.pcapng").sessions)
+    kinds = {field.name: str(field.type) for field in table.schema}
+    assert kinds["start"] == "timestamp[ns, tz=UTC]"
+    assert kinds["client_ip"] == "string"
+    assert kinds["client_port"] == "int64"
+    assert kinds["compressed"] == "bool"
+    assert kinds["capabilities"].startswith("list<")
+    assert kinds["protocol"].startswith("dictionary<values=string")
+
+
+def test_a_column_that_came_later_is_empty():
+    report = report_of("pop3-login.pcap")
+    older = to_arrow("sessions", report.sessions).drop_columns(["anomalies", "not_mail"])
+    frame = from_arrow("sessions", older)
+    assert list(frame.columns) == list(report.sessions.columns)
+    assert frame["not_mail"].isna().all()
+    assert frame["anomalies"].tolist() == [[]] * len(frame)
+
+
+def test_an_older_report_is_replaced(tmp_path: Path):
+    report_of("office.pcapng").save(tmp_path)
+    report_of("pop3-login.pcap").save(tmp_path)
+    assert_reports_equal(analyzer.load(tmp_path), report_of("pop3-login.pcap"))
+
+
+def test_secrets_stay_masked(tmp_path: Path):
+    report_of("pop3-login.pcap").save(tmp_path)
+    assert set(analyzer.load(tmp_path).credentials["secret"].dropna()) == {"********"}
+
+
+def test_what_is_no_report_is_said(tmp_path: Path):
+    with pytest.raises(CaptureNotFound, match="no such folder"):
+        analyzer.load(tmp_path / "none")
+    with pytest.raises(NotACapture, match="missing"):
+        analyzer.load(tmp_path)
+    (tmp_path / "report.json").write_text("[1]")
+    with pytest.raises(NotACapture, match="damaged"):
+        analyzer.load(tmp_path)
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(NotACapture, match="damaged"):
+        analyzer.load(tmp_path)
+
+
+def test_a_later_layout_is_refused(tmp_path: Path):
+    report_of("pop3-login.pcap").save(tmp_path)
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1}))
+    with pytest.raises(NotACapture, match=f"layout {SCHEMA_VERSION + 1}"):
+        analyzer.load(tmp_path)
+
+
+def test_missing_cut_and_exchanged_files_are_said(tmp_path: Path):
+    report_of("pop3-login.pcap").save(tmp_path)
+    path = tmp_path / "sessions.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CaptureUnreadable, match=r"sessions\.parquet"):
+        analyzer.load(tmp_path)
+    path.unlink()
+    with pytest.raises(CaptureUnreadable, match=r"sessions\.parquet"):
+        analyzer.load(tmp_path)
+    path.write_bytes((tmp_path / "captures.parquet").read_bytes())
+    with pytest.raises(CaptureUnreadable, match="rows"):
+        analyzer.load(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        report_of("pop3-login.pcap").save(file)
+    with pytest.raises(OutputError, match="could not be written"):
+        report_of("pop3-login.pcap").save(file / "below")
+
+
+def test_without_pyarrow_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    report = report_of("pop3-login.pcap")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UsageError, match=r"mailtap\[parquet\]"):
+        report.save(tmp_path)
