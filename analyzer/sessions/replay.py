@@ -155,7 +155,7 @@ def _in_order(stream: WiresharkStream, client: int) -> list[tuple[int, int, int,
         sender = CLIENT if piece.side == client else SERVER
         events.append((reached[kind], kind, number, piece.timestamp_ns, sender, piece))
     ends = [(end[0], end[1], side) for side, end in enumerate(stream.fins) if end is not None]
-    if stream.reset is not None:
+    if stream.reset is not None and stream.fins[stream.reset[2]] is None:
         ends.append(stream.reset)
     for frame, timestamp_ns, side in ends:
         events.append((frame, _END, 0, timestamp_ns, CLIENT if side == client else SERVER, None))
