@@ -18,7 +18,7 @@ from support.reports import CAPTURES, made_up, report_of
 import analyzer
 from analyzer.report import charts
 from analyzer.report.cards import exposed_logins
-from analyzer.report.charts.style import MAX_ROWS, escaped, fonts, plain
+from analyzer.report.charts.style import MARK, MAX_ROWS, NAME_WIDTH, escaped, fonts, plain
 from analyzer.report.columns import TABLES
 
 CHARTS = [
@@ -408,6 +408,7 @@ def test_certificates_draw_lifetimes():
         (3, 400, "valid in 3 days"),
         (-4000, -3000, "expired 3,000 days earlier"),
         (3000, 4000, "valid in 3,000 days"),
+        (-10, 0, "less than a day left"),
         (10, -10, "expired 10 days earlier"),
     ],
 )
@@ -507,7 +508,8 @@ def test_names_are_made_fit_to_draw():
     drawn = fonts()[1]
     for name in HOSTILE:
         text = plain(name)
-        assert text.isprintable()
+        assert text.replace(MARK, "").isprintable()
+        assert 0 < len(text.replace(MARK, "").replace("\\$", "$")) <= NAME_WIDTH + 1
         assert all(ord(one) in drawn for one in text)
         assert "$" not in text.replace("\\$", "")
     assert plain("gärtner@example.org") == "gärtner@example.org"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.report.cards import exposed_logins
@@ -44,7 +45,7 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for (address, port, transport), count in counted(sessions, ["server_ip", "server_port", "transport"]).items():
         row = counts.setdefault((address, int(port)), [0] * len(kinds))
         row[kinds.index(transport)] += count
-    order = sorted(counts, key=lambda server: (-counts[server][0], -sum(counts[server]), server))
+    order = sorted(counts, key=lambda server: (-counts[server][0], -sum(counts[server]), _numeric(server)))
     rows = [counts[server] for server in order[:MAX_ROWS]]
     names = [place(address, port) for address, port in order[:MAX_ROWS]]
     rest = order[MAX_ROWS:]
@@ -134,6 +135,15 @@ def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, 
 def place(address: str, port: int) -> str:
     """``192.0.2.10:110``, ``[2001:db8::1]:993``."""
     return plain(f"[{address}]:{port}" if ":" in address else f"{address}:{port}", 48)
+
+
+def _numeric(server: tuple[str, int]) -> tuple[int, int, str, int]:
+    """Addresses in the order of their numbers."""
+    try:
+        address = ip_address(server[0])
+    except ValueError:
+        return (0, 0, *server)
+    return (address.version, int(address), *server)
 
 
 def _cell(x: int, y: int, fill: Any, edge: str) -> Rectangle:

@@ -182,15 +182,21 @@ def plot_certificates(tls: pd.DataFrame, ax: Axes | None = None, tz: str = "UTC"
                         ha="left" if after.value <= first else "right", va="center", color=look.fill, fontsize=11)  # fmt: skip
         ax.axhline(row + 0.5, color=LINE, linewidth=0.4)
     ax.axvline(_number(int(now.value)), color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+    late = int(now.value) - first > span * 0.6
+    ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.0}
+    place: dict[str, Any] = {
+        "textcoords": "offset points",
+        "ha": "right" if late else "left",
+        "va": "bottom",
+        "bbox": ground,
+    }
     ax.annotate(
         "recorded",
         (_number(int(now.value)), len(shown) - 0.5),
-        (3, 3),
-        textcoords="offset points",
-        ha="left",
-        va="bottom",
+        (-4 if late else 4, 3),
         color=INK,
         fontsize=8.5,
+        **place,
     )
     ax.set_yticks(range(len(shown)), _certificate_names(shown))
     ax.set_ylim(len(shown) - 0.5, -0.5)
@@ -222,13 +228,17 @@ def _certificate_names(shown: pd.DataFrame) -> list[str]:
 
 def _state(before: pd.Timestamp, after: pd.Timestamp, now: pd.Timestamp) -> tuple[str, str, Any]:
     if now > after:
-        return f"expired {times((now - after).days, 'day')} earlier", "expired", RED
+        return f"expired {_days(now - after)} earlier", "expired", RED
     if now < before:
-        return f"valid in {times((before - now).days, 'day')}", "not yet valid", GREY
-    left = (after - now).days
-    if left < SOON:
-        return f"{times(left, 'day')} left", f"ends within {SOON} days", ORANGE
-    return f"{times(left, 'day')} left", "valid", BLUE
+        return f"valid in {_days(before - now)}", "not yet valid", GREY
+    left = f"{_days(after - now)} left"
+    if (after - now).days < SOON:
+        return left, f"ends within {SOON} days", ORANGE
+    return left, "valid", BLUE
+
+
+def _days(span: pd.Timedelta) -> str:
+    return times(span.days, "day") if span.days else "less than a day"
 
 
 def _number(moment_ns: int) -> float:

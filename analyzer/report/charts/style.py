@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from unicodedata import bidirectional
 
-from analyzer.report.visible import escaped, shorten
+from analyzer.report.visible import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,9 @@ PAPER: Final = "#ffffff"
 #: Characters of a name, and rows, that a chart shows.
 NAME_WIDTH: Final = 34
 MAX_ROWS: Final = 20
+
+#: The left-to-right mark: invisible, and text around it keeps its order.
+MARK: Final = "\u200e"
 
 #: Fonts in the order in which they are asked for a character: matplotlib's own, then those for other scripts, where installed.
 FONTS: Final = (
@@ -103,12 +107,20 @@ def fonts() -> tuple[tuple[str, ...], frozenset[int]]:
 
 
 def plain(text: object, width: int = NAME_WIDTH) -> str:
-    """Text from traffic, fit to draw: shortened, what cannot be drawn escaped, no formula in it."""
+    """Text from traffic, fit to draw: what cannot be drawn is escaped, at most ``width`` characters, no formula in it."""
     drawn = fonts()[1]
-    shown = shorten(str(text), width)
-    if not shown.isascii():
-        shown = "".join([one if ord(one) in drawn else escaped(one) for one in shown])
-    return shown.replace("$", r"\$")
+    shown, size, right_to_left = [], 0, False
+    for one in str(text):
+        piece = one if ord(one) in drawn and one.isprintable() else escaped(one)
+        size += len(piece)
+        if size > width:
+            shown.append("…")
+            break
+        shown.append(piece)
+        right_to_left = right_to_left or bidirectional(one) in ("R", "AL")
+    told = "".join(shown).replace("$", r"\$") or "(empty)"
+    # Names written from right to left are not to turn round what stands beside them.
+    return f"{MARK}{told}{MARK}" if right_to_left and ord(MARK) in drawn else told
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:

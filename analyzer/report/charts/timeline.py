@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TITLE: Final = "One session, step by step"
 #: Steps that are drawn, and characters of each.
 MAX_STEPS: Final = 36
-WIDTH: Final = 74
+WIDTH: Final = 66
 
 #: Kinds of logins in which something secret went over the wire.
 WITH_SECRET: Final = ("password", "bearer_token", "challenge_response")
