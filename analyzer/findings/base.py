@@ -30,21 +30,31 @@ SURE: Final = "high"
 LIKELY: Final = "medium"
 HINT: Final = "low"
 
-# What a session must have for a rule to be asked at all: bits of ``Rule.needs``.
+# What a session must have for a rule to be asked at all: bits of ``Rule.needs``. Most sessions have few, so most rules cost nothing.
 ANY: Final = 0
-CREDENTIALS: Final = 1  # credentials that an eavesdropper could read
-MESSAGES: Final = 2  # messages
-TLS: Final = 4  # a TLS handshake, or what was seen of one
-ANOMALIES: Final = 8  # anomalies
-CLEAR: Final = 16  # it is mail, and it stayed in clear
-LISTED: Final = 32  # the server told in clear what it offers
-NOT_MAIL: Final = 64  # another protocol on a mail port
-INCOMPLETE: Final = 128  # the capture does not hold all of it
-CONFLICT: Final = 256  # octets came twice with different content
-COMPRESSED: Final = 512  # COMPRESS=DEFLATE
-UNUSUAL_PORT: Final = 1024  # mail on a port that is not for it
-CERTIFICATE: Final = 2048  # the server's certificate was seen
-PASSWORDS: Final = 4096  # passwords that an eavesdropper could read
+CREDENTIALS: Final = 1 << 0  # credentials that an eavesdropper could read
+PASSWORDS: Final = 1 << 1  # passwords among them
+TOKENS: Final = 1 << 2  # bearer tokens
+RESPONSES: Final = 1 << 3  # challenges and responses
+ANONYMOUS: Final = 1 << 4  # logins that prove nothing: ANONYMOUS, EXTERNAL
+REJECTIONS: Final = 1 << 5  # logins that were not accepted; or somebody is known to be guessing
+MESSAGES: Final = 1 << 6  # messages
+TLS: Final = 1 << 7  # a TLS handshake, or what was seen of one
+CERTIFICATE: Final = 1 << 8  # the server's certificate was seen
+FALLBACK: Final = 1 << 9  # a TLS handshake, or an earlier one of anybody that failed
+ANOMALIES: Final = 1 << 10  # anomalies
+MARKED: Final = 1 << 11  # anomalies, or STARTTLS was refused
+CLEAR: Final = 1 << 12  # it is mail, and it stayed in clear
+OFFERED_CLEAR: Final = 1 << 13  # in spite of an offer of STARTTLS
+LISTED: Final = 1 << 14  # the server told in clear what it offers
+NO_OFFER: Final = 1 << 15  # it told so, and STARTTLS was not among it; or it refused
+PORT_25: Final = 1 << 16  # SMTP on port 25
+SUBMISSION: Final = 1 << 17  # a port for submission
+NOT_MAIL: Final = 1 << 18  # another protocol on a mail port
+UNUSUAL_PORT: Final = 1 << 19  # mail on a port that is not for it
+COMPRESSED: Final = 1 << 20  # COMPRESS=DEFLATE
+INCOMPLETE: Final = 1 << 21  # the capture does not hold all of it
+CONFLICT: Final = 1 << 22  # octets came twice with different content
 
 #: Characters of a finding's detail.
 MAX_DETAIL: Final = 500

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from analyzer.findings.base import (
+    ANONYMOUS,
     CLEAR,
     COMPRESSED,
     CREDENTIALS,
@@ -19,6 +20,7 @@ from analyzer.findings.base import (
     MEDIUM,
     MESSAGES,
     PASSWORDS,
+    REJECTIONS,
     SURE,
     Found,
     Rule,
@@ -50,7 +52,7 @@ def brute_force(session: Session, found: Found) -> None:
     password all day is not meant: that is a forgotten setting. A login that the server accepts after the guesses makes it critical.
     """
     credentials = session.credentials
-    if credentials is None or (session.auth_accepted == session.auth_attempts and found.history.guessers == 0):
+    if credentials is None:
         return
     for credential in credentials:
         name = credential.username
@@ -140,8 +142,6 @@ def password_spraying(session: Session, found: Found) -> None:
     Trying a few common passwords on every account stays below the limits that lock an account. Five accounts of one client at one
     server within ten minutes raise it; a proxy or web mail server in front of many users may look the same.
     """
-    if session.auth_accepted == session.auth_attempts:
-        return
     past = found.history.known_client(session)
     if past is None or len(past.rejections) < MIN_ACCOUNTS:
         return
@@ -180,7 +180,7 @@ def password_reuse(session: Session, found: Found) -> None:
             continue
         if credential.outcome == REJECTED or credential.outcome == CANCELLED:
             continue
-        key = str(fingerprint(secret))
+        key = fingerprint(secret)
         past = found.history.secrets.get(key)
         if past is None:
             found.history.secrets.put(key, SecretPast(session, name))
@@ -214,9 +214,14 @@ def weak_password(session: Session, found: Found) -> None:
     Judged by zxcvbn, as if nobody had seen it on the wire: fewer than a million guesses. Rejected passwords are not judged, for they are
     nobody's; at most a few hundred are judged in a run, and only the first 20 characters of each. The finding does not hold the password.
     """
+    history = found.history
+    limit = found.strength.limit
+    if history.passwords_left_out > 0:
+        history.passwords_left_out += 1
+        return
     for credential in session.credentials or []:
         if to_be_judged(credential):
-            found.history.weigh(session, credential, found.strength.limit)
+            history.weigh(session, credential, limit)
 
 
 def to_be_judged(credential: Credential) -> bool:
@@ -295,12 +300,12 @@ def compressed_session(session: Session, found: Found) -> None:
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
-        "brute-force", HIGH, "Passwords guessed", brute_force, CREDENTIALS,
+        "brute-force", HIGH, "Passwords guessed", brute_force, CREDENTIALS | REJECTIONS,
         "Block the client, look in the server's log for logins that worked, and limit attempts (fail2ban, auth_failure_delay).",
         ("CWE-307", "MITRE ATT&CK T1110.001"),
     ),
     Rule(
-        "password-spraying", HIGH, "Many accounts tried", password_spraying, CREDENTIALS,
+        "password-spraying", HIGH, "Many accounts tried", password_spraying, CREDENTIALS | REJECTIONS,
         "Block the client, look for accounts that it got into, and have weak passwords changed.",
         ("CWE-307", "MITRE ATT&CK T1110.003"),
     ),
@@ -315,7 +320,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-521", "NIST SP 800-63B section 5.1.1.2"), None, conclude_weak_password,
     ),
     Rule(
-        "anonymous-login", MEDIUM, "Anonymous login", anonymous_login, CREDENTIALS,
+        "anonymous-login", MEDIUM, "Anonymous login", anonymous_login, ANONYMOUS,
         "Take ANONYMOUS out of the server's mechanisms, unless the mailboxes behind it are meant to be public.",
         ("CWE-287", "RFC 4505 section 3"),
     ),

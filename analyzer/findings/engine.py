@@ -8,18 +8,28 @@ from typing import Final
 from analyzer.capture.base import CaptureStats
 from analyzer.findings.base import (
     ANOMALIES,
+    ANONYMOUS,
     CERTIFICATE,
     CLEAR,
     COMPRESSED,
     CONFLICT,
     CREDENTIALS,
+    FALLBACK,
     INCOMPLETE,
     LISTED,
+    MARKED,
     MESSAGES,
+    NO_OFFER,
     NOT_MAIL,
+    OFFERED_CLEAR,
     PASSWORDS,
+    PORT_25,
+    REJECTIONS,
+    RESPONSES,
+    SUBMISSION,
     SURE,
     TLS,
+    TOKENS,
     UNUSUAL_PORT,
     Finding,
     FindingList,
@@ -30,8 +40,9 @@ from analyzer.findings.base import (
 from analyzer.findings.catalogue import BY_SLUG, RULES
 from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
+from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
 from analyzer.sessions.certificates import TrustStore
-from analyzer.sessions.records import COMPLETE, PLAINTEXT, UNKNOWN, Session
+from analyzer.sessions.records import COMPLETE, NOT_OFFERED, OFFERED, PLAINTEXT, REFUSED, UNKNOWN, Session
 
 #: Sentences about rules that failed.
 MAX_FAULTS: Final = 20
@@ -69,7 +80,7 @@ class Engine:
 
     def receive(self, session: Session) -> None:
         """The next session."""
-        bits = traits_of(session)
+        bits = traits_of(session, self.history)
         asked = self._asked.get(bits)
         if asked is None:
             asked = [rule for rule in self.rules if rule.needs & bits == rule.needs]
@@ -140,7 +151,7 @@ class Engine:
             )
 
 
-def traits_of(session: Session) -> int:
+def traits_of(session: Session, history: History) -> int:
     """What a session has, as bits of ``Rule.needs``."""
     bits = 0
     mail = session.protocol != UNKNOWN
@@ -148,23 +159,49 @@ def traits_of(session: Session) -> int:
     if credentials is not None:
         for credential in credentials:
             if credential.exposed:
-                bits |= CREDENTIALS
-                if credential.secret is not None:
-                    bits |= PASSWORDS
+                kind = credential.secret_kind
+                if kind == PASSWORD:
+                    bits |= CREDENTIALS | PASSWORDS
+                elif kind == CHALLENGE_RESPONSE:
+                    bits |= CREDENTIALS | RESPONSES
+                elif kind == BEARER_TOKEN:
+                    bits |= CREDENTIALS | TOKENS
+                else:
+                    bits |= CREDENTIALS | ANONYMOUS
+        if session.auth_accepted != session.auth_attempts or history.guessers > 0:
+            bits |= REJECTIONS
     if session.message_list is not None:
         bits |= MESSAGES
     tls = session.tls
     if tls is not None:
         tls.fill()
-        bits |= TLS
+        bits |= TLS | FALLBACK
         if tls.certificates:
             bits |= CERTIFICATE
+    elif history.failures > 0:
+        bits |= FALLBACK
     if session.anomalies is not None:
-        bits |= ANOMALIES
+        bits |= ANOMALIES | MARKED
+    state = session.starttls
+    if state == REFUSED:
+        bits |= MARKED
     if mail and session.transport == PLAINTEXT:
         bits |= CLEAR
+        if state == OFFERED:
+            bits |= OFFERED_CLEAR
+        elif state == NOT_OFFERED or state == REFUSED:
+            bits |= NO_OFFER
     if session.capabilities is not None:
         bits |= LISTED
+    service = session.port_service
+    if service is None:
+        if mail:
+            bits |= UNUSUAL_PORT
+    elif service == "smtp":
+        if session.server_port == 25:
+            bits |= PORT_25
+    elif service == "submission" or service == "submissions":
+        bits |= SUBMISSION
     if session.not_mail is not None:
         bits |= NOT_MAIL
     if session.completeness != COMPLETE or session.gap_bytes > 0 or session.truncated:
@@ -173,8 +210,6 @@ def traits_of(session: Session) -> int:
         bits |= CONFLICT
     if session.compressed:
         bits |= COMPRESSED
-    if mail and session.port_service is None:
-        bits |= UNUSUAL_PORT
     return bits
 
 

@@ -26,10 +26,11 @@ MAX_WORDS: Final = 200
 #: Rejected logins kept of one client at one server, or of one account.
 MAX_REJECTIONS: Final = 64
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Value]):
+class Recent(Generic[Key, Value]):
     """Values by key, in two generations: when the young one is full it becomes the old one, and the old one is forgotten.
 
     Whoever is asked for stays young, so a flood of strangers does not wipe out those who are still there.
@@ -37,12 +38,12 @@ class Recent(Generic[Value]):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.young: dict[str, Value] = {}
-        self.old: dict[str, Value] = {}
+        self.young: dict[Key, Value] = {}
+        self.old: dict[Key, Value] = {}
         #: values forgotten so far
         self.forgotten: i64 = 0
 
-    def get(self, key: str) -> Value | None:
+    def get(self, key: Key) -> Value | None:
         """The value of a key, None where there is none or it was forgotten."""
         value = self.young.get(key)
         if value is None and self.old:
@@ -51,7 +52,7 @@ class Recent(Generic[Value]):
                 self.put(key, value)
         return value
 
-    def put(self, key: str, value: Value) -> None:
+    def put(self, key: Key, value: Value) -> None:
         """Remember a value."""
         if len(self.young) >= self.limit:
             self.forgotten += len(self.old)
@@ -143,10 +144,10 @@ class History:
     def __init__(
         self, servers: int = MAX_SERVERS, clients: int = MAX_CLIENTS, accounts: int = MAX_ACCOUNTS, secrets: int = MAX_SECRETS
     ) -> None:
-        self.servers: Recent[ServerPast] = Recent(servers)
-        self.clients: Recent[ClientPast] = Recent(clients)
-        self.accounts: Recent[AccountPast] = Recent(accounts)
-        self.secrets: Recent[SecretPast] = Recent(secrets)
+        self.servers: Recent[str, ServerPast] = Recent(servers)
+        self.clients: Recent[str, ClientPast] = Recent(clients)
+        self.accounts: Recent[str, AccountPast] = Recent(accounts)
+        self.secrets: Recent[int, SecretPast] = Recent(secrets)
         #: logins whose passwords are to be judged when all sessions are through, each password of an account once
         self.passwords: list[tuple[Session, Credential]] = []
         self._weighed: set[str] = set()
@@ -205,13 +206,14 @@ class History:
         secret = credential.secret
         if secret is None:
             return
+        key = f"{fingerprint(secret)} {credential.username}"
+        if key in self._weighed:
+            return
         if len(self.passwords) >= limit:
             self.passwords_left_out += 1
             return
-        key = f"{fingerprint(secret)} {credential.username}"
-        if key not in self._weighed:
-            self._weighed.add(key)
-            self.passwords.append((session, credential))
+        self._weighed.add(key)
+        self.passwords.append((session, credential))
 
     def released(self, sessions: list[Session]) -> None:
         """Sessions that waited wait no more."""

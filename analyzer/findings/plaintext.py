@@ -6,8 +6,6 @@ from typing import Final
 
 from analyzer.findings.base import (
     ANOMALIES,
-    CLEAR,
-    CREDENTIALS,
     CRITICAL,
     HIGH,
     LIKELY,
@@ -15,7 +13,13 @@ from analyzer.findings.base import (
     LOW,
     MEDIUM,
     MESSAGES,
+    NO_OFFER,
+    OFFERED_CLEAR,
+    PASSWORDS,
+    RESPONSES,
+    SUBMISSION,
     SURE,
+    TOKENS,
     Finding,
     Found,
     Rule,
@@ -292,18 +296,18 @@ def mail_before_starttls(session: Session, found: Found) -> None:
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
-        "plaintext-password", HIGH, "Password sent in clear", plaintext_password, CREDENTIALS,
+        "plaintext-password", HIGH, "Password sent in clear", plaintext_password, PASSWORDS,
         "Set the mail client to SSL/TLS (or STARTTLS where that is all the server has), change the password, and let the server "
         "refuse logins before TLS. The migration table has the settings for each client.",
         ("CWE-319", "CWE-523", "RFC 8314 section 3"), _describe_login,
     ),
     Rule(
-        "plaintext-token", HIGH, "Access token sent in clear", plaintext_token, CREDENTIALS,
+        "plaintext-token", HIGH, "Access token sent in clear", plaintext_token, TOKENS,
         "Withdraw the token, set the mail client to SSL/TLS, and let the server offer XOAUTH2 and OAUTHBEARER under TLS only.",
         ("CWE-319", "RFC 6750 section 5.3", "RFC 7628 section 5"), _describe_login,
     ),
     Rule(
-        "challenge-response-in-clear", MEDIUM, "Challenge and response sent in clear", challenge_response_in_clear, CREDENTIALS,
+        "challenge-response-in-clear", MEDIUM, "Challenge and response sent in clear", challenge_response_in_clear, RESPONSES,
         "Set the mail client to SSL/TLS. Under TLS a plain password is safer than CRAM-MD5, DIGEST-MD5 or NTLM in clear; switch those off.",
         ("CWE-319", "CWE-916", "RFC 4954 section 9", "RFC 6331", "RFC 8314 section 3"), _describe_login,
     ),
@@ -319,12 +323,12 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-319", "RFC 8314 section 4.1", "RFC 9051 section 11.1"),
     ),
     Rule(
-        "starttls-not-used", HIGH, "TLS offered and not used", starttls_not_used, CLEAR,
+        "starttls-not-used", HIGH, "TLS offered and not used", starttls_not_used, OFFERED_CLEAR,
         "Set the mail client to SSL/TLS or STARTTLS; then let the server refuse logins before TLS, so that no client falls back.",
         ("CWE-319", "RFC 8314 section 3", "RFC 2595", "RFC 3207"), _describe_not_used,
     ),
     Rule(
-        "starttls-not-offered", HIGH, "No TLS offered, yet used in clear", starttls_not_offered, CLEAR,
+        "starttls-not-offered", HIGH, "No TLS offered, yet used in clear", starttls_not_offered, NO_OFFER,
         "Give the server a certificate and turn TLS on, at best on the ports for it (995, 993, 465); set clients to SSL/TLS. If the "
         "server does offer STARTTLS elsewhere, look for who takes the offer out on the way.",
         ("CWE-319", "CWE-757", "RFC 8314 section 3"), _describe_not_offered,
@@ -340,7 +344,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-319", "RFC 9051 section 6.2", "RFC 4954 section 4"),
     ),
     Rule(
-        "mail-before-starttls", MEDIUM, "Submission without TLS", mail_before_starttls, CLEAR | MESSAGES,
+        "mail-before-starttls", MEDIUM, "Submission without TLS", mail_before_starttls, MESSAGES | SUBMISSION,
         "Make the submission service demand TLS (Postfix: smtpd_tls_security_level = encrypt for 587), and offer 465 beside it.",
         ("CWE-319", "RFC 8314 section 3.3", "RFC 6409"),
     ),

@@ -15,6 +15,8 @@ from analyzer.findings.base import (
     MEDIUM,
     MESSAGES,
     NOT_MAIL,
+    PORT_25,
+    SUBMISSION,
     SURE,
     UNUSUAL_PORT,
     Found,
@@ -138,12 +140,12 @@ RULES: Final[tuple[Rule, ...]] = (
         ("MITRE ATT&CK T1571",),
     ),
     Rule(
-        "auth-on-port-25", MEDIUM, "Login on port 25", auth_on_port_25, CREDENTIALS,
+        "auth-on-port-25", MEDIUM, "Login on port 25", auth_on_port_25, CREDENTIALS | PORT_25,
         "Set clients to port 465 with SSL/TLS (or 587 with STARTTLS), then switch AUTH off on port 25.",
         ("RFC 6409 section 3.1", "RFC 8314 section 3.3"),
     ),
     Rule(
-        "submission-without-auth", MEDIUM, "Mail submitted without login", submission_without_auth, MESSAGES,
+        "submission-without-auth", MEDIUM, "Mail submitted without login", submission_without_auth, MESSAGES | SUBMISSION,
         "Demand a login on the submission service; name the exceptions by address.",
         ("CWE-306", "RFC 6409 section 4.3"),
     ),

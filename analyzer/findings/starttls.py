@@ -11,17 +11,18 @@ from typing import Final
 
 from analyzer.findings.base import (
     ANOMALIES,
-    ANY,
-    CLEAR,
     CONFLICT,
     CRITICAL,
+    FALLBACK,
     HIGH,
     HINT,
     INFO,
     LIKELY,
     LISTED,
     LOW,
+    MARKED,
     MEDIUM,
+    NO_OFFER,
     SURE,
     Found,
     Rule,
@@ -340,7 +341,7 @@ _PREFER_IMPLICIT: Final = "Set clients to SSL/TLS on the ports for it (995, 993,
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(
-        "starttls-stripped", HIGH, "STARTTLS hidden on the way", starttls_stripped, ANY,
+        "starttls-stripped", HIGH, "STARTTLS hidden on the way", starttls_stripped, MARKED,
         "Find the device (mail inspection of a firewall, for example Cisco's ESMTP inspection) and switch that off, or find the "
         f"attacker. {_PREFER_IMPLICIT} Where clients must use STARTTLS, set them to demand it.",
         ("CWE-757", "RFC 3207 section 6", "RFC 8314 section 4.1", _NO_STARTTLS),
@@ -351,7 +352,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-757", "RFC 3207 section 6", _NO_STARTTLS),
     ),
     Rule(
-        "starttls-refused", HIGH, "STARTTLS refused", starttls_refused, CLEAR,
+        "starttls-refused", HIGH, "STARTTLS refused", starttls_refused, NO_OFFER,
         f"Look into the server's log and certificate setup: it offers TLS but cannot do it. {_PREFER_IMPLICIT} Set clients to demand TLS.",
         ("CWE-757", "RFC 3207 section 4.1", "RFC 9051 section 6.2.1", _NO_STARTTLS),
     ),
@@ -383,7 +384,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-74", "RFC 9051 section 11.1", _NO_STARTTLS),
     ),
     Rule(
-        "tls-fallback-to-plaintext", HIGH, "Fallback from TLS to clear text", tls_fallback_to_plaintext, ANY,
+        "tls-fallback-to-plaintext", HIGH, "Fallback from TLS to clear text", tls_fallback_to_plaintext, FALLBACK,
         "Mend what made the handshake fail (see tls-handshake-failed), set the client to demand TLS, and let the server refuse logins "
         "before TLS, so that there is nothing to fall back to.",
         ("CWE-757", "RFC 8314 section 4.1", "RFC 9325 section 3.2"),
