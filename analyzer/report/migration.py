@@ -35,7 +35,17 @@ CHOICES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "managesieve": ((4190, False),),
 }
 
-#: Failed handshakes and deletions remembered, and accounts counted for one port.
+#: What a recommendation rests on.
+BASIS: Final[dict[int, str]] = {
+    WORKING: "seen working on this server",
+    OFFERED: "offered by this server, not seen in use",
+    UNSEEN: "not seen: check first that this server has it",
+    FAILING: "its TLS handshakes failed: mend that first (see tls-handshake-failed)",
+    NOT_THERE: "this server offers no TLS: switch it on there first",
+}
+CERTIFICATE_ALERTS: Final = ("unknown_ca", "bad_certificate", "certificate_unknown", "certificate_expired", "unsupported_certificate")
+
+#: Failed handshakes remembered, and clients with STARTTLS counted for one port.
 MAX_KEPT: Final = 65536
 
 
@@ -59,12 +69,13 @@ class Setting:
 class Migrant:
     """One client and account that still logs in in clear at one server port."""
 
-    def __init__(self, session: Session, username: str | None) -> None:
-        self.client_ip = session.client_ip
-        self.server_ip = session.server_ip
-        self.server_port: i64 = session.server_port
-        self.port_service = session.port_service
-        self.protocol = session.protocol
+    __slots__ = (
+        "accepted", "client_ip", "deletes", "guesses", "last_ns", "logins", "port", "problems", "readable", "rejected", "token", "username",
+    )  # fmt: skip
+
+    def __init__(self, port: Port, client_ip: str, username: str | None) -> None:
+        self.port = port
+        self.client_ip = client_ip
         self.username = username
         self.logins: i64 = 0
         self.accepted: i64 = 0
@@ -75,25 +86,24 @@ class Migrant:
         self.deletes: bool = False
         #: different secrets that were rejected, as fingerprints, no more than tell a guesser
         self.guesses: set[int] | None = None
-        # Filled in when all sessions are through.
-        self.at_server: str = ""
-        self.accounts: int = 0
-        self.host: str = ""
-        self.setting: Setting | None = None
+        #: misconfigurations, by name
         self.problems: list[str] = NO_PROBLEMS
-        self.closing: str = ""
 
     def current(self) -> str:
         """Today's setting."""
-        return f"{NAMES.get(self.protocol, self.protocol)} port {self.server_port}, no encryption"
+        return f"{NAMES.get(self.port.protocol, self.port.protocol)} port {self.port.server_port}, no encryption"
 
     def recommended(self) -> str | None:
         """The setting to enter, None where the server is known to have none."""
-        return None if self.setting is None else self.setting.text(self.protocol)
+        return None if self.port.setting is None else self.port.setting.text(self.port.protocol)
 
     def seen_working(self) -> bool:
         """Whether somebody was seen using the recommended setting on this server."""
-        return self.setting is not None and self.setting.known == WORKING
+        return self.port.setting is not None and self.port.setting.known == WORKING
+
+    def accounts(self) -> int:
+        """Accounts that this client uses in clear at this server port."""
+        return self.port.clients.get(self.client_ip, 0)
 
     def authentication(self) -> str:
         """What to choose for authentication. Under TLS a plain password is fine, and every server takes it."""
@@ -101,51 +111,53 @@ class Migrant:
 
     def basis(self) -> str:
         """What the recommendation rests on."""
-        setting = self.setting
-        if setting is None:
-            return "this server offers no TLS: switch it on there first"
-        if setting.known == WORKING:
-            return "seen working on this server"
-        if setting.known == OFFERED:
-            return "offered by this server, not seen in use"
-        if setting.known == FAILING:
-            return "its TLS handshakes failed: mend that first (see tls-handshake-failed)"
-        return "not seen: check first that this server has it"
+        setting = self.port.setting
+        return BASIS[NOT_THERE if setting is None else setting.known]
 
 
 class Port:
-    """Who uses one port of one server in clear, and who uses it with STARTTLS."""
+    """Who uses one port of one server in clear, and who uses it with STARTTLS; and the setting to enter instead."""
 
-    def __init__(self, server_ip: str, server_port: i64, protocol: str, submission: bool) -> None:
-        self.server_ip = server_ip
-        self.server_port: i64 = server_port
-        self.protocol = protocol
-        self.submission = submission
-        self.clients: set[str] = set()
+    def __init__(self, session: Session) -> None:
+        self.server_ip = session.server_ip
+        self.server_port: i64 = session.server_port
+        self.protocol = session.protocol
+        self.service = session.port_service
+        #: client and account -> row
+        self.rows: dict[str, Migrant] = {}
+        #: client in clear -> its accounts
+        self.clients: dict[str, int] = {}
         self.accounts: set[str] = set()
+        #: clients that use STARTTLS here
         self.upgraded: set[str] = set()
+        self.host: str = ""
+        self.setting: Setting | None = None
+        self.closing: str = ""
 
     def sentence(self) -> str:
         """``closing port 110 of 198.51.100.20 today would cut off 11 clients, 11 accounts``."""
         where = f"port {self.server_port} of {self.server_ip}"
+        closing = False
         if self.protocol == "smtp" and self.server_port == 25:
             what = f"refusing logins on {where}"
-        elif self.submission:
+        elif self.service == "submission":
             what = f"refusing clear text on {where}"
         else:
             what = f"closing {where}"
+            closing = True
         text = f"{what} today would cut off {_count(len(self.clients), 'client')}, {_count(len(self.accounts), 'account')}"
-        if what.startswith("closing") and self.upgraded:
-            text = f"{text} in clear, and {_count(len(self.upgraded), 'client')} that use{'s' if len(self.upgraded) == 1 else ''} STARTTLS there"
+        if closing and self.upgraded:
+            text = f"{text} in clear, and {_count(len(self.upgraded), 'client')} with STARTTLS"
         return text
 
 
 class Migration:
-    """The whole table, and the sentences on closing ports."""
+    """The whole table, and the ports it is about."""
 
     def __init__(self) -> None:
+        #: in order of the first login in clear
         self.rows: list[Migrant] = []
-        #: worst first
+        #: those with most accounts first
         self.ports: list[Port] = []
 
 
@@ -155,76 +167,116 @@ def _count(number: int, word: str) -> str:
 
 def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
     """Who is still in clear, and what to enter instead. ``servers`` are the postures of the same sessions."""
-    rows: dict[str, Migrant] = {}
+    by_address: dict[str, dict[int, list[Port]]] = {}
+    every: list[Port] = []
+    rows: list[Migrant] = []
     #: client, server and protocol -> why its TLS handshakes failed
     failures: dict[str, str] = {}
     for session in sessions:
-        if session.protocol == UNKNOWN:
-            continue
+        transport = session.transport
         tls = session.tls
         if tls is not None and tls.handshake == "failed" and len(failures) < MAX_KEPT:
             failures[f"{session.client_ip} {session.server_ip} {session.protocol}"] = tls.alert or tls.failure or ""
-        if session.transport == PLAINTEXT:
-            _add(rows, session)
-    kept = _without_guessers(list(rows.values()))
-    advisor = _Advisor(servers)
-    accounts: dict[str, int] = {}
+        if transport == STARTTLS:
+            port = _port(by_address, every, session)
+            if len(port.upgraded) < MAX_KEPT:
+                port.upgraded.add(session.client_ip)
+        elif transport == PLAINTEXT and session.protocol != UNKNOWN:
+            if session.credentials is not None:
+                _add_logins(_port(by_address, every, session), session, rows)
+            elif session.message_list is not None:
+                _add_mail(_port(by_address, every, session), session, rows)
+    kept = _without_guessers(rows)
     for one in kept:
-        one.at_server = f"{one.client_ip} {one.server_ip} {one.server_port}"
-        accounts[one.at_server] = accounts.get(one.at_server, 0) + 1
-    for one in kept:
-        one.accounts = accounts[one.at_server]
-        one.host = advisor.host(one)
-        one.setting = advisor.setting(one)
-        failure = failures.get(f"{one.client_ip} {one.server_ip} {one.protocol}") if failures else None
-        _name_problems(one, failure)
+        port = one.port
+        port.clients[one.client_ip] = port.clients.get(one.client_ip, 0) + 1
+        if one.username is not None:
+            port.accounts.add(one.username)
+        _name_problems(one, failures)
     migration = Migration()
     migration.rows = kept
-    migration.ports = _ports(sessions, kept)
+    advisor = _Advisor(servers)
+    for port in every:
+        if port.clients:
+            port.host = advisor.host(port)
+            port.setting = advisor.setting(port)
+            port.closing = port.sentence()
+            migration.ports.append(port)
+    migration.ports.sort(key=_port_order)
     return migration
 
 
-def _add(rows: dict[str, Migrant], session: Session) -> None:
+def _port_order(one: Port) -> tuple[int, str, int]:
+    return (-len(one.accounts), one.server_ip, one.server_port)
+
+
+def _port(by_address: dict[str, dict[int, list[Port]]], every: list[Port], session: Session) -> Port:
+    """The port of a session's server; ``every`` port is listed in order of appearance."""
+    ports = by_address.get(session.server_ip)
+    if ports is None:
+        ports = {}
+        by_address[session.server_ip] = ports
+    known = ports.get(session.server_port)
+    if known is None:
+        known = []
+        ports[session.server_port] = known
+    for port in known:  # more than one only where a port was met with several protocols
+        if port.protocol == session.protocol:
+            return port
+    port = Port(session)
+    known.append(port)
+    every.append(port)
+    return port
+
+
+def _add_logins(port: Port, session: Session, rows: list[Migrant]) -> None:
     """The accounts of one session in clear."""
-    deletes = False
+    for credential in session.credentials or []:
+        if not credential.exposed or credential.secret_kind == NO_SECRET:
+            continue
+        one = _row(port, session, credential.username, rows)
+        one.logins += 1
+        outcome = credential.outcome
+        if outcome == ACCEPTED:
+            one.accepted += 1
+            if session.message_list is not None and not one.deletes:
+                one.deletes = _deletes(session)
+        elif outcome == REJECTED:
+            one.rejected += 1
+            if credential.secret is not None:
+                if one.guesses is None:
+                    one.guesses = set()
+                if len(one.guesses) < MIN_GUESSES:
+                    one.guesses.add(fingerprint(credential.secret))
+        if credential.secret_kind == PASSWORD:
+            one.readable = True
+        elif credential.secret_kind == BEARER_TOKEN:
+            one.token = True
+
+
+def _deletes(session: Session) -> bool:
+    """Whether a session removed mail from the server."""
     for message in session.message_list or []:
         if message.deleted:
-            deletes = True
-            break
-    credentials = session.credentials
-    if credentials is not None:
-        for credential in credentials:
-            if not credential.exposed or credential.secret_kind == NO_SECRET:
-                continue
-            one = _row(rows, session, credential.username)
-            one.logins += 1
-            if credential.outcome == ACCEPTED:
-                one.accepted += 1
-                one.deletes = one.deletes or deletes
-            elif credential.outcome == REJECTED:
-                one.rejected += 1
-                if credential.secret is not None:
-                    if one.guesses is None:
-                        one.guesses = set()
-                    if len(one.guesses) < MIN_GUESSES:
-                        one.guesses.add(fingerprint(credential.secret))
-            if credential.secret_kind == PASSWORD:
-                one.readable = True
-            elif credential.secret_kind == BEARER_TOKEN:
-                one.token = True
-    elif session.message_list and (session.port_service == "submission" or session.port_service == "submissions"):
-        # Mail handed in without a login, at a place meant for users: a setting as well.
-        one = _row(rows, session, None)
+            return True
+    return False
+
+
+def _add_mail(port: Port, session: Session, rows: list[Migrant]) -> None:
+    """Mail handed in without a login, at a place meant for users: a setting as well."""
+    if session.port_service == "submission" or session.port_service == "submissions":
+        one = _row(port, session, None, rows)
         one.logins += 1
         one.accepted += 1
 
 
-def _row(rows: dict[str, Migrant], session: Session, username: str | None) -> Migrant:
-    key = f"{session.client_ip} {session.server_ip} {session.server_port} {session.protocol} {username}"
-    one = rows.get(key)
+def _row(port: Port, session: Session, username: str | None, rows: list[Migrant]) -> Migrant:
+    key = session.client_ip if username is None else f"{session.client_ip} {username}"
+    one = port.rows.get(key)
     if one is None:
-        one = Migrant(session, username)
-        rows[key] = one
+        one = Migrant(port, session.client_ip, username)
+        port.rows[key] = one
+        rows.append(one)
     if session.end_ns > one.last_ns:
         one.last_ns = session.end_ns
     return one
@@ -236,6 +288,8 @@ def _without_guessers(rows: list[Migrant]) -> list[Migrant]:
     for one in rows:
         if one.rejected == one.logins:
             refused[one.client_ip] = refused.get(one.client_ip, 0) + 1
+    if not refused:
+        return rows
     kept: list[Migrant] = []
     for one in rows:
         guesses = 0 if one.guesses is None else len(one.guesses)
@@ -244,18 +298,20 @@ def _without_guessers(rows: list[Migrant]) -> list[Migrant]:
     return kept
 
 
-def _name_problems(one: Migrant, failure: str | None) -> None:
+def _name_problems(one: Migrant, failures: dict[str, str]) -> None:
     """Misconfigurations that users meet, by name."""
     problems: list[str] = []
-    if one.port_service in ("pop3s", "imaps", "submissions", "smtps"):
-        problems.append(f"port {one.server_port} without SSL/TLS: it cannot work so")
-    if failure is not None:
-        certificate = failure in ("unknown_ca", "bad_certificate", "certificate_unknown", "certificate_expired", "unsupported_certificate")
-        what = "certificate error" if certificate else "TLS error"
-        problems.append(f"{what} when this client tried TLS ({failure or 'no reason given'})")
+    port = one.port
+    if port.service in ("pop3s", "imaps", "submissions", "smtps"):
+        problems.append(f"port {port.server_port} without SSL/TLS: it cannot work so")
+    if failures:
+        failure = failures.get(f"{one.client_ip} {port.server_ip} {port.protocol}")
+        if failure is not None:
+            what = "certificate error" if failure in CERTIFICATE_ALERTS else "TLS error"
+            problems.append(f"{what} when this client tried TLS ({failure or 'no reason given'})")
     if one.deletes:
         problems.append("deletes mail from the server after fetching it in clear")
-    if one.protocol == "smtp" and one.server_port == 25:
+    if port.server_port == 25 and port.protocol == "smtp":
         problems.append("logs in on port 25, which is for servers")
     if one.rejected == one.logins:
         problems.append("was not let in")
@@ -269,7 +325,6 @@ class _Advisor:
     def __init__(self, servers: list[Posture]) -> None:
         self._by_port: dict[str, Posture] = {}
         self._names: dict[str, str] = {}
-        self._settings: dict[str, Setting | None] = {}
         for server in servers:
             self._by_port[f"{server.server_ip} {server.server_port} {server.protocol}"] = server
             name = server.names[0] if server.names else ""
@@ -278,18 +333,12 @@ class _Advisor:
             if name and (server.names or server.server_ip not in self._names):
                 self._names[server.server_ip] = name
 
-    def host(self, one: Migrant) -> str:
+    def host(self, one: Port) -> str:
         """The name that others use for this server or its certificate has, else its address."""
         return self._names.get(one.server_ip, one.server_ip)
 
-    def setting(self, one: Migrant) -> Setting | None:
+    def setting(self, one: Port) -> Setting | None:
         """The best setting for this server; None where it is known to have none."""
-        key = f"{one.server_ip} {one.server_port} {one.protocol}"
-        if key not in self._settings:
-            self._settings[key] = self._best(one)
-        return self._settings[key]
-
-    def _best(self, one: Migrant) -> Setting | None:
         best: Setting | None = None
         choices = list(CHOICES.get(one.protocol, ()))
         if (one.server_port, False) not in choices and (one.server_port, True) not in choices:
@@ -300,7 +349,7 @@ class _Advisor:
                 best = Setting(port, implicit, known)
         return best
 
-    def _known(self, one: Migrant, port: int, implicit: bool) -> int:
+    def _known(self, one: Port, port: int, implicit: bool) -> int:
         """What is known of one setting at a server."""
         server = self._by_port.get(f"{one.server_ip} {port} {one.protocol}")
         if server is None:
@@ -314,32 +363,3 @@ class _Advisor:
         if server.offered:
             return FAILING if server.tls_failed else OFFERED
         return NOT_THERE if server.not_offered or server.refused else UNSEEN
-
-
-def _ports(sessions: list[Session], rows: list[Migrant]) -> list[Port]:
-    """Who would be cut off, by port."""
-    ports: dict[str, Port] = {}
-    for one in rows:
-        key = f"{one.server_ip} {one.server_port} {one.protocol}"
-        port = ports.get(key)
-        if port is None:
-            port = Port(one.server_ip, one.server_port, one.protocol, one.port_service == "submission")
-            ports[key] = port
-        if len(port.clients) < MAX_KEPT:
-            port.clients.add(one.client_ip)
-        if one.username is not None and len(port.accounts) < MAX_KEPT:
-            port.accounts.add(one.username)
-    if ports:
-        for session in sessions:
-            if session.transport == STARTTLS:
-                port = ports.get(f"{session.server_ip} {session.server_port} {session.protocol}")
-                if port is not None and len(port.upgraded) < MAX_KEPT:
-                    port.upgraded.add(session.client_ip)
-        sentences = {key: port.sentence() for key, port in ports.items()}
-        for one in rows:
-            one.closing = sentences[f"{one.server_ip} {one.server_port} {one.protocol}"]
-    return sorted(ports.values(), key=_port_order)
-
-
-def _port_order(one: Port) -> tuple[int, str, int]:
-    return (-len(one.accounts), one.server_ip, one.server_port)

@@ -226,20 +226,20 @@ class RowMaker:
         """A row of ``migration``."""
         return [
             one.client_ip,
-            one.server_ip,
-            one.server_port,
-            one.protocol,
+            one.port.server_ip,
+            one.port.server_port,
+            one.port.protocol,
             one.username,
             one.current(),
             one.recommended(),
             one.seen_working(),
-            one.accounts,
+            one.accounts(),
             one.last_ns,
-            one.host,
+            one.port.host,
             one.authentication(),
             one.basis(),
             one.problems,
-            one.closing,
+            one.port.closing,
         ]
 
     def note(self, sentence: str) -> None:

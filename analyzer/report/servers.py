@@ -181,17 +181,30 @@ def _worst_first(one: tuple[int, str]) -> tuple[int, str]:
 
 def postures(sessions: list[Session], trust: TrustStore | None) -> list[Posture]:
     """One posture a server address, port and protocol, in order of appearance. Without a trust store, trust is not judged."""
-    servers: dict[str, Posture] = {}
+    found: list[Posture] = []
+    by_address: dict[str, dict[int, list[Posture]]] = {}
     for session in sessions:
         if session.protocol == UNKNOWN:
             continue
-        key = f"{session.server_ip} {session.server_port} {session.protocol}"
-        posture = servers.get(key)
+        ports = by_address.get(session.server_ip)
+        if ports is None:
+            ports = {}
+            by_address[session.server_ip] = ports
+        known = ports.get(session.server_port)
+        if known is None:
+            known = []
+            ports[session.server_port] = known
+        posture: Posture | None = None
+        for one in known:  # more than one only where a port was met with several protocols
+            if one.protocol == session.protocol:
+                posture = one
+                break
         if posture is None:
             posture = Posture(session)
-            servers[key] = posture
+            known.append(posture)
+            found.append(posture)
         _add(posture, session, trust)
-    return list(servers.values())
+    return found
 
 
 def _keep(words: list[str], word: str) -> None:
