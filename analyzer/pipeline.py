@@ -313,7 +313,7 @@ def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog:
         except (EngineError, CaptureError) as error:
             result.warnings.append(f"{len(mine)} TLS session(s) of {stats.name} were not decrypted: {error}")
             continue
-        result.warnings.extend(warnings)
+        result.warnings.extend(f"{stats.name}: {warning}" for warning in warnings)
         for session in found:
             session.capture = stats.name
             session.sensor = pipeline.factory.sensor

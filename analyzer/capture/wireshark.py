@@ -205,7 +205,7 @@ class Wireshark:
         self.path = path
         self.tshark = find_tshark()
         self._filter = "tcp && !icmp && !icmpv6" + (f" && ({display_filter})" if display_filter else "")
-        #: sentences for the user about what went wrong
+        #: sentences for the user about what went wrong with this capture
         self.warnings: list[str] = []
         #: TCP packets read so far
         self.packets = 0
@@ -349,7 +349,7 @@ class Wireshark:
     def _failed(self, status: int, error: str, partly: bool) -> None:
         said = error.removeprefix("tshark:").strip() or "no reason given"
         if partly:
-            warning = f"{self.path}: tshark ended with status {status}: {said}"
+            warning = f"tshark ended with status {status}: {said}"
             if warning not in self.warnings:
                 self.warnings.append(warning)
             return
