@@ -115,13 +115,13 @@ class Posture:
     def _judge_clear(self, found: list[tuple[int, str]]) -> None:
         """What it takes in clear."""
         if self.readable_logins:
-            found.append((4, f"took {self.readable_logins:,} logins with readable passwords or tokens in clear"))
+            found.append((4, f"took {_times(self.readable_logins, 'login')} with readable passwords or tokens in clear"))
         if self.guessable_logins:
-            found.append((3, f"took {self.guessable_logins:,} logins by challenge and response in clear"))
+            found.append((3, f"took {_times(self.guessable_logins, 'login')} by challenge and response in clear"))
         if self.user_mail_in_clear:
-            found.append((3, f"moved users' mail in clear in {self.user_mail_in_clear:,} sessions"))
+            found.append((3, f"moved users' mail in clear in {_times(self.user_mail_in_clear, 'session')}"))
         if self.server_mail_in_clear:
-            found.append((1, f"moved mail between servers in clear in {self.server_mail_in_clear:,} sessions"))
+            found.append((1, f"moved mail between servers in clear in {_times(self.server_mail_in_clear, 'session')}"))
         if self.plaintext_auth and not self.readable_logins:
             found.append((2, "invites passwords before TLS"))
         state = self.starttls_offered()
@@ -173,6 +173,10 @@ class Posture:
         if self.plaintext_auth is False:
             good.append("takes no passwords before TLS")
         return good
+
+
+def _times(count: i64, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _worst_first(one: tuple[int, str]) -> tuple[int, str]:

@@ -28,21 +28,22 @@ WIDTH: Final = 100
 #: Rows shown of a table; the rest is counted.
 MAX_ROWS: Final = 20
 #: Columns whose cells stay on one line.
-UNFOLDED: Final = ("server", "protocol", "upgrade", "client", "from", "format", "first at", "valid until", "certificate")
+UNFOLDED: Final = (
+    "server",
+    "protocol",
+    "upgrade",
+    "client",
+    "from",
+    "format",
+    "first at",
+    "valid until",
+    "certificate",
+)
 #: Clients and accounts named in the lead.
 MAX_NAMED: Final = 5
 
-#: What the anomalies are called in the report, most telling first; kinds that are not here are details for other formats.
+#: What anomalies are called that no rule speaks of, most telling first; kinds that are not here are details for other formats.
 ANOMALY_NAMES: Final[dict[str, str]] = {
-    "starttls_command_injection": "text injected behind STARTTLS by the client's side (CVE-2011-0411)",
-    "starttls_response_injection": "text injected behind the STARTTLS reply (CVE-2021-38371)",
-    "starttls_stripped": "STARTTLS offer masked on the way",
-    "starttls_without_tls": "TLS granted, yet the session went on in clear",
-    "imap_preauth": "IMAP session authenticated by the greeting (PREAUTH): no STARTTLS possible",
-    "untagged_data_before_tls": "IMAP mailbox data before login",
-    "password_though_forbidden": "password sent although the server had forbidden it without TLS",
-    "plaintext_on_tls_port": "clear text on a port for TLS",
-    "tls_on_plaintext_port": "TLS from the first octet on a port that begins in clear",
     "compressed_stream_lost": "compressed stream that could not be read on",
     "command_queue_full": "more commands in flight than mailtap pairs with replies",
     "line_too_long": "line too long to keep",
@@ -68,14 +69,18 @@ def write_text(
     total = summarize(result.sessions)
     _head(console, result, total, version)
     _lead(console, total)
+    from analyzer.report.formats._verdicts import show_findings, show_settings
+
+    notes = show_findings(console, result, trust)
     _accounts(console, total, result, show_secrets)
+    show_settings(console, result)
     _clients(console, total)
     _servers(console, total)
     if total.starttls or total.implicit_tls:
         _tls(console, tally_tls(result.sessions, trust if trust is not None else TrustStore()))
     _anomalies(console, total)
     _captures(console, result)
-    _limits(console, result, total)
+    _limits(console, result, total, notes)
 
 
 def _head(console: Console, result: Result, total: Summary, version: str) -> None:
@@ -367,7 +372,7 @@ def _captures(console: Console, result: Result) -> None:
     _show(console, table, len(result.captures) - MAX_ROWS, "captures")
 
 
-def _limits(console: Console, result: Result, total: Summary) -> None:
+def _limits(console: Console, result: Result, total: Summary, notes: list[str]) -> None:
     """What the captures cannot tell."""
     lines = []
     if total.midstream:
@@ -387,6 +392,7 @@ def _limits(console: Console, result: Result, total: Summary) -> None:
     if total.cut_records:
         lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
     lines.extend(result.warnings)
+    lines.extend(notes)
     if lines:
         console.print("What this capture cannot tell", style="bold")
         for line in lines[:MAX_ROWS]:

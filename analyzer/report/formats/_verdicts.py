@@ -1,0 +1,95 @@
+"""The parts of the text report that say what to do: findings at a glance, and the settings to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from rich.padding import Padding
+from rich.text import Text
+
+from analyzer.findings.engine import Engine, push_findings
+from analyzer.findings.strength import MAX_JUDGED_AT_A_GLANCE, PasswordJudge
+from analyzer.findings.tally import FindingTally, Group
+from analyzer.model import SEVERITIES
+from analyzer.report.formats.text import MAX_ROWS, _show, _table
+from analyzer.report.migration import Migration, migrate
+from analyzer.report.servers import postures
+from analyzer.report.visible import shorten, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from analyzer.pipeline import Result
+    from analyzer.sessions.certificates import TrustStore
+
+#: Findings of no severity above this are kept out of the table as long as there are worse ones, and counted below it.
+QUIET: Final = 0
+#: Settings shown; sentences on closing ports.
+MAX_SETTINGS: Final = 15
+MAX_SENTENCES: Final = 5
+
+STYLES: Final[dict[str, str]] = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "", "info": "dim"}
+
+
+def show_findings(console: Console, result: Result, trust: TrustStore | None) -> list[str]:
+    """Findings, worst first, one line a rule and server. What comes back are sentences about what they lack."""
+    tally = FindingTally()
+    engine = Engine(tally, trust=trust, strength=PasswordJudge(MAX_JUDGED_AT_A_GLANCE, True))
+    push_findings(result.sessions, result.captures, engine)
+    groups = tally.groups()
+    if groups:
+        counts = [f"{count:,} {SEVERITIES[at]}" for at, count in enumerate(tally.by_severity) if count]
+        _show_groups(console, groups, ", ".join(reversed(counts)))
+    return engine.notes()
+
+
+def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
+    table = _table(
+        f"Findings: {counts}", ("severity", False), ("what", False), ("server", False), ("times", True), ("clients", True),
+        ("accounts", True), ("frame", True),
+    )  # fmt: skip
+    loud = [group for group in groups if group.example.severity > QUIET] or groups
+    for group in loud[:MAX_ROWS]:
+        word = group.example.severity_word()
+        session = group.example.session
+        table.add_row(
+            Text(word, style=STYLES[word]),
+            Text(group.rule.title),
+            Text(shorten(group.server(), 47)),
+            f"{group.count:,}",
+            f"{len(group.clients):,}" if session is not None else "",
+            f"{len(group.accounts):,}" if group.accounts else "",
+            f"{group.example.frame}" if session is not None else "",
+        )
+    _show(console, table, len(groups) - min(len(loud), MAX_ROWS), "kinds of findings")
+    slugs = list(dict.fromkeys([group.rule.slug for group in loud[:MAX_ROWS]]))
+    console.print(
+        Padding(f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs[:3])}", (0, 0, 1, 0)),
+        style="dim",
+    )
+
+
+def show_settings(console: Console, result: Result) -> None:
+    """The settings that bring today's clients out of the clear, and what closing the old ports would cut off."""
+    migration = migrate(result.sessions, postures(result.sessions, None))
+    if migration.rows:
+        _show_migration(console, migration)
+
+
+def _show_migration(console: Console, migration: Migration) -> None:
+    table = _table("Settings to change", ("client", False), ("account", False), ("today", False), ("enter instead", False), ("known", False))
+    for one in migration.rows[:MAX_SETTINGS]:
+        setting = one.port.setting
+        host = one.port.host if setting is not None else ""
+        table.add_row(
+            Text(one.client_ip),
+            Text(shorten(one.username, 30) if one.username else "?"),
+            Text(one.current().replace(", no encryption", ", clear")),
+            Text(f"{one.recommended()} ({shorten(host, 40)})" if setting is not None else "switch TLS on at the server first"),
+            Text("works" if one.seen_working() else "" if setting is None else one.basis().partition(",")[0].partition(":")[0]),
+        )
+    _show(console, table, len(migration.rows) - MAX_SETTINGS, "settings")
+    for port in migration.ports[:MAX_SENTENCES]:
+        sentence = visible(port.closing)
+        console.print(Text(f"  {sentence[:1].upper()}{sentence[1:]}."), overflow="fold")
+    console.print()
