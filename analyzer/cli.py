@@ -1,8 +1,8 @@
 """The command line: ``mailtap analyze PATH...``.
 
 Standard output carries the result alone; progress, warnings and errors go to standard error, progress only on a terminal.
-Exit codes: 0 done, 1 the engines of ``--cross-check`` differ, 2 wrong usage, 3 input missing, unreadable or nothing in it could be analysed (or the result could not be
-written), 4 a fault of mailtap.
+Exit codes: 0 done, 1 a finding as bad as ``--fail-on`` says (or the engines of ``--cross-check`` differ), 2 wrong usage, 3 input
+missing, unreadable or nothing in it could be analysed (or the result could not be written), 4 a fault of mailtap.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import typer
 
 from analyzer import __version__
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
+from analyzer.model import SEVERITIES
 from analyzer.report.formats import BINARY, FOLDER, TABLES, Job, load, names
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from analyzer.pipeline import Result
     from analyzer.report.rows import RowMaker
 
+#: Exit code where a finding is as bad as ``--fail-on`` says.
+FOUND = 1
 #: Exit code of ``--cross-check`` where the engines differ.
 DIFFERENT = 1
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
@@ -42,6 +45,16 @@ app = typer.Typer(
     help="Who logs in to mail servers in clear, who upgrades, who uses TLS: read from captures.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class SeverityName(StrEnum):
+    """How bad a finding is."""
+
+    info = "info"
+    low = "low"
+    medium = "medium"
+    high = "high"
+    critical = "critical"
 
 
 class TableName(StrEnum):
@@ -117,6 +130,10 @@ def analyze(
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
     ] = None,
+    fail_on: Annotated[
+        SeverityName | None,
+        typer.Option("--fail-on", help="Exit code 1 where a finding is as bad as this, or worse."),
+    ] = None,
     cross_check: Annotated[
         bool,
         typer.Option("--cross-check", help="Run both engines and print where they differ; exit code 1 where they do."),
@@ -148,13 +165,55 @@ def analyze(
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
     if form != "text":
-        for warning in result.warnings:
+        for warning in result.warnings + maker.notes:
             _say(f"warning: {warning}")
     nothing = result.nothing_analysed()
     if nothing:
         _say(f"error: {nothing}")
     if result.failures or nothing:
         raise typer.Exit(CaptureError.exit_code)
+    if fail_on is not None and _worst(result, maker) >= SEVERITIES.index(fail_on.value):
+        raise typer.Exit(FOUND)
+
+
+def _worst(result: Result, maker: RowMaker) -> int:
+    """The worst severity found, as its place among all; -1 for nothing."""
+    from analyzer.findings.engine import Engine, push_findings
+    from analyzer.findings.tally import FindingTally
+
+    tally = FindingTally()
+    push_findings(result.sessions, result.captures, Engine(tally, trust=maker.trust, strength=maker.strength))
+    return tally.worst()
+
+
+@app.command()
+def rules(
+    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="The rule to explain; all are listed without.")] = None,
+) -> None:
+    """List the rules, or explain one: what it finds, what that means, what to do."""
+    from analyzer.report.rulebook import rule_list, rule_text
+
+    text = rule_list() if slug is None else rule_text(slug)
+    _write_stdout(lambda out: out.write(text))
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON result of analyze, a capture, or a folder of captures.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of another day.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
+    fail_on: Annotated[
+        SeverityName | None,
+        typer.Option("--fail-on", help="Exit code 1 where a new finding is as bad as this, or worse."),
+    ] = None,
+) -> None:
+    """Compare two results: which findings are new, fixed, still there, or were not seen again."""
+    from analyzer.report.diff import NEW, compare, snapshot, write_json, write_text
+
+    found = compare(snapshot(old), snapshot(new))
+    _write_stdout(partial(write_json if as_json else write_text, found))
+    if fail_on is not None and any(SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]):
+        raise typer.Exit(FOUND)
 
 
 def _maker(show_secrets: bool, headers: bool, ca_file: Path | None) -> RowMaker:
