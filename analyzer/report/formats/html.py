@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from collections import defaultdict
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -34,6 +35,9 @@ KIND: Final = "text"
 #: Rows of a table in the page, and on paper (page.css and page.js say the same).
 MAX_ROWS: Final = 10_000
 PRINT_ROWS: Final = 200
+#: Octets of a table's rows: a page that a browser opens at once holds no more than 5 MB.
+MAX_OCTETS: Final = {"findings": 2_400_000, "sessions": 1_450_000, "migration": 700_000}
+MAX_OTHER: Final = 90_000
 #: Characters of a cell, of a greeting, of a list of words.
 MAX_CELL: Final = 160
 MAX_GREETING: Final = 40
@@ -45,8 +49,13 @@ MAX_SENTENCES: Final = 12
 MAX_BARS: Final = 60
 
 TRANSPORTS: Final = {"plaintext": "in clear", "starttls": "STARTTLS", "implicit_tls": "TLS", "unknown": "unseen"}
-#: What a transport looks like, by its words; patterns, because colour alone says nothing to some.
-LOOKS: Final = {"in clear": "clear", "STARTTLS": "starttls", "TLS": "tls", "unseen": "unseen"}
+#: What words in a frame and bars look like, by the word; patterns, because colour alone says nothing to some.
+LOOKS: Final = {
+    "in clear": "clear",
+    "STARTTLS": "starttls",
+    "TLS": "tls",
+    **{grade: f"grade-{grade}" for grade in GRADES},
+}
 FILLS: Final = {"in clear": "clear", "STARTTLS": "hatched", "TLS": "tls", "unseen": "dotted"}
 MARKS: Final = {"bad": "!", "warn": "!", "good": "\u2713", "none": "\u2013"}
 STEPS: Final = (
@@ -63,6 +72,16 @@ class Head(NamedTuple):
     pick: bool = False
 
 
+#: How the cells of a kind of column look on a screen.
+STYLES: Final = {
+    "fixed": "white-space:nowrap;min-width:0",
+    "number": "text-align:right;white-space:nowrap;min-width:0",
+    "wide": "min-width:15em",
+}
+#: Kinds of columns whose words stand in a frame.
+TAGS: Final = ("severity", "grade", "transport")
+
+
 class View:
     """A table in the page."""
 
@@ -70,16 +89,31 @@ class View:
         self.name = name
         self.title = title
         self.columns = columns
-        self.kinds = [column.kind for column in columns]
+        #: places of the columns whose words stand in a frame
+        self.tags = [index for index, column in enumerate(columns) if column.kind in TAGS]
         self.rows: list[list[str]] = []
+        #: rows that found no room
         self.more = 0
+        self._room = MAX_OCTETS.get(name, MAX_OTHER)
 
     def add(self, *cells: str) -> None:
         """The next row, as long as there is room."""
-        if len(self.rows) < MAX_ROWS:
+        text = "".join(cells)
+        markup = sum(text.count(character) for character in "&<>\"'")
+        self._room -= len(text.encode("utf-8", "replace")) + 4 * markup + 4 * len(cells) + 30 * len(self.tags) + 5
+        if len(self.rows) < MAX_ROWS and self._room >= 0:
             self.rows.append(list(cells))
         else:
             self.more += 1
+
+    def style(self) -> str:
+        """How its columns look: rules for places in the row cost less than a class in every cell."""
+        rules = [
+            f"#{self.name} td:nth-child({index}){{{STYLES[column.kind]}}}"
+            for index, column in enumerate(self.columns, 1)
+            if column.kind in STYLES
+        ]
+        return "@media screen{" + "".join(rules) + "}"
 
 
 class _Count(RowSink):
@@ -102,8 +136,9 @@ def write(job: Job, out: TextIO) -> None:
     style, script = (page / "page.css").read_text("utf-8"), (page / "page.js").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=shown, trim_blocks=True)
     template = environment.from_string((page / "page.html").read_text("utf-8"))
-    values = {
-        **page_values(job),
+    values = page_values(job)
+    style += "".join(value.style() for value in values.values() if isinstance(value, View))
+    values |= {
         "style": Markup(style),  # noqa: S704 - our own file
         "script": Markup(script),  # noqa: S704 - our own file
         "style_hash": _hash_of(style),
@@ -160,7 +195,7 @@ def page_values(job: Job) -> dict[str, Any]:
             ("findings-title", "Findings"), ("servers-title", "Servers"), ("sessions-title", "Sessions"),
             ("limits-title", "What this capture cannot tell"),
         ],
-        "transports": LOOKS,
+        "looks": defaultdict(str, LOOKS),
         "print_rows": PRINT_ROWS,
         "secrets": job.maker.show_secrets,
     }  # fmt: skip
@@ -317,7 +352,7 @@ def _sessions(job: Job, several: bool) -> View:
     ]  # fmt: skip
     view = View("sessions", "Sessions", [*heads, Head("Capture")] if several else heads)
     for session in job.result.sessions:
-        if len(view.rows) >= MAX_ROWS:
+        if view.more:
             view.more += 1
             continue
         cells = [

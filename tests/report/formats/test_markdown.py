@@ -1,0 +1,60 @@
+"""Markdown: words from traffic are words, whatever they are."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from support.jobs import hostile_result, job_of, result_of, text_of
+
+from analyzer.pipeline import Result
+from analyzer.report.formats.markdown import MAX_ROWS, code
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("pavel", "`pavel`"),
+        ("", ""),
+        ("a|b", "`a\\|b`"),
+        ("`rm`", "`` `rm` ``"),
+        ("a``b", "```a``b```"),
+        ("[x](javascript:1)", "`[x](javascript:1)`"),
+        ("a\nb\x1b", "`a\\x0ab\\x1b`"),
+        ("\u202ea", "`\\u202ea`"),
+        ("  ", "` `"),
+    ],
+)
+def test_words_stand_in_code_spans(text: str, shown: str) -> None:
+    assert code(text) == shown
+
+
+def test_the_order_is_that_of_the_page() -> None:
+    text = text_of(job_of(result_of("office.pcapng")), "markdown")
+    heads = re.findall(r"^##? (.*)$", text, re.MULTILINE)
+    assert heads == [
+        "Mail traffic in `" + str(result_of("office.pcapng").captures[0].name) + "`", "What to do first", "Migration: the settings to enter",
+        "Findings", "Servers", "Sessions", "What this capture cannot tell",
+    ]  # fmt: skip
+    assert "**13 accounts sent their passwords or tokens in clear" in text
+    assert f"and {397 - MAX_ROWS:,} more" in text or "more (--format csv" in text
+
+
+def test_outside_code_spans_nothing_of_strangers_is_left() -> None:
+    text = text_of(job_of(hostile_result(), headers=True), "markdown")
+    # Code spans as CommonMark has them: a run of backticks up to the next run of the same length.
+    outside = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
+    for word in ("script", "svg", "javascript", "evil", "HYPERLINK", "onerror"):
+        assert word not in outside
+    for line in text.splitlines():
+        if line.startswith("| "):
+            columns = len(re.findall(r"(?<!\\)\|", line))
+            assert columns in {
+                len(re.findall(r"(?<!\\)\|", one)) for one in text.splitlines() if one.startswith(("| ---", "| ---:"))
+            }
+
+
+def test_a_run_without_sessions_says_so() -> None:
+    text = text_of(job_of(Result()), "markdown")
+    assert "**No mail session was seen in this capture.**" in text
+    assert "Nothing was found that wants doing." in text
