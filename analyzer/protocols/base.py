@@ -221,6 +221,8 @@ class Dissector:
         self.commands: int = 0
         #: replies understood so far
         self.replies: int = 0
+        #: the server said something that has the form of this protocol's replies, though nobody knows to what
+        self.reply_seen: bool = False
 
     # -- for the owner -------------------------------------------------------------------------------------------------
 

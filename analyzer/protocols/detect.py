@@ -72,6 +72,8 @@ SIEVE_VERBS: Final = frozenset(
     {b"AUTHENTICATE", b"STARTTLS", b"LOGOUT", b"CAPABILITY", b"HAVESPACE", b"PUTSCRIPT", b"LISTSCRIPTS", b"SETACTIVE",
      b"GETSCRIPT", b"DELETESCRIPT", b"RENAMESCRIPT", b"CHECKSCRIPT", b"NOOP", b"UNAUTHENTICATE"}
 )  # fmt: skip
+#: Beginnings of what a ManageSieve server says that lists nothing.
+SIEVE_WORDS: Final = frozenset({b"OK ", b"OK\r", b"NO ", b"NO\r", b"BYE"})
 #: Verbs that FTP clients open with, and no mail client does (RFC 959, RFC 4217).
 FTP_VERBS: Final = frozenset({b"USER", b"FEAT", b"SYST", b"OPTS", b"PASV", b"ACCT", b"PBSZ", b"PORT", b"CLNT", b"HOST"})
 HTTP_VERBS: Final = frozenset(
@@ -203,10 +205,11 @@ def is_ftp(line: bytes) -> bool:
     return verb in FTP_VERBS
 
 
-def decide(service: str | None, server: bytes, client: bytes, final: bool) -> str:
+def decide(service: str | None, server: bytes, client: bytes, final: bool, whole: bool = False) -> str:
     """Which protocol speaks, from the first octets of both sides (prefaces of proxies removed).
 
-    ``service`` is the port's, None on an unlisted port; ``final`` says that no more octets will come. Returns a word of the ``protocol`` column, ``tls``,
+    ``service`` is the port's, None on an unlisted port; ``final`` says that no more octets will come, ``whole`` that these are the first of
+    the connection. Returns a word of the ``protocol`` column, ``tls``,
     ``!name`` for another protocol (``!`` alone: nobody knows which), or '' where more octets are needed.
     """
     greeting = judge_greeting(server)
@@ -237,10 +240,14 @@ def decide(service: str | None, server: bytes, client: bytes, final: bool) -> st
         # The server has not spoken (or not a greeting): midstream, one-sided, pipelined, or another protocol.
         if command.startswith(NOT_MAIL_PREFIX):
             return command
+        if not server and not final and len(client) < MAX_LOOK:
+            return UNDECIDED  # servers speak first: what comes may still show that this is none of mail
         if command == UNDECIDED and not final and client and len(client) < MAX_LOOK:
             return UNDECIDED
         if command == UNDECIDED and not client and not server:
             return UNDECIDED
+        if whole and greeting == "?" and command == "?" and not (expected == "managesieve" and server[:3].upper() in SIEVE_WORDS):
+            return NOT_MAIL_PREFIX  # neither side has said a word of mail
         return expected
     spoken = expected if greeting == "smtp" and expected == "lmtp" else greeting
     if command == UNDECIDED:

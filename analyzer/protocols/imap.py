@@ -164,6 +164,9 @@ class ImapDissector(MessageTraffic):
             self.exchange_dropped()
             self._response_due = False
         space: i64 = line.find(b" ")
+        if self.midstream and self.commands == 0 and not self._client_lost and not is_command(line):
+            # The capture begins within a literal, for all that one knows: lines are text until the server answers one.
+            self._client_lost = line.strip().upper() != b"DONE"
         if space <= 0:
             self._single_word(line)
             return
@@ -198,7 +201,7 @@ class ImapDissector(MessageTraffic):
             return
         else:
             self.commands += 1
-        pending = Pending(line[:space], code, by_uid, self._client_lost and self.server_heard())
+        pending = Pending(line[:space], code, by_uid, self._client_lost and (self.server_heard() or not self._client_gap))
         pendings = self._pending
         pendings.append(pending)
         if len(pendings) > MAX_PENDING:
@@ -818,7 +821,7 @@ class ImapDissector(MessageTraffic):
         if current is not None and current.code == LOGIN:
             self._login_unfinished(current)
         for pending in self._pending:
-            if pending.doubtful and pending.username is not None and self._server_gap:
+            if pending.doubtful and pending.username is not None and (self._server_gap or not self.server_heard()):
                 self._tell_login(pending)
         reader = self._reader
         if reader is not None:

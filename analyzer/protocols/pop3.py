@@ -14,7 +14,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.model import CLIENT, SERVER, Sender
+from analyzer.model import CLIENT, SERVER, Position, Sender
 from analyzer.protocols.base import DOT_BODY, Dissector
 from analyzer.protocols.events import (
     ACCEPTED,
@@ -23,6 +23,7 @@ from analyzer.protocols.events import (
     CREDENTIALS_BEFORE_CAPABILITIES,
     MALFORMED_COMMAND,
     MALFORMED_REPLY,
+    NO_SECRET,
     PASSWORD,
     PASSWORD_THOUGH_FORBIDDEN,
     PIPELINED_BEFORE_GREETING,
@@ -121,6 +122,11 @@ class Pop3Dissector(Dissector):
         self._gaps: bool = False
         self._timestamp: str | None = None
         self._user: str | None = None
+        #: a user name was sent that no password has followed yet; where, and how the server refused it
+        self._user_open: bool = False
+        self._user_at: Position | None = None
+        self._user_offset: i64 = 0
+        self._user_refusal: str | None = None
         self._asked: bool = False  # CAPA was sent
         self._told: bool = False  # and answered
         self._forbidden: bool = False  # the server has said that it takes no passwords in clear
@@ -166,6 +172,11 @@ class Pop3Dissector(Dissector):
         if kind <= _LAST_SPECIAL:
             argument = b"" if space < 0 else line[space + 1 :]
             if kind == _USER:
+                if self._user_refusal is not None:
+                    self._tell_user()
+                self._user_open = True
+                self._user_at = self.at
+                self._user_offset = self.line_offset
                 self._user = argument.strip(b" ")[:MAX_TEXT].decode("utf-8", "surrogateescape")
             elif kind == _PASS:
                 self._receive_password(argument)
@@ -174,6 +185,8 @@ class Pop3Dissector(Dissector):
                 self._push(kind, message_number(argument))
                 return
             else:
+                if self._user_open and (kind == _AUTH or kind == _APOP or kind == _STLS):
+                    self._tell_user()
                 self._receive_special(kind, argument)
                 return
         self._push(kind, 0)
@@ -201,7 +214,27 @@ class Pop3Dissector(Dissector):
         else:
             self._begin_auth(argument)
 
+    def _tell_user(self) -> None:
+        """A user name is all that was sent of these credentials."""
+        refusal = self._user_refusal
+        self._user_open = False
+        self._user_refusal = None
+        if not self._user:
+            return
+        here = self.at
+        offset = self.line_offset
+        if self._user_at is not None:
+            self.at = self._user_at
+            self.line_offset = self._user_offset
+        exchange = self.tell_login("USER/PASS", self._user, None, NO_SECRET)
+        self.at = here
+        self.line_offset = offset
+        if refusal is not None:
+            self.tell_outcome(exchange, REJECTED, refusal)
+
     def _receive_password(self, argument: bytes) -> None:
+        self._user_open = False
+        self._user_refusal = None
         self._check_timing()
         if self._forbidden:
             self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "PASS, although the server takes no password in clear")
@@ -297,6 +330,7 @@ class Pop3Dissector(Dissector):
             self._receive_no(kind, entry >> _SHIFT, line)
 
     def _receive_unasked(self, line: bytes, good: bool) -> None:
+        self.reply_seen = True
         if self.commands:
             if not self._gaps and not self.midstream:
                 self.anomaly(SERVER, UNEXPECTED_REPLY, reply_text(line))
@@ -345,6 +379,8 @@ class Pop3Dissector(Dissector):
             self.tell_outcome(number, REJECTED, reply_text(line))
         elif kind == _USER or kind == _AUTH:
             self._forbidden = self._forbidden or wants_tls(line)
+            if kind == _USER and self._user_open:
+                self._user_refusal = reply_text(line)
             if kind == _AUTH:
                 self.exchange_ended(REJECTED, reply_text(line))
                 self._answer_due = False
@@ -358,7 +394,10 @@ class Pop3Dissector(Dissector):
             lower = line.lower()
             ready = timestamp is not None or b"ready" in lower or b"pop3" in lower or b"welcome" in lower
             if not (good and ready):
-                return not good and not self._pending
+                if good or self._pending:
+                    return False
+                self.reply_seen = True
+                return True
         self._greeted = True
         self._timestamp = timestamp
         self.replies += 1
@@ -553,6 +592,8 @@ class Pop3Dissector(Dissector):
         self._user = None
 
     def session_ended(self) -> None:
+        if self._user_open:
+            self._tell_user()
         self._tell_message(False)
 
 

@@ -17,13 +17,26 @@ MAX_MECHANISM: Final = 40
 
 
 def decode_base64(data: bytes) -> bytes | None:
-    """Strict base64 (RFC 4648 section 4) of one line, blanks around it forgiven; None where it is none."""
+    """Strict base64 (RFC 4648 section 4) of one line, None where it is none. Blanks around it are forgiven, and missing ``=`` at its end."""
     if data and (data[0] == 32 or data[0] == 9 or data[-1] == 32 or data[-1] == 9):
         data = data.strip(b" \t")
     try:
         return binascii.a2b_base64(data, strict_mode=True)
     except (binascii.Error, ValueError):
+        return _decode_unpadded(data)
+
+
+def _decode_unpadded(data: bytes) -> bytes | None:
+    """Base64 whose padding was left out, as some clients do. The bits that would be padded must be zero: text in clear seldom has that."""
+    missing = -len(data) % 4
+    if missing == 0 or missing == 3 or b"=" in data:
         return None
+    padded = data + b"=" * missing
+    try:
+        decoded = binascii.a2b_base64(padded, strict_mode=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if binascii.b2a_base64(decoded, newline=False) == padded else None
 
 
 def mechanism_name(name: str) -> str:

@@ -224,6 +224,7 @@ class SieveDissector(Dissector):
                 return
         text = words[-1].decode("utf-8", "replace") if len(words) > 1 else ""
         if not pending:
+            self.reply_seen = True
             if self.commands and not bye and not self._gaps and not self.midstream:
                 self.anomaly(SERVER, UNEXPECTED_REPLY, text)
             return

@@ -340,7 +340,10 @@ class SmtpDissector(Dissector):
                 self.end_dot_body(CLIENT)
             return True
         # 554 and 421 turn the client away (RFC 5321 section 3.1)
-        return not self._pending and code >= 400
+        if self._pending or code < 400:
+            return False
+        self.reply_seen = True
+        return True
 
     def _receive_reply(self, code: i64, lines: list[bytes]) -> None:
         client = self.client
@@ -399,6 +402,7 @@ class SmtpDissector(Dissector):
                 self._tell(transfer)
 
     def _receive_unasked(self, code: i64, lines: list[bytes]) -> None:
+        self.reply_seen = True
         if code == 354 and (self._gaps or self.midstream) and self.commands and self.client.mode == LINES:
             self._begin_body(self._push(_DATA, self._envelope, 0, None))
         elif not self.commands:
@@ -653,6 +657,12 @@ class SmtpDissector(Dissector):
         self._end_transaction()
 
     def session_ended(self) -> None:
+        reply = self._reply
+        if len(reply) > 1 and not self._told and self._pending and reply[0].startswith(b"250"):
+            kind = self._pending[0].kind
+            if kind == _EHLO or kind == _LHLO:
+                # The listing's end was never seen: what it has offered so far, it has offered.
+                self._tell_capabilities(reply)
         self._drop_pending()
         transfer = self._transfer
         self._transfer = None

@@ -254,9 +254,13 @@ class SessionStream(StreamSink):
             if not final:
                 return True
             client_skip = server_skip = 0
-        verdict = decide(service, server[server_skip:], client[client_skip:], final or gap_before)
+        whole = self._flow.syn_seen and self._flow.syn_ack_seen and not gap_before
+        verdict = decide(service, server[server_skip:], client[client_skip:], final or gap_before, whole)
         if verdict == "":
             return True
+        if service is None and client_skip == 0 and waiting[0].sender == CLIENT:
+            # No mail client speaks before the server's greeting (Redis has AUTH and +OK as well).
+            verdict = NOT_MAIL_PREFIX
         self._waiting = None
         if verdict == "tls":
             self._begin_tls(at)
@@ -506,7 +510,7 @@ class SessionStream(StreamSink):
             return
         dissector = self._dissector if self._dissector is not None else self._read_before
         if dissector is not None:
-            understood = dissector.commands + dissector.replies > 0 or session.server_banner is not None
+            understood = dissector.commands + dissector.replies > 0 or dissector.reply_seen or session.server_banner is not None
             if understood or self._tls is not None:
                 session.protocol = dissector.protocol
                 return

@@ -55,7 +55,7 @@ def test_greetings(octets: bytes, word: str) -> None:
         ("pop3", b"SSH-2.0-x\r\n", b"", "!ssh"),
         ("lmtp", b"220 x\r\n", b"LHLO y\r\n", "lmtp"),
         ("imaps", b"", b"\x16\x03\x01\x02\x00\x01", "tls"),
-        ("imaps", b"", b"a1 LOGIN u p\r\n", "imap"),
+        ("imaps", b"", b"a1 LOGIN u p\r\n", ""),
         (None, b"220 x\r\n", b"EHLO y\r\n", "smtp"),
         (None, b"220 ftp\r\n", b"USER y\r\n", "!"),
         (None, b"220 ftp\r\n", b"NOOP\r\n", "!"),

@@ -72,7 +72,7 @@ def test_capabilities() -> None:
     assert heard("C: capa\nS: +OK list\nS: TOP\nS: sasl plain Login\nS: STLS\nS: IMPLEMENTATION Mx\nS: USER\nS: .") == [
         "CapabilitiesOffered names=['TOP', 'SASL PLAIN LOGIN', 'STLS', 'IMPLEMENTATION Mx', 'USER']"
     ]
-    assert heard("C: CAPA\nS: -ERR what?\nC: USER a\nS: +OK") == []
+    assert heard("C: CAPA\nS: -ERR what?\nC: STAT\nS: +OK") == []
 
 
 def test_password_that_the_capabilities_rule_out() -> None:

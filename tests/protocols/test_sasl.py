@@ -448,7 +448,7 @@ def test_mechanism_names() -> None:
 @pytest.mark.parametrize(
     ("line", "octets"),
     [
-        (b"", b""), (b"AGE=", b"\0a"), (b" AGE= ", b"\0a"), (b"AGE", None), (b"=", None), (b"AGE==", None), (b"A GE=", None),
+        (b"", b""), (b"AGE=", b"\0a"), (b" AGE= ", b"\0a"), (b"AGE", b"\0a"), (b"AGF", None), (b"AGEA0", None), (b"=", None), (b"AGE==", None), (b"A GE=", None),
         (b"!!!notbase64", None), (b"AGE=AGE=", None), (b"*", None), (b"YQ==\r", None), (b"\xff\xfe", None),
     ],
 )  # fmt: skip

@@ -1,0 +1,112 @@
+"""Odd dialogues, beginnings that were missed and strangers on mail ports, as packets through the whole pipeline."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from support.traffic import Talk, logins, run_frames
+
+from analyzer.pipeline import Result
+
+
+def b64(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+def heard(folder: Path, port: int, lines: str, *, missed: int = 0) -> Result:
+    """What the pipeline makes of a dialogue of which the first ``missed`` frames were not captured."""
+    return run_frames(folder, Talk(server_port=port).play(lines).close().frames()[missed:])
+
+
+SMTP = "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\nS: 250 AUTH PLAIN LOGIN XOAUTH2\n"
+TOKEN = b64(b"user=kim\x01auth=Bearer tok-77\x01\x01")
+REFUSED = b64(b'{"status":"400"}')
+
+
+@pytest.mark.parametrize(
+    ("port", "lines"),
+    [
+        (587, SMTP + f"C: AUTH XOAUTH2 {TOKEN}\nS: 334 {REFUSED}\nC: *\nS: 535 no"),
+        (110, f"S: +OK mx\nC: AUTH XOAUTH2 {TOKEN}\nS: + {REFUSED}\nC: *\nS: -ERR no"),
+        (143, f"S: * OK mx\nC: a AUTHENTICATE XOAUTH2 {TOKEN}\nS: + {REFUSED}\nC: *\nS: a NO no"),
+        (4190, f'S: "SASL" "XOAUTH2"\nS: OK\nC: AUTHENTICATE "XOAUTH2" "{TOKEN}"\nS: "{REFUSED}"\nC: "*"\nS: NO'),
+    ],
+)
+def test_a_star_behind_complete_credentials_cancels_nothing(tmp_path: Path, port: int, lines: str) -> None:
+    assert logins(heard(tmp_path, port, lines)) == [("XOAUTH2", "kim", "tok-77", "rejected")]
+
+
+def test_base64_without_its_padding(tmp_path: Path) -> None:
+    lines = SMTP + "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: a2lt\nS: 334 UGFzc3dvcmQ6\nC: WnVsdTdUYW5nbw\nS: 235 ok"
+    assert logins(heard(tmp_path, 587, lines)) == [("LOGIN", "kim", "Zulu7Tango", "accepted")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome"),
+    [
+        ("C: USER kim\nS: -ERR TLS first\nC: QUIT\nS: +OK", "rejected"),
+        ("C: USER kim\nS: -ERR TLS first\nC: STLS\nS: -ERR no", "rejected"),
+        ("C: USER kim\nS: +OK\nC: QUIT\nS: +OK", "unknown"),
+    ],
+)
+def test_a_user_name_that_no_password_follows(tmp_path: Path, lines: str, outcome: str) -> None:
+    assert logins(heard(tmp_path, 110, "S: +OK mx\n" + lines)) == [("USER/PASS", "kim", None, outcome)]
+
+
+@pytest.mark.parametrize(
+    ("port", "protocol", "greeting"),
+    [(25, "smtp", "554 go away"), (587, "smtp", "421 busy"), (110, "pop3", "-ERR busy"), (143, "imap", "* BYE busy"), (4190, "managesieve", 'BYE "busy"')],
+)
+def test_a_server_that_turns_its_client_away(tmp_path: Path, port: int, protocol: str, greeting: str) -> None:
+    assert [s.protocol for s in heard(tmp_path, port, f"S: {greeting}").sessions] == [protocol]
+
+
+@pytest.mark.parametrize(("port", "protocol", "reply"), [(25, "smtp", "250 ok"), (24, "lmtp", "354 go on"), (110, "pop3", "+OK 2 300"), (4190, "managesieve", "OK")])
+def test_replies_alone_on_a_mail_port(tmp_path: Path, port: int, protocol: str, reply: str) -> None:
+    assert [s.protocol for s in heard(tmp_path, port, f"S: {reply}", missed=3).sessions] == [protocol]
+
+
+def test_a_listing_that_never_ends_has_offered_what_it_says(tmp_path: Path) -> None:
+    (session,) = heard(tmp_path, 25, "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250-STARTTLS\nS: 250-SIZE 10").sessions
+    assert session.starttls == "offered"
+
+
+@pytest.mark.parametrize("port", [21, 6379])
+def test_who_speaks_before_the_greeting_is_no_mail_client(tmp_path: Path, port: int) -> None:
+    assert not heard(tmp_path, port, "C: AUTH Zulu7Tango\nS: +OK\nC: QUIT\nS: +OK").sessions
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "C: PASS Zulu7Tango\nC: NICK kim\nS: :irc.example 001 kim :hi",
+        "C: CHECK SPAMC/1.5\nC: USER kim\nC: PASS Zulu7Tango\nS: SPAMD/1.1 0 EX_OK",
+    ],
+)
+def test_strangers_on_a_mail_port_give_no_credentials(tmp_path: Path, lines: str) -> None:
+    result = heard(tmp_path, 110, lines)
+    assert logins(result) == []
+    assert [s.protocol for s in result.sessions] == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("hello", "answer"),
+    [
+        (b"\x05\x01\x00", b"\x05\x00"),
+        (b"\x04\x01\x00\x19\x0a\x00\x00\x01\x00", b"\x00\x5a\x00\x00\x00\x00\x00\x00"),
+    ],
+)
+def test_mail_behind_socks_on_any_port(tmp_path: Path, hello: bytes, answer: bytes) -> None:
+    talk = Talk(server_port=1080).client(hello).server(answer)
+    if hello[0] == 5:
+        talk.client(b"\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x19").server(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+    result = run_frames(tmp_path, talk.play(SMTP + f"C: AUTH PLAIN {b64(b'%skim%sZulu7Tango' % (bytes(1), bytes(1)))}\nS: 235 ok").close().frames())
+    assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
+
+
+def test_a_capture_that_begins_within_an_appended_message(tmp_path: Path) -> None:
+    lines = "S: + go on\nC: Subject: notes\nC: \nC: b LOGIN trap trap\nC: \nS: a7 OK done\nC: a8 LOGIN kim Zulu7Tango\nS: a8 OK in"
+    assert logins(heard(tmp_path, 143, lines, missed=4)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+    assert logins(heard(tmp_path, 143, "C: a8 LOGIN kim Zulu7Tango\nS: a8 OK in", missed=3)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
