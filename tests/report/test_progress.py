@@ -6,8 +6,11 @@ import asyncio
 import io
 import sys
 import types
+from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from support.reports import CAPTURES
 
 import analyzer
@@ -88,3 +91,18 @@ def test_a_notebook_is_told_by_its_kernel(monkeypatch: pytest.MonkeyPatch):
     assert in_notebook()
     monkeypatch.setattr(progress, "find_spec", lambda name: None)
     assert not in_notebook()
+
+
+@pytest.mark.slow
+def test_a_notebook_gets_its_own_form_of_the_bar(tmp_path: Path):
+    source = (
+        "import asyncio, analyzer\nfrom analyzer.report import progress\nprogress.DELAY = 0.0\n"
+        f"report = analyzer.analyze({str(CAPTURES / 'office.pcapng')!r})\n"
+        "assert asyncio.get_event_loop().is_running()\nlen(report.sessions)"
+    )
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(book, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = book.cells[0].outputs
+    assert not [one for one in outputs if one.output_type == "stream"]
+    assert any("application/vnd.jupyter.widget-view+json" in one.get("data", {}) for one in outputs)
+    assert outputs[-1]["data"]["text/plain"] == "265"

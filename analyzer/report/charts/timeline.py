@@ -48,6 +48,15 @@ NOTE: Final = "note"
 WARN: Final = "finding"
 
 
+#: What is said about STARTTLS, by what became of it.
+UPGRADES: Final = {
+    "not_offered": ((SERVER, "does not offer STARTTLS"),),
+    "offered": ((SERVER, "offers STARTTLS; nobody asks for it"),),
+    "requested": ((CLIENT, "asks for STARTTLS"),),
+    "refused": ((CLIENT, "asks for STARTTLS"), (SERVER, "refuses STARTTLS")),
+    "accepted": ((CLIENT, "asks for STARTTLS"), (SERVER, "grants STARTTLS")),
+    "completed": ((CLIENT, "asks for STARTTLS"), (SERVER, "grants STARTTLS")),
+}
 #: What the arrows mean: in clear or not, look, line, name.
 KEY: Final[tuple[tuple[bool, Look, Any, str], ...]] = (
     (True, RED, "-", "could be read by anybody on the way"),
@@ -133,16 +142,8 @@ def steps_of(
         steps.append(Step(first, None, 1, SERVER, str(session["server_banner"]), clear=True))
     if _known(session["client_name"]):
         steps.append(Step(first, None, 2, CLIENT, f"calls itself {session['client_name']}", clear=True))
-    upgrade = {
-        "not_offered": "does not offer STARTTLS",
-        "offered": "offers STARTTLS; nobody asks for it",
-        "requested": "offers STARTTLS",
-        "refused": "refuses STARTTLS",
-        "accepted": "grants STARTTLS",
-        "completed": "grants STARTTLS",
-    }.get(session["starttls"])
-    if upgrade:
-        steps.append(Step(first, None, 3, SERVER, upgrade, clear=True))
+    for who, text in UPGRADES.get(session["starttls"], ()):
+        steps.append(Step(first, None, 3, who, text, clear=True))
     for row in _rows(tls, session):
         version = row["version"] if _known(row["version"]) else "no version agreed on"
         name = f" for {row['sni']}" if _known(row["sni"]) else ""

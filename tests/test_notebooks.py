@@ -1,0 +1,60 @@
+"""The notebooks: each runs from top to bottom, says nothing to standard error, and keeps its outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+#: Octets that a notebook may have, outputs included.
+MAX_SIZE = 400_000
+
+
+def outputs(book: nbformat.NotebookNode) -> list[list[tuple[str, list[str]]]]:
+    """Kinds of outputs of each cell; pictures and tables change with versions of libraries, their presence does not."""
+    return [
+        [(one.output_type, sorted(one.get("data", {}))) for one in cell.outputs if one.output_type != "stream"]
+        for cell in book.cells
+        if cell.cell_type == "code"
+    ]
+
+
+def test_there_are_five_in_order():
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_kept_and_small(path: Path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    assert path.stat().st_size < MAX_SIZE
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    text = path.read_text(encoding="utf-8")
+    assert "image/png" in text
+    assert '"error"' not in text
+    assert '"stderr"' not in text
+    for trace in ("/home/", "/root/", "/tmp/", "/work/", "site-packages"):
+        assert trace not in text
+    for cell in book.cells:
+        lines = cell.source.splitlines()
+        assert all(len(line) <= 160 for line in lines)
+    assert book.cells[0].source.startswith(f"# {path.name[:2]} · ")
+    assert "**Question.**" in book.cells[0].source
+    assert book.cells[-1].source.startswith("**Conclusion.**")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_top_to_bottom(path: Path):
+    kept = nbformat.read(path, as_version=4)
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(
+        book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
+    assert outputs(book) == outputs(kept)
+    said = [one.text for cell in book.cells for one in cell.get("outputs", []) if one.get("name") == "stderr"]
+    assert said == []
