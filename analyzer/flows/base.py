@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import Position, Sender
 
@@ -31,6 +31,7 @@ def default_opening_octets() -> bytes:
     return bytes(table)
 
 
+@mypyc_attr(acyclic=True)
 class Flow:
     """The facts of one TCP connection, kept up to date while it lives. Addresses are packed (4 or 16 octets)."""
 
@@ -72,6 +73,7 @@ class Flow:
         self.last_capture: i64 = 0
 
 
+@mypyc_attr(acyclic=True)
 class StreamSink:
     """Takes the two byte streams of one flow, in causal order: what a peer has acknowledged comes before its answer."""
 

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.flows.base import CLIENT_MAY_OPEN, SERVER_MAY_OPEN, Flow, StreamSink, StreamSinkFactory
 from analyzer.flows.sequence import SEQUENCE_MASK, distance
 from analyzer.flows.waiting import Piece, contradictions, cut_front, hold
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.packets.base import ACK, FIN, RST
+from analyzer.packets.octets import u32
 
 #: A hole that the peer has acknowledged is given up this many packets of the flow, or this much time, after the data behind it.
 ACKED_WAIT_SEGMENTS: Final = 128
@@ -64,6 +65,10 @@ FIN_WAIT_NS: Final = 60_000_000_000
 LINGER_NS: Final = 2_000_000_000
 RESET_LINGER_NS: Final = 30_000_000_000
 
+#: Stand in for the lists of most directions, and stay empty: most flows are in order, and most are small.
+NOTHING_HELD: Final[list[Piece]] = []
+NOTHING_RECENT: Final[list[bytes]] = []
+
 # Connection.state
 OPEN: Final = 0
 CLOSED: Final = 1
@@ -96,12 +101,21 @@ class Ledger:
         self.limits[limit] = self.limits.get(limit, 0) + 1
 
 
+@mypyc_attr(acyclic=True)
 class Half:
     """One direction of a connection: the stream of one sender."""
 
     def __init__(self, key: bytes, sender: int) -> None:
         self.key = key
         self.sender: int = sender
+        #: the key as numbers (source, target, both ports), for the look-up; the source is -1 where the key is not of IPv4
+        self.source: i64 = -1
+        self.target: i64 = 0
+        self.ports: i64 = 0
+        if len(key) == 12:
+            self.source = u32(key, 0)
+            self.target = u32(key, 4)
+            self.ports = u32(key, 8)
         self.flow: Connection | None = None
         self.peer: Half | None = None
         #: the next in its slot of the table's look-up
@@ -121,10 +135,11 @@ class Half:
         self.acked: i64 = 0
         #: capture time of the last delivery while something waited
         self.progress_ns: i64 = 0
-        self.held: list[Piece] = []
+        self.held: list[Piece] = NOTHING_HELD
         self.fin: Piece | None = None
         self.rst: Piece | None = None
-        self.recent: list[bytes] = []
+        #: the latest octets delivered; replaced, not filled, where there were none
+        self.recent: list[bytes] = NOTHING_RECENT
         self.recent_size: i64 = 0
         self.strays: i64 = 0
         self.stray_seq: i64 = 0
@@ -147,11 +162,14 @@ class Half:
         return self.rst
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Connection(Flow):
     """A flow in the table: its facts, its two halves, its sink."""
 
     def __init__(self, ledger: Ledger, client: Half, server: Half, listed: bool) -> None:
         super().__init__()
+        #: number of the connection in its table, in the order of opening
+        self.serial: i64 = 0
         self.ledger = ledger
         self.client = client
         self.server = server
@@ -441,7 +459,10 @@ class Connection(Flow):
         if size > 0:
             at = Position(frame, timestamp_ns, half.offset)
             self._advance(half, size)
-            half.recent.append(data)
+            if half.recent_size == 0:
+                half.recent = [data]
+            else:
+                half.recent.append(data)
             half.recent_size += size + RECENT_OVERHEAD
             self.ledger.recent_bytes += size + RECENT_OVERHEAD
             if half.recent_size > MAX_RECENT_BYTES or self.ledger.recent_bytes > MAX_TOTAL_RECENT_BYTES:
@@ -556,13 +577,15 @@ class Connection(Flow):
         if half.recent_size > 0:
             self.ledger.recent_bytes -= half.recent_size
             half.recent_size = 0
-            half.recent = []
+            half.recent = NOTHING_RECENT
 
     # -- waiting ---------------------------------------------------------------------------------------------------------------
 
     def _hold(self, half: Half, piece: Piece) -> bool:
         ledger = self.ledger
         before: i64 = len(half.held)
+        if before == 0:
+            half.held = []
         added, conflicts = hold(half.held, piece)
         if conflicts > 0:
             self._note_conflict(conflicts, piece.frame)

@@ -3,7 +3,7 @@
 ``FlowTable.receive_segment`` is the hottest function of the room. A segment that belongs to no flow costs one look-up; a segment in
 order costs one look-up, one comparison of each number, one slice and one call of the sink. All else is a call away, in
 ``reassembly``. The look-up is a hash table of its own (``_slots``, chains of ``Half.behind``): hashing a fresh ``bytes`` for a
-dictionary costs three times as much. The dictionary beside it keeps the flows in the order in which they began.
+dictionary costs three times as much, and keys of IPv4 are compared where they stand in the packet.
 
 What opens a flow: a SYN or its answer on any port (mail on unusual ports must be found; such a flow costs three small objects
 until its first octets show that it is not mail); payload without SYN on a listed port; payload without SYN that looks like a mail
@@ -63,6 +63,8 @@ LATE_SYN_REACH: Final = 1 << 16
 LATE_SYN_PACKETS: Final = 16
 #: Slots of the look-up at first; four times as many whenever there are as many flow directions as slots.
 FIRST_SLOTS: Final = 4096
+#: The lowest bits of a sum of products, which say little of what was multiplied.
+SLOT_SHIFT: Final = 24
 
 
 class FlowTable(SegmentSink):
@@ -78,7 +80,9 @@ class FlowTable(SegmentSink):
         self.flows_ignored: i64 = 0
         self._ledger = Ledger(factory)
         self._factory = factory
-        self._halves: dict[bytes, Half] = {}
+        #: open flows by their serial numbers, in the order of opening
+        self._flows: dict[int, Connection] = {}
+        self._serial: i64 = 0
         self._slots: list[Half | None] = [None] * FIRST_SLOTS
         self._slot_mask: i64 = FIRST_SLOTS - 1
         # Random, lest traffic be made that meets in one slot. Below 2**29, so that no sum of products leaves 64 bits.
@@ -109,7 +113,7 @@ class FlowTable(SegmentSink):
     @property
     def flows_open(self) -> int:
         """Flows in the table, those without payload so far included."""
-        return len(self._halves) >> 1
+        return len(self._flows)
 
     def counters(self) -> dict[str, int]:
         """All counters by name; a limit that was hit stands there as ``limit_`` and its name."""
@@ -147,17 +151,84 @@ class FlowTable(SegmentSink):
         self.segments += 1
         if timestamp_ns >= self._tick_ns:
             self.advance(timestamp_ns)
-        half = self._find(key)
-        if half is None:
-            if start < end or flags & SYN != 0 or missing != 0:
-                self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+        half = self._slots[self._slot(key)]
+        while half is not None and half.key != key:
+            half = half.behind
+        if half is not None:
+            self._receive_known(half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+        elif start < end or flags & SYN != 0 or missing != 0:
+            self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+
+    def receive_ipv4(
+        self,
+        key_at: i64,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        self.segments += 1
+        if timestamp_ns >= self._tick_ns:
+            self.advance(timestamp_ns)
+        source = (
+            i64(buffer[key_at]) << 24 | i64(buffer[key_at + 1]) << 16 | i64(buffer[key_at + 2]) << 8 | buffer[key_at + 3]
+        )
+        target = (
+            i64(buffer[key_at + 4]) << 24
+            | i64(buffer[key_at + 5]) << 16
+            | i64(buffer[key_at + 6]) << 8
+            | buffer[key_at + 7]
+        )
+        ports = (
+            i64(buffer[key_at + 8]) << 24
+            | i64(buffer[key_at + 9]) << 16
+            | i64(buffer[key_at + 10]) << 8
+            | buffer[key_at + 11]
+        )
+        half = self._slots[
+            ((source * self._seed_0 + target * self._seed_1 + ports * self._seed_2) >> SLOT_SHIFT) & self._slot_mask
+        ]
+        while half is not None and (half.ports != ports or half.source != source or half.target != target):
+            half = half.behind
+        if half is not None:
+            self._receive_known(half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
             return
+        if flags & SYN == 0:
+            # What _receive_unknown would drop too, dropped before a key is made.
+            if start == end and missing == 0:
+                return
+            if self._listed[ports >> 16] == 0 and self._listed[ports & 0xFFFF] == 0:
+                if start == end or self._openings[buffer[start]] & SERVER_MAY_OPEN == 0:
+                    return
+        self._receive_unknown(
+            buffer[key_at : key_at + 12], buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame
+        )
+
+    def _receive_known(
+        self,
+        half: Half,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        """A segment of a flow in the table."""
         flow = half.flow
         peer = half.peer
         if flow is None or peer is None:
             return
         if flow.slow or missing != 0 or flags & 0x07 != 0 or timestamp_ns - flow.end_ns > flow.timeout_ns:
-            self._receive_slow(flow, half, key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            self._receive_slow(flow, half, half.key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
             return
         ahead: i64 = 0
         if flags & ACK != 0:
@@ -166,7 +237,7 @@ class FlowTable(SegmentSink):
                 peer.acked = ack
         size: i64 = end - start
         if (size != 0 and seq != half.next_seq) or (ahead != 0 and ahead < SEQUENCE_HALF):
-            self._receive_slow(flow, half, key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            self._receive_slow(flow, half, half.key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
             return
         ledger = self._ledger
         ledger.mail_packets += 1
@@ -191,7 +262,10 @@ class FlowTable(SegmentSink):
             flow.client_bytes = offset + size
         data = buffer[start:end]
         cost = size + RECENT_OVERHEAD
-        half.recent.append(data)
+        if half.recent_size == 0:
+            half.recent = [data]
+        else:
+            half.recent.append(data)
         half.recent_size += cost
         ledger.recent_bytes += cost
         if half.recent_size > MAX_RECENT_BYTES or ledger.recent_bytes > MAX_TOTAL_RECENT_BYTES:
@@ -204,24 +278,18 @@ class FlowTable(SegmentSink):
         ):
             self._forget(flow)
 
-    def _find(self, key: bytes) -> Half | None:
-        """The direction of a flow that a key names, None where there is none."""
-        half = self._slots[self._slot(key)]
-        while half is not None and half.key != key:
-            half = half.behind
-        return half
-
     def _slot(self, key: bytes) -> i64:
+        """Where a key is looked for; ``receive_ipv4`` reckons the same from the octets of the packet."""
         size: i64 = len(key)
+        mixed: i64 = 0
         if size == 12:
             mixed = u32(key, 0) * self._seed_0 + u32(key, 4) * self._seed_1 + u32(key, 8) * self._seed_2
-            return (mixed >> 24) & self._slot_mask
-        mixed = 0
+            return (mixed >> SLOT_SHIFT) & self._slot_mask
         at: i64 = 0
         while at + 4 <= size:
             mixed = (mixed >> 20 & 0xFFFFFFFF) * self._seed_0 + u32(key, at) * self._seed_1
             at += 4
-        return (mixed >> 24) & self._slot_mask
+        return (mixed >> SLOT_SHIFT) & self._slot_mask
 
     # -- segments that need thought --------------------------------------------------------------------------------------------
 
@@ -420,7 +488,7 @@ class FlowTable(SegmentSink):
         active: i64 = self._ledger.active
         if active >= MAX_FLOWS:
             self._evict_flows()
-        embryos: i64 = (len(self._halves) >> 1) - active
+        embryos: i64 = len(self._flows) - active
         if embryos >= MAX_EMBRYOS:
             self._evict_embryos()
         if sender == SERVER:
@@ -432,17 +500,19 @@ class FlowTable(SegmentSink):
             flow.client_port = source
             flow.server_port = target
         flow.capture = self.capture
-        self._enter(flow.client)
-        self._enter(flow.server)
+        self._serial += 1
+        flow.serial = self._serial
+        self._flows[flow.serial] = flow
+        if 2 * len(self._flows) > len(self._slots):
+            self._spread()
+        else:
+            self._enter(flow.client)
+            self._enter(flow.server)
         return flow
 
     def _enter(self, half: Half) -> None:
-        """Into the table."""
-        self._halves[half.key] = half
+        """Into the look-up."""
         slots = self._slots
-        if len(self._halves) > len(slots):
-            self._spread()
-            return
         slot = self._slot(half.key)
         half.behind = slots[slot]
         slots[slot] = half
@@ -453,14 +523,12 @@ class FlowTable(SegmentSink):
         slots: list[Half | None] = [None] * count
         self._slots = slots
         self._slot_mask = count - 1
-        for half in self._halves.values():
-            slot = self._slot(half.key)
-            half.behind = slots[slot]
-            slots[slot] = half
+        for flow in self._flows.values():
+            self._enter(flow.client)
+            self._enter(flow.server)
 
     def _leave(self, half: Half) -> None:
-        """Out of the table."""
-        del self._halves[half.key]
+        """Out of the look-up."""
         slot = self._slot(half.key)
         before = self._slots[slot]
         if before is half:
@@ -504,6 +572,7 @@ class FlowTable(SegmentSink):
         # Halves, flow and sink refer to each other: parted by hand, they need no garbage collector.
         client = flow.client
         server = flow.server
+        del self._flows[flow.serial]
         self._leave(client)
         self._leave(server)
         client.flow = None
@@ -539,15 +608,14 @@ class FlowTable(SegmentSink):
             if flow.state == CLOSED and late - flow.end_ns <= flow.timeout_ns:
                 break
             self._end_lingering()
-        if timestamp_ns >= self._sweep_ns and self.segments - self._swept_at >= len(self._halves) >> 2:
+        if timestamp_ns >= self._sweep_ns and self.segments - self._swept_at >= len(self._flows) >> 1:
             self._sweep_ns = timestamp_ns + SWEEP_NS
             self._swept_at = self.segments
             self._sweep(late)
 
     def _sweep(self, late: i64) -> None:
-        for half in list(self._halves.values()):
-            flow = half.flow
-            if flow is None or half.sender != CLIENT:
+        for flow in list(self._flows.values()):
+            if flow.state == ENDED:
                 continue
             if late - flow.end_ns > flow.timeout_ns:
                 self._end(flow)
@@ -558,13 +626,12 @@ class FlowTable(SegmentSink):
                     flow.set_pace()
 
     def _evict_embryos(self) -> None:
-        """Ends the flows without a sink that were opened first: a table keeps its entries in their order."""
+        """Ends the flows without a sink that were opened first: a dictionary keeps its entries in their order."""
         self._ledger.hit("embryos")
         count: i64 = MAX_EMBRYOS // EVICTED_SHARE
         flows: list[Connection] = []
-        for half in self._halves.values():
-            flow = half.flow
-            if flow is not None and flow.sink is None and half.sender == CLIENT:
+        for flow in self._flows.values():
+            if flow.sink is None:
                 flows.append(flow)
                 if len(flows) >= count:
                     break
@@ -577,9 +644,8 @@ class FlowTable(SegmentSink):
         self._ledger.hit("flows")
         flows: list[Connection] = []
         times: list[int] = []
-        for half in self._halves.values():
-            flow = half.flow
-            if flow is not None and flow.sink is not None and half.sender == CLIENT:
+        for flow in self._flows.values():
+            if flow.sink is not None:
                 flows.append(flow)
                 times.append(int(flow.end_ns))
         count: i64 = len(flows) // EVICTED_SHARE + 1
@@ -593,9 +659,8 @@ class FlowTable(SegmentSink):
 
     def end_capture(self) -> None:
         """Nothing more will come: ends all flows, in the order in which they began."""
-        for half in list(self._halves.values()):
-            flow = half.flow
-            if flow is not None and flow.state != ENDED:
+        for flow in list(self._flows.values()):
+            if flow.state != ENDED:
                 self._end(flow)
         self._lingering = []
         self._lingering_at = 0

@@ -6,11 +6,12 @@ kept, later copies are only compared with it.
 
 from __future__ import annotations
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.flows.sequence import SEQUENCE_MASK, distance
 
 
+@mypyc_attr(acyclic=True)
 class Piece:
     """Octets of one stream that cannot be delivered yet; or, without octets, the mark of a FIN or a RST."""
 

@@ -36,6 +36,25 @@ class SegmentSink:
         """
 
 
+    def receive_ipv4(
+        self,
+        key_at: i64,
+        buffer: bytes,
+        start: i64,
+        end: i64,
+        missing: i64,
+        seq: i64,
+        ack: i64,
+        flags: i64,
+        timestamp_ns: i64,
+        frame: i64,
+    ) -> None:
+        """:meth:`receive_segment` with a key that stands in the buffer, its 12 octets at ``key_at``: most keys need not be made."""
+        self.receive_segment(
+            buffer[key_at : key_at + 12], buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame
+        )
+
+
 class SegmentList(SegmentSink):
     """Keeps every segment as a tuple ``(key, payload, missing, seq, ack, flags, timestamp_ns, frame)``: for small captures and tests."""
 

@@ -54,6 +54,8 @@ MAX_HELD: Final = 65536
 MAX_INFLATED: Final = 256 * 1024 * 1024
 #: Octets inflated at a time.
 INFLATE_STEP: Final = 65536
+#: Dots at line beginnings that are counted while the end of a body is searched.
+MAX_DOTS: Final = 8
 #: Characters kept of an anomaly's detail, and of a reply.
 MAX_DETAIL: Final = 200
 #: Anomalies told of one session; more of them say nothing new. How many were left out is in ``anomalies_dropped``.
@@ -183,6 +185,7 @@ class Side:
         self.parts_size += len(data)
 
 
+@mypyc_attr(acyclic=True)
 class Dissector:
     """Base of the mail dissectors. A protocol overrides the methods of its second half; none of them may raise on input."""
 
@@ -192,6 +195,8 @@ class Dissector:
         self.client: Side = Side()
         self.server: Side = Side()
         self.at: Position = Position(0, 0, 0)
+        #: for ``block_data``: how many lines of the piece of a dot-terminated body begin with a dot; -1: not counted
+        self.stuffed: i64 = -1
         #: stream offset of the line being handled
         self.line_offset: i64 = 0
         self.events: list[Event] = []
@@ -898,32 +903,54 @@ class Dissector:
         return size
 
     def _strict_body(self, sender: Sender, side: Side, data: bytes, start: i64, size: i64) -> i64:
-        """:meth:`_dot_body` where lines end in CRLF, which does not begin with a dot or in the middle of a line end: in one search."""
+        """:meth:`_dot_body` where lines end in CRLF, which does not begin with a dot or in the middle of a line end.
+
+        One search finds the terminator and the dots that were put before it, by partition(): find() takes a thousand
+        instructions to read its arguments.
+        """
         rest = data[start:] if start else data
-        if 46 in rest:
-            # A search by partition(): find() takes a thousand instructions to read its arguments.
-            body, end, _ = rest.partition(b"\r\n.\r\n")
-            dot: i64 = -1
-            if end:
-                dot = start + len(body) + 2
-            elif rest.endswith(b"\r\n."):
-                dot = size - 1
-            elif rest.endswith(b"\r\n.\r"):
-                dot = size - 2
-            if dot >= 0:
-                self.block_data(sender, data, start, dot)
-                if end:
-                    side.mode = LINES
-                    self.line_offset = self.at.offset + dot
-                    self.block_ended(sender)
-                    return dot + 3
-                # It may be the terminator, the next octets tell.
-                side.line_start = True
-                side.keep(data[dot:])
-                return size
-        self.block_data(sender, data, start, size)
-        side.line_start = rest.endswith(b"\r\n")
-        side.remaining = 1 if data[size - 1] == 13 else 0
+        place = start
+        dot: i64 = -1
+        ended = False
+        stuffed: i64 = 0
+        while dot < 0 and 46 in rest:
+            if stuffed < MAX_DOTS:
+                line, found, rest = rest.partition(b"\n.")
+                if not found:
+                    break
+                place += len(line) + 2
+                if line.endswith(b"\r") and (not rest or rest == b"\r" or rest.startswith(b"\r\n")):
+                    dot = place - 1
+                    ended = len(rest) > 1
+                else:
+                    stuffed += 1
+            else:
+                # Each dot costs a copy of the rest: one search for the terminator alone, the dots are counted by whom it concerns.
+                stuffed = -1
+                line, found, _ = rest.partition(b"\r\n.\r\n")
+                if found:
+                    dot = place + len(line) + 2
+                    ended = True
+                elif rest.endswith(b"\r\n."):
+                    dot = size - 1
+                elif rest.endswith(b"\r\n.\r"):
+                    dot = size - 2
+                break
+        self.stuffed = stuffed
+        self.block_data(sender, data, start, size if dot < 0 else dot)
+        self.stuffed = -1
+        if ended:
+            side.mode = LINES
+            self.line_offset = self.at.offset + dot
+            self.block_ended(sender)
+            return dot + 3
+        if dot >= 0:
+            # It may be the terminator, the next octets tell.
+            side.line_start = True
+            side.keep(data[dot:])
+        else:
+            side.line_start = size - start >= 2 and data[size - 1] == 10 and data[size - 2] == 13
+            side.remaining = 1 if data[size - 1] == 13 else 0
         return size
 
     def _cr_before(self, side: Side) -> bool:

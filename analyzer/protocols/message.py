@@ -32,6 +32,10 @@ COMPILED: Final = not __file__.endswith(".py")
 #: Octets searched for the end of a boundary line: 70 of the boundary, dashes, white space (RFC 2046 section 5.1.1).
 MAX_BOUNDARY_LINE: Final = 128
 
+#: Stand in for lists of which most messages need none; they stay empty.
+NO_OCTETS: Final[list[bytes]] = []
+NO_NAMES: Final[list[str]] = []
+
 # What the next octets are.
 _TOP: Final = 0  # the message's own header block
 _PART: Final = 1  # the header block of a part, or of a message within the message
@@ -64,31 +68,31 @@ class MessageReader:
         #: dots taken off so far
         self._stuffed: i64 = 0
         self._state: i64 = _TOP
-        self._header: list[bytes] = []
+        self._header: list[bytes] = NO_OCTETS
         self._header_size: i64 = 0
         #: the last octets of what was read, where a blank line or a boundary may have begun
         self._carried: bytes = b"\n"
-        self._boundaries: list[bytes] = []
+        self._boundaries: list[bytes] = NO_OCTETS
         #: the header that told the boundaries was not (wholly) seen: any line that could be one is taken for one
         self._any_boundary: bool = False
-        self._names: list[bytes] = []
+        self._names: list[bytes] = NO_OCTETS
 
-    def receive_data(self, data: bytes, start: i64, end: i64) -> None:
-        """``data[start:end]`` comes next."""
+    def receive_data(self, data: bytes, start: i64, end: i64, stuffed: i64 = -1) -> None:
+        """``data[start:end]`` comes next; ``stuffed`` of its lines begin with a dot (-1: not counted)."""
         if end <= start:
             return
         self.size += end - start
         if self._dot_stuffed:
             # Looking for one octet is ten times as fast as for two, and attachments hold no dots.
-            data = data[start:end]
-            if 46 in data:
-                stuffed: i64 = data.count(b"\n.")
+            if stuffed < 0:
+                data = data[start:end]
+                end -= start
+                start = 0
+                stuffed = data.count(b"\n.") if 46 in data else 0
                 if self._line_start and data[0] == 46:
                     stuffed += 1
-                self._stuffed += stuffed
-                self.size -= stuffed
-            end -= start
-            start = 0
+            self._stuffed += stuffed
+            self.size -= stuffed
             self._line_start = data[end - 1] == 10
         state = self._state
         if state == _REST:
@@ -128,6 +132,8 @@ class MessageReader:
 
     def attachments(self) -> list[str]:
         """The file names of the message's parts, decoded, in their order; at most :data:`MAX_ATTACHMENTS`."""
+        if not self._names:
+            return NO_NAMES
         names: list[str] = []
         for block in self._names:
             name = file_name(block)
@@ -135,7 +141,26 @@ class MessageReader:
                 names.append(name)
         return names
 
+    def _keep_header(self, part: bytes) -> None:
+        if self._header_size == 0:
+            self._header = [part]
+        else:
+            self._header.append(part)
+        self._header_size += len(part)
+
     def _read_top(self, data: bytes, start: i64, end: i64) -> None:
+        first: i64 = data[start]
+        if self._header_size == 0 and first != 10 and first != 13:
+            # The message begins here, and mostly its whole header is here.
+            blank = blank_line(data, start, end)
+            if blank >= 0 and blank + 1 - start <= MAX_HEADER:
+                self._keep_header(data[start : blank + 1])
+                self.header_complete = not self.torn
+                self._begin_text(self._header[0], False)
+                if self._state != _REST:
+                    begin: i64 = data.find(b"\n", blank + 1)
+                    self._read_parts(data, begin, end)
+                return
         carried = self._carried
         window = carried + data[start:end]
         size: i64 = len(window)
@@ -145,14 +170,12 @@ class MessageReader:
         room: i64 = MAX_HEADER - self._header_size
         if keep - skip > room:
             # No blank line within the limit: what follows is content, whatever it is.
-            self._header.append(window[skip : skip + room])
-            self._header_size = MAX_HEADER
+            self._keep_header(window[skip : skip + room])
             self._begin_text(self._joined_header(), True)
             self._read_parts(window, skip + room, size)
             return
         if keep > skip:
-            self._header.append(window[skip:keep])
-            self._header_size += keep - skip
+            self._keep_header(window[skip:keep])
         if blank < 0:
             # "\n\r" may be the beginning of the blank line
             self._carried = window[size - 2 :] if size >= 2 else window
@@ -256,12 +279,16 @@ class MessageReader:
             if lower_kind.startswith(b"multipart/"):
                 boundary = parameter(kind, lower_kind, b"boundary=")
                 if boundary and len(self._boundaries) < MAX_BOUNDARIES:
+                    if not self._boundaries:
+                        self._boundaries = []
                     self._boundaries.append(boundary.rstrip())
             elif lower_kind.startswith((b"message/rfc822", b"message/global")):
                 nested = True
         if lower.find(b"name") >= 0 and len(self._names) < MAX_ATTACHMENTS:
             disposition = field_value(lower, block, b"content-disposition:")
             if (disposition and disposition.lower().find(b"filename") >= 0) or (kind and kind.lower().find(b"name") >= 0):
+                if not self._names:
+                    self._names = []
                 self._names.append(disposition + b"\n" + kind)
         return nested
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, SERVER, Position, Sender
 from analyzer.protocols.base import DOT_BODY, Dissector
@@ -36,7 +36,8 @@ from analyzer.protocols.events import (
     MessageDeleted,
     MessageTransferred,
 )
-from analyzer.protocols.message import MessageReader
+from analyzer.protocols.message import NO_NAMES, MessageReader
+from analyzer.protocols.pending import PendingNumbers
 
 #: Commands that may wait for their replies; the oldest are given up beyond it.
 MAX_PENDING: Final = 512
@@ -107,12 +108,13 @@ _IN_LISTING: Final = 1
 _IN_CAPABILITIES: Final = 2
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class Pop3Dissector(Dissector):
     """Reads one POP3 session."""
 
     def __init__(self) -> None:
         super().__init__("pop3")
-        self._pending: list[int] = []
+        self._pending: PendingNumbers = PendingNumbers()
         self._listing: i64 = _REPLIES
         self._greeted: bool = False
         self._first_reply: bool = True
@@ -280,18 +282,16 @@ class Pop3Dissector(Dissector):
     def _check_timing(self) -> None:
         """Credentials are sent: before the server could say what it offers?"""
         if self._asked and not self._told and not self._lost_count and self.replies > 0:
-            for entry in self._pending:
-                if entry == _CAPA:
-                    self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "credentials were sent before the answer to CAPA")
-                    return
+            if self._pending.holds(_CAPA):
+                self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "credentials were sent before the answer to CAPA")
 
     def _push(self, kind: int, number: int) -> None:
         pending = self._pending
-        if len(pending) >= MAX_PENDING:
-            pending.pop(0)
+        if pending.count >= MAX_PENDING:
+            pending.pop()
             if self.replies:
                 self.anomaly(CLIENT, COMMAND_QUEUE_FULL, f"more than {MAX_PENDING} commands without a reply")
-        pending.append(kind | number << _SHIFT)
+        pending.push(kind | number << _SHIFT)
 
     # -- the server ----------------------------------------------------------------------------------------------------------
 
@@ -310,15 +310,15 @@ class Pop3Dissector(Dissector):
             if self._receive_greeting(line, good):
                 return
         pending = self._pending
-        if not pending:
+        if pending.count == 0:
             self._receive_unasked(line, good)
             return
-        entry = pending.pop(0)
+        entry = pending.pop()
         kind = entry & _KIND
         if kind == _UNKNOWN and good:
             # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
-            while kind == _UNKNOWN and pending:
-                entry = pending.pop(0)
+            while kind == _UNKNOWN and pending.count > 0:
+                entry = pending.pop()
                 kind = entry & _KIND
         self.replies += 1
         if kind == _PASS:
@@ -390,11 +390,11 @@ class Pop3Dissector(Dissector):
         """The server's first line; whether it was its greeting."""
         text = reply_text(line)
         timestamp = apop_timestamp(line)
-        if not good or self.midstream or self._pending:
+        if not good or self.midstream or self._pending.count > 0:
             lower = line.lower()
             ready = timestamp is not None or b"ready" in lower or b"pop3" in lower or b"welcome" in lower
             if not (good and ready):
-                if good or self._pending:
+                if good or self._pending.count > 0:
                     return False
                 self.reply_seen = True
                 return True
@@ -409,8 +409,8 @@ class Pop3Dissector(Dissector):
 
     def _receive_other(self, line: bytes) -> None:
         """A line that is no reply: a SASL challenge, or the rest of something whose beginning is missing."""
-        if self._pending and (line == b"+" or line.startswith(b"+ ")):
-            kind = self._pending[0] & _KIND
+        if self._pending.count > 0 and (line == b"+" or line.startswith(b"+ ")):
+            kind = self._pending.first & _KIND
             if kind == _AUTH:
                 self.replies += 1
                 self._first_reply = False
@@ -419,7 +419,7 @@ class Pop3Dissector(Dissector):
                 self._answer_guessed = False
                 self.release_client()
                 return
-        if self._greeted and self._pending and not self._gaps:
+        if self._greeted and self._pending.count > 0 and not self._gaps:
             self.anomaly(SERVER, MALFORMED_REPLY, "a line that is neither +OK nor -ERR")
         self._first_reply = False
         if self._unasked_yes and not self.commands:
@@ -453,7 +453,7 @@ class Pop3Dissector(Dissector):
                 self._tell_capabilities()
             self._listing = _REPLIES
             return False
-        if (self._pending or not self.commands) and line.startswith((b"+OK", b"-ERR")):
+        if (self._pending.count > 0 or not self.commands) and line.startswith((b"+OK", b"-ERR")):
             if self._listing == _IN_CAPABILITIES:
                 self._tell_capabilities()
             self._listing = _REPLIES
@@ -502,7 +502,7 @@ class Pop3Dissector(Dissector):
     def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
         reader = self._reader
         if reader is not None:
-            reader.receive_data(data, start, end)
+            reader.receive_data(data, start, end, self.stuffed)
 
     def block_gap(self, sender: Sender, size: i64) -> None:
         reader = self._reader
@@ -526,7 +526,7 @@ class Pop3Dissector(Dissector):
             retrieved[number] = self._messages
         self.emit(
             MessageTransferred(
-                SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages, RETRIEVED, None, [], 0,
+                SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages, RETRIEVED, None, NO_NAMES, 0,
                 reader.size, ended, ended and not reader.torn, None, reader.attachments(), reader.header(),
             )
         )  # fmt: skip
@@ -554,16 +554,16 @@ class Pop3Dissector(Dissector):
         if self._listing == _IN_CAPABILITIES:
             self._names = []
             self._listing = _IN_LISTING
-        if len(pending) == 1 and (pending[0] & _KIND == _RETR or pending[0] & _KIND == _TOP):
+        if pending.count == 1 and (pending.first & _KIND == _RETR or pending.first & _KIND == _TOP):
             # The +OK and the beginning of the message may be among what is missing.
-            entry = pending.pop(0)
+            entry = pending.pop()
             at = self.at
             if entry & _KIND == _RETR:
                 self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
                 self._reader.receive_gap(0)
             self._number = entry >> _SHIFT
             self.expect_dot_body(SERVER, after_gap=True)
-        elif len(pending) > 1:
+        elif pending.count > 1:
             pending.clear()
         self._lost_count = True
 
@@ -577,8 +577,8 @@ class Pop3Dissector(Dissector):
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
             self._push(_UNKNOWN, 0)
-        elif self._pending and self._listing == _REPLIES:
-            self._pending.pop(0)
+        elif self._pending.count > 0 and self._listing == _REPLIES:
+            self._pending.pop()
 
     def upgraded(self) -> None:
         self._pending.clear()

@@ -497,7 +497,7 @@ class SmtpDissector(Dissector):
     def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
         transfer = self._transfer
         if transfer is not None:
-            transfer.reader.receive_data(data, start, end)
+            transfer.reader.receive_data(data, start, end, self.stuffed)
             last = data[start if end - start < _TAIL else end - _TAIL : end]
             self._tail = (self._tail + last)[-_TAIL:]
 

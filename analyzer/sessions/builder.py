@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from analyzer.protocols.events import (
     ACCEPTED as OUTCOME_ACCEPTED,
 )
@@ -57,6 +59,7 @@ MAX_TEXT: Final = 1024
 UPGRADE_WORDS: Final = ("STARTTLS", "STLS", "X-ANONYMOUSTLS")
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class SessionBuilder:
     """Collects what the dissector says into one session."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.flows.base import Flow, StreamSink, StreamSinkFactory
 from analyzer.model import CLIENT, SERVER, Position, Sender
@@ -61,6 +61,7 @@ from analyzer.sessions.records import (
 MAX_TRACEBACK: Final = 2000
 
 
+@mypyc_attr(acyclic=True)
 class _Piece:
     """Octets (or a gap) that wait until the protocol is known."""
 
@@ -90,6 +91,7 @@ def make_dissector(protocol: str, service: str | None, midstream: bool) -> Disse
     return dissector
 
 
+@mypyc_attr(acyclic=True, free_list_len=1)
 class SessionStream(StreamSink):
     """Listens to one connection."""
 

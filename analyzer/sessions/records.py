@@ -459,7 +459,7 @@ class SessionList(SessionSink):
 
 #: Addresses whose text is kept; the cache starts over when it is full.
 MAX_ADDRESS_CACHE: Final = 65536
-_addresses: dict[bytes, str] = {}
+_addresses: Final[dict[bytes, str]] = {}
 
 
 def address_text(packed: bytes) -> str:

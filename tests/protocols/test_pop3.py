@@ -335,7 +335,7 @@ def test_pending_commands_are_bounded() -> None:
     said = play(dissector, [*pieces, *[(CLIENT, b"NOOP\r\n" * 1000)] * 5], finish=False)
     assert kinds(told(said)).count("Anomaly command_queue_full") == 100
     assert dissector.anomalies_dropped > 0
-    assert len(dissector._pending) == pop3.MAX_PENDING
+    assert dissector._pending.count == pop3.MAX_PENDING
 
 
 LINES = st.sampled_from(
