@@ -214,6 +214,8 @@ def reference_url(reference: str) -> str:
     number, _, section = rest.partition(" section ")
     if word == "RFC" and number.isdecimal():
         return f"https://www.rfc-editor.org/rfc/rfc{number}" + (f"#section-{section}" if section else "")
+    if reference.startswith("MITRE ATT&CK T"):
+        return f"https://attack.mitre.org/techniques/{reference.rsplit(maxsplit=1)[-1].replace('.', '/')}/"
     kind, _, number = reference.partition("-")
     if kind == "CWE" and number.isdecimal():
         return f"https://cwe.mitre.org/data/definitions/{number}.html"

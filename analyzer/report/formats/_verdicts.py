@@ -77,7 +77,14 @@ def show_settings(console: Console, result: Result) -> None:
 
 
 def _show_migration(console: Console, migration: Migration) -> None:
-    table = _table("Settings to change", ("client", False), ("account", False), ("today", False), ("enter instead", False), ("known", False))
+    table = _table(
+        "Settings to change",
+        ("client", False),
+        ("account", False),
+        ("today", False),
+        ("enter instead", False),
+        ("known", False),
+    )
     for one in migration.rows[:MAX_SETTINGS]:
         setting = one.port.setting
         host = one.port.host if setting is not None else ""
@@ -85,8 +92,18 @@ def _show_migration(console: Console, migration: Migration) -> None:
             Text(one.client_ip),
             Text(shorten(one.username, 30) if one.username else "?"),
             Text(one.current().replace(", no encryption", ", clear")),
-            Text(f"{one.recommended()} ({shorten(host, 40)})" if setting is not None else "switch TLS on at the server first"),
-            Text("works" if one.seen_working() else "" if setting is None else one.basis().partition(",")[0].partition(":")[0]),
+            Text(
+                f"{one.recommended()} ({shorten(host, 40)})"
+                if setting is not None
+                else "switch TLS on at the server first"
+            ),
+            Text(
+                "works"
+                if one.seen_working()
+                else ""
+                if setting is None
+                else one.basis().partition(",")[0].partition(":")[0]
+            ),
         )
     _show(console, table, len(migration.rows) - MAX_SETTINGS, "settings")
     for port in migration.ports[:MAX_SENTENCES]:

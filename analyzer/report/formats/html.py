@@ -38,9 +38,10 @@ PRINT_ROWS: Final = 200
 #: Octets of a table's rows: a page that a browser opens at once holds no more than 5 MB.
 MAX_OCTETS: Final = {"findings": 2_400_000, "sessions": 1_450_000, "migration": 700_000}
 MAX_OTHER: Final = 90_000
-#: Characters of a cell, of a greeting, of a list of words.
+#: Characters of a cell, of a greeting or host name, of an account, of a list of words.
 MAX_CELL: Final = 160
 MAX_GREETING: Final = 40
+MAX_NAME: Final = 64
 MAX_WORDS: Final = 300
 #: Kinds of findings that stand open under "what to do first".
 LEAD: Final = 5
@@ -76,7 +77,7 @@ class Head(NamedTuple):
 STYLES: Final = {
     "fixed": "white-space:nowrap;min-width:0",
     "number": "text-align:right;white-space:nowrap;min-width:0",
-    "wide": "min-width:15em",
+    "wide": "min-width:13em",
 }
 #: Kinds of columns whose words stand in a frame.
 TAGS: Final = ("severity", "grade", "transport")
@@ -108,12 +109,10 @@ class View:
 
     def style(self) -> str:
         """How its columns look: rules for places in the row cost less than a class in every cell."""
-        rules = [
-            f"#{self.name} td:nth-child({index}){{{STYLES[column.kind]}}}"
-            for index, column in enumerate(self.columns, 1)
-            if column.kind in STYLES
-        ]
-        return "@media screen{" + "".join(rules) + "}"
+        places = list(enumerate(self.columns, 1))
+        wide = [f"#{self.name} td:nth-child({at}){{{STYLES[one.kind]}}}" for at, one in places if one.kind in STYLES]
+        narrow = [f'#{self.name} td:nth-child({at})::before{{content:"{one.name}"}}' for at, one in places]
+        return f"@media screen and (min-width:640.1px){{{''.join(wide)}}}@media screen and (max-width:640px){{{''.join(narrow)}}}"
 
 
 class _Count(RowSink):
@@ -221,6 +220,11 @@ def _text(value: object, width: int = MAX_CELL) -> str:
     return shorten(str(value), width)
 
 
+def _file(name: object) -> str:
+    """A capture by the last part of its name; the table of captures has all of it."""
+    return _text(str(name or "").rpartition("/")[2])
+
+
 def _records(table: str, rows: list[Row]) -> list[dict[str, object]]:
     names = [column.name for column in TABLES[table]]
     return [dict(zip(names, row, strict=True)) for row in rows]
@@ -271,12 +275,12 @@ def _some(names: list[str]) -> str:
 def _migration(rows: list[Row]) -> View:
     view = View("migration", "Migration", [
         Head("Client", "fixed"), Head("Account"), Head("Server", "fixed"), Head("Today", "wide"), Head("Enter instead", "wide"),
-        Head("Server name"), Head("Authentication"), Head("Known from", "wide", True), Head("Also"), Head("Last seen (UTC)", "fixed"),
+        Head("Server name", "fixed"), Head("Authentication"), Head("Known from", "wide", True), Head("Also", "wide"), Head("Last seen (UTC)", "fixed"),
     ])  # fmt: skip
     for one in _records("migration", rows):
         view.add(
-            _text(one["client_ip"]), _text(one["username"]), endpoint(one["server_ip"], one["server_port"]), _text(one["current"]),
-            _text(one["recommended"]), _text(one["host"]), _text(one["authentication"]), _text(one["basis"]),
+            _text(one["client_ip"]), _text(one["username"], MAX_NAME), endpoint(one["server_ip"], one["server_port"]), _text(one["current"]),
+            _text(one["recommended"]), _text(one["host"], MAX_GREETING), _text(one["authentication"]), _text(one["basis"]),
             _text(one["problems"]), clock(one["last_seen"]),
         )  # fmt: skip
     return view
@@ -287,14 +291,14 @@ def _findings(rows: list[Row], several: bool) -> View:
         Head("Severity", "severity", True), Head("Finding", "wide", True), Head("Time (UTC)", "fixed"), Head("Frame", "number"), Head("Client", "fixed"),
         Head("Server", "fixed"), Head("Account"), Head("Evidence", "wide"), Head("Confidence", "fixed", True),
     ]  # fmt: skip
-    view = View("findings", "Findings", [*heads, Head("Capture")] if several else heads)
+    view = View("findings", "Findings", [*heads, Head("Capture", "fixed")] if several else heads)
     for one in _records("findings", rows):
         cells = [
             _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text(str(one["frame"])), _text(one["client_ip"]),
-            "" if one["server_ip"] is None else endpoint(one["server_ip"], one["server_port"]), _text(one["username"]),
+            "" if one["server_ip"] is None else endpoint(one["server_ip"], one["server_port"]), _text(one["username"], MAX_NAME),
             _text(one["detail"]), _text(one["confidence"]),
         ]  # fmt: skip
-        view.add(*cells, *([_text(one["capture"])] if several else []))
+        view.add(*cells, *([_file(one["capture"])] if several else []))
     return view
 
 
@@ -350,7 +354,7 @@ def _sessions(job: Job, several: bool) -> View:
         Head("Transport", "transport", True), Head("STARTTLS", "fixed", True), Head("Readable", "fixed", True), Head("Logins", "wide"),
         Head("Messages", "number"), Head("Captured", "fixed", True), Head("Frames", "fixed"), Head("Greeting", "fixed"),
     ]  # fmt: skip
-    view = View("sessions", "Sessions", [*heads, Head("Capture")] if several else heads)
+    view = View("sessions", "Sessions", [*heads, Head("Capture", "fixed")] if several else heads)
     for session in job.result.sessions:
         if view.more:
             view.more += 1
@@ -362,7 +366,7 @@ def _sessions(job: Job, several: bool) -> View:
             f"{session.messages:,}", session.completeness.replace("_", " "), f"{session.first_frame}\u2013{session.last_frame}",
             shorten(session.server_banner or "", MAX_GREETING),
         ]  # fmt: skip
-        view.add(*cells, *([_text(session.capture)] if several else []))
+        view.add(*cells, *([_file(session.capture)] if several else []))
     return view
 
 

@@ -1,7 +1,7 @@
 // Makes the report's tables sortable, filterable and paged. Without it the page holds every row, in the report's order.
 "use strict";
 (() => {
-  const PAGE = 50; // rows shown at once
+  const PAGE = matchMedia("(max-width: 640px)").matches ? 15 : 50; // rows shown at once
   const PRINTED = 200; // rows of a table on paper
   const ORDER = ["info", "low", "medium", "high", "critical"];
   const GRADES = ["unseen", "A", "B", "C", "D", "F"];
