@@ -68,17 +68,16 @@ class ServerPast:
     """What earlier sessions said of one server: address, port and protocol."""
 
     __slots__ = (
-        "best_frame", "best_mechanism", "best_rank", "lists", "offer_frame", "offer_ns", "said", "waiting", "waiting_weak", "words",
+        "best_mechanism", "best_ns", "best_rank", "lists", "offer_ns", "said", "waiting", "waiting_weak", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        #: time and frame of the latest session in which it offered STARTTLS; 0 for none
+        #: start of the latest session in which it offered STARTTLS; 0 for none
         self.offer_ns: i64 = 0
-        self.offer_frame: i64 = 0
-        #: the strongest kind of mechanism that it offered in clear, its name, and where
+        #: the strongest kind of mechanism that it offered in clear, its name, and when
         self.best_rank: int = 0
         self.best_mechanism: str = ""
-        self.best_frame: i64 = 0
+        self.best_ns: i64 = 0
         #: capability lists seen, and in how many of them each word stood
         self.lists: i64 = 0
         self.words: dict[str, int] = {}

@@ -29,7 +29,7 @@ from analyzer.findings.base import (
 )
 from analyzer.findings.history import MAX_WORDS
 from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank
-from analyzer.findings.traits import capped, first_clear_message, first_login, on_one_host, server_text
+from analyzer.findings.traits import capped, first_clear_message, first_login, moment, on_one_host, server_text
 from analyzer.model import SERVER
 from analyzer.protocols.events import (
     IMAP_PREAUTH,
@@ -122,12 +122,11 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
             past.waiting = None
             found.history.released(waiting)
             for one in waiting:
-                _add_vanished(one, found, LIKELY, f"offered later, in frame {session.first_frame} ff.")
+                _add_vanished(one, found, LIKELY, f"offered later, at {moment(session.start_ns)}")
         past.offer_ns = session.start_ns
-        past.offer_frame = session.first_frame
     elif session.starttls == NOT_OFFERED and session.gap_bytes == 0:
         if past.offer_ns != 0:
-            _add_vanished(session, found, SURE, f"offered before, in frame {past.offer_frame} ff.")
+            _add_vanished(session, found, SURE, f"offered before, at {moment(past.offer_ns)}")
         elif not on_one_host(session):
             if past.waiting is None:
                 past.waiting = []
@@ -240,7 +239,7 @@ def tls_fallback_to_plaintext(session: Session, found: Found) -> None:
         session, session.first_frame, session.start_ns, 0, severity=capped(session, HIGH),
         confidence=SURE if cause == "failed" else LIKELY, username=None if credential is None else credential.username,
         detail=(
-            f"{session.client_ip} failed to set up TLS with port {failed.server_port} (frame {failed.first_frame} ff.), "
+            f"{session.client_ip} failed to set up TLS with port {failed.server_port} at {moment(failed.start_ns)}, "
             f"then used port {session.server_port} in clear"
         ),
     )  # fmt: skip
@@ -287,18 +286,18 @@ def sasl_downgrade(session: Session, found: Found) -> None:
         if offer.rank > past.best_rank:
             past.best_rank = offer.rank
             past.best_mechanism = offer.strongest
-            past.best_frame = session.first_frame
+            past.best_ns = session.start_ns
         weak = past.waiting_weak
         if weak is not None:
             past.waiting_weak = None
             found.history.released(weak)
             for one in weak:
-                _add_downgrade(one, found, LIKELY, f"{past.best_mechanism} was offered later, in frame {session.first_frame} ff.")
+                _add_downgrade(one, found, LIKELY, f"{past.best_mechanism} was offered later, at {moment(session.start_ns)}")
         return
     if _readable_login(session) is None:
         return
     if past.best_rank > READABLE:
-        _add_downgrade(session, found, SURE, f"{past.best_mechanism} was offered before, in frame {past.best_frame} ff.")
+        _add_downgrade(session, found, SURE, f"{past.best_mechanism} was offered before, at {moment(past.best_ns)}")
     elif not on_one_host(session):
         if past.waiting_weak is None:
             past.waiting_weak = []

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
+import time
+
 from mypy_extensions import i64
 
 from analyzer.findings.base import LOW
 from analyzer.protocols.events import DELIVERED, NO_SECRET, RELAYED
-from analyzer.sessions.records import IMPLICIT_TLS, STARTTLS, Credential, Message, Session
+from analyzer.sessions.records import Credential, Message, Session
 
 
 def clear_messages(session: Session) -> int:
     """How many messages, or parts of one, could be read without keys."""
     messages = session.message_list
-    if messages is None or session.transport == IMPLICIT_TLS:
-        return 0
-    if session.transport == STARTTLS:
-        return sum([1 for message in messages if before_tls(session, message.timestamp_ns)])
-    return len(messages)
+    return 0 if messages is None else len([message for message in messages if message.exposed])
 
 
 def first_clear_message(session: Session) -> Message | None:
     """The first of them."""
     messages = session.message_list
-    if not messages or session.transport == IMPLICIT_TLS:
-        return None
-    message = messages[0]
-    if session.transport == STARTTLS and not before_tls(session, message.timestamp_ns):
-        return None
-    return message
-
-
-def before_tls(session: Session, timestamp_ns: i64) -> bool:
-    """Whether a time lies before the TLS handshake of a session."""
-    tls = session.tls
-    return tls is None or timestamp_ns < tls.timestamp_ns
+    if messages is not None:
+        for message in messages:
+            if message.exposed:
+                return message
+    return None
 
 
 def first_login(session: Session) -> Credential | None:
@@ -70,6 +61,12 @@ def credential_at(session: Session | None, frame: i64, offset: i64) -> Credentia
             if credential.offset == offset and credential.frame == frame:
                 return credential
     return None
+
+
+def moment(timestamp_ns: i64) -> str:
+    """A time to the second, for details: frames of other sessions may be of other files."""
+    second = timestamp_ns // 1_000_000_000
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(min(max(second, 0), 253402300799)))
 
 
 def server_text(session: Session) -> str:

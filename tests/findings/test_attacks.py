@@ -1,0 +1,147 @@
+"""Attacks on STARTTLS in every protocol that has it: each is named, and none of it where nothing happened."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from pathlib import Path
+
+import pytest
+from support.verdicts import carry, failed_tls, findings, good_tls, slugs, talk
+
+PLAIN = base64.b64encode(b"\0kim\0Zulu7Tango-Mike").decode()
+
+#: protocol -> port, greeting with an offer, request, grant, refusal, login, line of the client, line of the server
+PROTOCOLS = {
+    "pop3": (
+        110, "S: +OK ready\nC: CAPA\nS: +OK\nS: {}USER\nS: .\n", "STLS\\r\\n", "C: STLS", "S: +OK go", "S: -ERR no TLS now",
+        "C: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in", "CAPA", "+OK injected",
+    ),
+    "imap": (
+        143, "S: * OK [CAPABILITY IMAP4rev1 {}AUTH=PLAIN] ready\n", "STARTTLS ", "C: a0 STARTTLS", "S: a0 OK go", "S: a0 NO not now",
+        "C: a1 LOGIN kim Zulu7Tango-Mike\nS: a1 OK in", "a9 NOOP", "* OK injected",
+    ),
+    "smtp": (
+        587, "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: {}250 AUTH PLAIN\n", "250-STARTTLS\\r\\n", "C: STARTTLS", "S: 220 go",
+        "S: 454 not now", f"C: AUTH PLAIN {PLAIN}\nS: 235 in", "RSET", "250 injected",
+    ),
+    "managesieve": (
+        4190, 'S: "IMPLEMENTATION" "x"\nS: "SASL" "PLAIN"\nS: {}OK "ready"\n', '"STARTTLS"\\r\\n', "C: STARTTLS", 'S: OK "go"',
+        'S: NO "not now"', f'C: AUTHENTICATE "PLAIN" "{PLAIN}"\nS: OK "in"', "CAPABILITY", 'OK "injected"',
+    ),
+}  # fmt: skip
+ALARMS = {
+    "starttls-stripped", "starttls-offer-vanished", "starttls-refused", "starttls-command-injection", "starttls-response-injection",
+    "starttls-without-tls", "imap-preauth", "untagged-data-before-tls", "tls-fallback-to-plaintext", "capability-suppressed",
+    "sasl-downgrade", "tcp-content-conflict", "plaintext-on-tls-port",
+}  # fmt: skip
+
+each = pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+
+
+def pieces() -> list[tuple[int, bytes | int | None]]:
+    return good_tls(ssl.TLSVersion.TLSv1_2)
+
+
+@each
+def test_an_upgrade_as_it_should_be_raises_none(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, _, _, _ = PROTOCOLS[protocol]
+    made = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False), pieces()).close()
+    assert not slugs(findings(tmp_path, made)) & (ALARMS | {"plaintext-password", "starttls-not-used", "starttls-not-offered"})
+
+
+@each
+def test_a_login_in_clear_alone_raises_none(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, _, _, _, login, _, _ = PROTOCOLS[protocol]
+    found = slugs(findings(tmp_path, talk(greeting.format(offer) + login, port)))
+    assert not found & ALARMS
+    assert {"plaintext-password", "starttls-not-used", "plaintext-auth-offered"} <= found
+
+
+@each
+@pytest.mark.parametrize("together", [True, False])
+def test_commands_injected(protocol: str, together: bool, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, _, line, _ = PROTOCOLS[protocol]
+    request = f"{ask}\\r\\n{line}" if together else f"{ask}\nC: {line}"
+    made = carry(talk(f"{greeting.format(offer)}{request}\n{grant}", port, closed=False), pieces()).close()
+    found = findings(tmp_path, made)
+    assert slugs(found) & ALARMS == {"starttls-command-injection"}
+    assert next(one for one in found if one.slug == "starttls-command-injection").severity == 3
+
+
+@each
+def test_replies_injected(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, _, _, line = PROTOCOLS[protocol]
+    made = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}\\r\\n{line}", port, closed=False), pieces()).close()
+    assert slugs(findings(tmp_path, made)) & ALARMS == {"starttls-response-injection"}
+
+
+@each
+def test_refusal_and_then_a_login(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, _, refusal, login, _, _ = PROTOCOLS[protocol]
+    found = findings(tmp_path, talk(f"{greeting.format(offer)}{ask}\n{refusal}\n{login}", port))
+    assert slugs(found) & ALARMS == {"starttls-refused"}
+    assert next(one for one in found if one.slug == "starttls-refused").severity == 3
+
+
+@each
+def test_offer_taken_out_for_one_client(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, login, _, _ = PROTOCOLS[protocol]
+    good = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False), pieces()).close()
+    bad = talk(greeting.format("") + login, port, client="192.0.2.66", at=60)
+    found = findings(tmp_path, good, bad)
+    assert slugs(found) & ALARMS == {"starttls-offer-vanished"}
+    assert [one.session.client_ip for one in found if one.slug == "starttls-offer-vanished" and one.session] == ["192.0.2.66"]
+
+
+@each
+def test_granted_and_then_text(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, login, _, _ = PROTOCOLS[protocol]
+    found = slugs(findings(tmp_path, talk(f"{greeting.format(offer)}{ask}\n{grant}\n{login}", port)))
+    assert "starttls-without-tls" in found
+    assert "plaintext-password" in found
+
+
+@each
+def test_fallback_after_a_failed_upgrade(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, login, _, _ = PROTOCOLS[protocol]
+    failed = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False), failed_tls()).close()
+    again = talk(greeting.format(offer) + login, port, at=20)
+    assert slugs(findings(tmp_path, failed, again)) & ALARMS == {"tls-fallback-to-plaintext"}
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        ("S: 220 ********************************0*2******\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 25),
+        ("S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250-XXXXXXXA\nS: 250 SIZE\nC: QUIT\nS: 221 bye", 25),
+        ("S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 500 #5.5.1 command not recognized\nC: QUIT\nS: 221 bye", 25),
+        ("S: * OK [CAPABILITY IMAP4rev1 XXXXXXXX AUTH=PLAIN] ready\nC: a1 LOGOUT\nS: * BYE\nS: a1 OK", 143),
+        ("S: +OK ready\nC: CAPA\nS: +OK\nS: XXXX\nS: USER\nS: .\nC: QUIT\nS: +OK bye", 110),
+    ],
+)  # fmt: skip
+def test_marks_of_stripping(text: str, port: int, tmp_path: Path) -> None:
+    assert "starttls-stripped" in slugs(findings(tmp_path, talk(text, port)))
+
+
+def test_an_imap_server_that_does_not_know_starttls_is_suspected(tmp_path: Path) -> None:
+    port, greeting, _, ask, _, _, login, _, _ = PROTOCOLS["imap"]
+    found = findings(tmp_path, talk(f"{greeting.format('')}{ask}\nS: a0 BAD unknown\n{login}", port))
+    assert [one.confidence for one in found if one.slug == "starttls-stripped"] == ["medium"]
+    assert "starttls-refused" in slugs(found)
+
+
+def test_an_smtp_server_that_never_had_it_is_not(tmp_path: Path) -> None:
+    port, greeting, _, ask, _, _, login, _, _ = PROTOCOLS["smtp"]
+    found = slugs(findings(tmp_path, talk(f"{greeting.format('')}{ask}\nS: 502 5.5.1 command not implemented\n{login}", 25)))
+    assert not found & ALARMS
+    assert "starttls-not-offered" in found
+    assert port == 587
+
+
+def test_preauth_on_one_machine_is_a_note(tmp_path: Path) -> None:
+    text = "S: * PREAUTH ready\nC: a1 SELECT INBOX\nS: * 0 EXISTS\nS: a1 OK"
+    away = findings(tmp_path, talk(text, 143))
+    at_home = findings(tmp_path, talk(text, 143, client="127.0.0.1", server="127.0.0.1"))
+    assert [one.severity for one in away if one.slug == "imap-preauth"] == [3]
+    assert [one.severity for one in at_home if one.slug == "imap-preauth"] == [0]
