@@ -78,6 +78,7 @@ STYLES: Final = {
     "fixed": "white-space:nowrap;min-width:0",
     "number": "text-align:right;white-space:nowrap;min-width:0",
     "wide": "min-width:13em",
+    "long": "min-width:24em",
 }
 #: Kinds of columns whose words stand in a frame.
 TAGS: Final = ("severity", "grade", "transport")
@@ -289,7 +290,7 @@ def _migration(rows: list[Row]) -> View:
 def _findings(rows: list[Row], several: bool) -> View:
     heads = [
         Head("Severity", "severity", True), Head("Finding", "wide", True), Head("Time (UTC)", "fixed"), Head("Frame", "number"), Head("Client", "fixed"),
-        Head("Server", "fixed"), Head("Account"), Head("Evidence", "wide"), Head("Confidence", "fixed", True),
+        Head("Server", "fixed"), Head("Account"), Head("Evidence", "long"), Head("Confidence", "fixed", True),
     ]  # fmt: skip
     view = View("findings", "Findings", [*heads, Head("Capture", "fixed")] if several else heads)
     for one in _records("findings", rows):
