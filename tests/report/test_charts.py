@@ -114,7 +114,7 @@ def test_an_empty_table_gives_a_chart_that_says_so(chart: str):
 
 
 @pytest.mark.parametrize("chart", CHARTS)
-@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("form", ["png", "svg", pytest.param("pdf", marks=pytest.mark.slow)])
 def test_hostile_names_are_drawn_without_a_warning(chart: str, form: str):
     report = report_of_rows(len(HOSTILE), HOSTILE)
     if chart == "session":

@@ -15,6 +15,9 @@ from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, Out
 from analyzer.report.columns import TABLES
 from analyzer.report.store import SCHEMA_VERSION, from_arrow, to_arrow
 
+#: Samples of the quick run; all others are in the whole one.
+QUICK = ("office.pcapng", "tls-certificates.pcap", "not-mail.pcap")
+
 
 def assert_reports_equal(left: analyzer.Report, right: analyzer.Report):
     for name in TABLES:
@@ -22,7 +25,9 @@ def assert_reports_equal(left: analyzer.Report, right: analyzer.Report):
     assert left.warnings == right.warnings
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
+@pytest.mark.parametrize(
+    "sample", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLES]
+)
 def test_a_saved_report_is_read_back_as_it_was(sample: str, tmp_path: Path):
     report = report_of(sample)
     assert report.save(tmp_path / "kept") == tmp_path / "kept"
