@@ -106,6 +106,17 @@ def test_mail_behind_socks_on_any_port(tmp_path: Path, hello: bytes, answer: byt
     assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
 
 
+@pytest.mark.parametrize(("port", "transport"), [(993, "implicit_tls"), (995, "implicit_tls"), (143, "starttls")])
+def test_a_capture_that_begins_within_a_server_record_of_tls(tmp_path: Path, port: int, transport: str) -> None:
+    rest = bytes(range(200, 256)) + bytes(range(40))
+    finished = b"\x14\x03\x03\x00\x01\x01\x16\x03\x03\x00\x20" + bytes(range(32))
+    talk = Talk(server_port=port, handshake=False).server(rest).client(finished)
+    talk.server(finished).client(b"\x17\x03\x03\x00\x20" + bytes(range(100, 132)))
+    (session,) = run_frames(tmp_path, talk.frames()).sessions
+    assert session.transport == transport
+    assert not any(anomaly.kind == "tls_on_plaintext_port" for anomaly in session.anomalies or ())
+
+
 def test_a_capture_that_begins_within_an_appended_message(tmp_path: Path) -> None:
     lines = "S: + go on\nC: Subject: notes\nC: \nC: b LOGIN trap trap\nC: \nS: a7 OK done\nC: a8 LOGIN kim Zulu7Tango\nS: a8 OK in"
     assert logins(heard(tmp_path, 143, lines, missed=4)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]

@@ -246,6 +246,8 @@ def decide(service: str | None, server: bytes, client: bytes, final: bool, whole
             return UNDECIDED
         if command == UNDECIDED and not client and not server:
             return UNDECIDED
+        if command == "tls" and (service in IMPLICIT_TLS_SERVICES or is_binary(server)):
+            return "tls"  # the server's first octets are the middle of a record
         if whole and greeting == "?" and command == "?" and not (expected == "managesieve" and server[:3].upper() in SIEVE_WORDS):
             return NOT_MAIL_PREFIX  # neither side has said a word of mail
         return expected
@@ -267,6 +269,11 @@ POP3_SETTLES: Final = frozenset(
     {b"USER ", b"CAPA\r", b"AUTH ", b"APOP ", b"STLS\r", b"QUIT\r", b"user ", b"capa\r", b"auth ", b"apop ", b"quit\r"}
 )
 SMTP_SETTLES: Final = frozenset({b"EHLO ", b"HELO ", b"ehlo ", b"helo "})
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether octets cannot be lines of text: control characters among the first of them."""
+    return any(octet < 32 and octet not in (9, 10, 13) for octet in data[:ENOUGH])
 
 
 def quick_verdict(service: str, server: bytes, client: bytes) -> str:
