@@ -308,6 +308,14 @@ def test_injections_preauth_and_masked_keyword_are_reported(tmp_path: Path) -> N
     assert {"starttls_command_injection", "starttls_response_injection", "imap_preauth", "starttls_stripped"} <= kinds
 
 
+def test_injections_point_at_the_packet_that_holds_them(tmp_path: Path) -> None:
+    injected = Talk(server_port=25).play(SMTP_OPENING).client(b"STARTTLS\r\nMAIL FROM:<evil@x.example>\r\n")
+    frame = len(injected.frames())
+    injected.play("S: 220 go").client(CLIENT_HELLO).close()
+    seen = run_frames(tmp_path, injected.frames()).sessions[0].anomalies or []
+    assert [(one.kind, one.frame) for one in seen if "injection" in one.kind] == [("starttls_command_injection", frame)]
+
+
 def test_ipv6_and_frame_numbers_beside_credentials(tmp_path: Path) -> None:
     talk = Talk(client="2001:db8::10", server="2001:db8::20").play(
         "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in"

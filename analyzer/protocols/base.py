@@ -330,6 +330,10 @@ class Dissector:
             self._exchange = None
         return self.events
 
+    def settled(self) -> bool:
+        """Whether :meth:`finish` would tell nothing, provided that no octets come any more."""
+        return self._exchange is None and not self._granted and self.client.parts_size == 0 and self.nothing_open()
+
     def trailing_data(self, sender: Sender) -> bytes:
         """The TLS octets met so far of one direction, after :attr:`tls_started`; handed over once."""
         if sender == SERVER:
@@ -368,6 +372,15 @@ class Dissector:
         if len(detail) > MAX_DETAIL:
             detail = detail[:MAX_DETAIL]
         self.events.append(Anomaly(sender, at.frame, at.timestamp_ns, self.line_offset, kind, detail))
+
+    def _held_anomaly(self, sender: Sender, side: Side, kind: str, detail: str) -> None:
+        """An anomaly of octets that waited: at the place where they stand, not where they were understood."""
+        here = self.at
+        if side.held_frame:
+            self.at = Position(side.held_frame, side.held_ns, side.offset)
+        self.line_offset = side.offset
+        self.anomaly(sender, kind, detail)
+        self.at = here
 
     def expect_octets(self, sender: Sender, count: i64) -> None:
         """The next ``count`` octets are a block; ``block_data`` gets them, then ``block_ended``. A count of 0 ends at once."""
@@ -510,16 +523,14 @@ class Dissector:
         client, server = self.client, self.server
         begins = client.offset + len(self._injected)
         if self._injected:
-            self.line_offset = client.offset
-            self.anomaly(CLIENT, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
+            self._held_anomaly(CLIENT, client, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
             self._injected = b""
         replies = server.take()
         if replies:
             where = 0 if server.body_gap else split_before_tls(replies)
             text = replies if where < 0 else replies[:where]
             if text and self._grant_seen:
-                self.line_offset = server.offset
-                self.anomaly(SERVER, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
+                self._held_anomaly(SERVER, server, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
             self._trailing_server = b"" if where < 0 else replies[where:]
         self._trailing_client = client.take()
         client.mode = OPAQUE
@@ -549,12 +560,10 @@ class Dissector:
     def _end_limbo(self, sender: Sender) -> None:
         if sender == CLIENT:
             if self._injected:
-                self.line_offset = self.client.offset
-                self.anomaly(CLIENT, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
+                self._held_anomaly(CLIENT, self.client, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
                 self._injected = b""
         elif self.server.parts_size:
-            self.line_offset = self.server.offset
-            self.anomaly(SERVER, STARTTLS_WITHOUT_TLS, describe_lines(self.server.take()))
+            self._held_anomaly(SERVER, self.server, STARTTLS_WITHOUT_TLS, describe_lines(self.server.take()))
 
     # -- COMPRESS ------------------------------------------------------------------------------------------------------------
 
@@ -828,6 +837,8 @@ class Dissector:
             elif mode == LIMBO:
                 if side.parts_size == 0 and not (sender == CLIENT and self._injected):
                     side.offset = base + at
+                    side.held_frame = self.at.frame
+                    side.held_ns = self.at.timestamp_ns
                 self._limbo(sender, side, data[at:] if at else data)
                 return
             elif mode == OPAQUE:
@@ -1043,6 +1054,10 @@ class Dissector:
 
     def session_ended(self) -> None:
         """The session is over: tell what is pending."""
+
+    def nothing_open(self) -> bool:
+        """Whether ``session_ended`` would tell nothing; no, where that is not known."""
+        return False
 
 
 def describe_lines(data: bytes) -> str:
