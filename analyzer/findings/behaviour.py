@@ -41,6 +41,8 @@ MIN_GUESSES_SHARED: Final = 10
 MIN_ACCOUNTS: Final = 5
 #: Accounts remembered for one secret.
 MAX_SHARED: Final = 1000
+#: Accounts of one client whose rejections are counted before they are counted anew.
+MAX_NAMES: Final = 4 * MAX_REJECTIONS
 #: Scores of zxcvbn up to this one are weak: fewer than a million guesses.
 WEAK_SCORE: Final = 1
 
@@ -75,22 +77,27 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     rejection = Rejection(credential.timestamp_ns, session.client_ip, name, secret)
     past = found.history.client(session)
     _keep(past.rejections, rejection)
-    told = f"guess {name}"
+    count = past.names.get(name, 0) + 1
+    if len(past.names) >= MAX_NAMES:
+        past.names = _names(past.rejections)
+    past.names[name] = count
+    told = f"guess {name}" if past.told else ""
     told_ns = past.told.get(told, 0)
     if told_ns == 0 or credential.timestamp_ns - told_ns > WINDOW_NS:
         guesses = 0
         unseen = 0
-        if len(past.rejections) >= MIN_GUESSES:
-            seen = [one for one in past.rejections if one.username == name]
+        if count >= MIN_GUESSES:
+            since_ns = credential.timestamp_ns - WINDOW_NS
+            seen = [one for one in past.rejections if one.username == name and one.timestamp_ns >= since_ns]
             guesses = len({one.secret for one in seen if one.secret != 0})
             unseen = len([one for one in seen if one.secret == 0])
         if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
-            _tell(past.told, told, credential.timestamp_ns)
+            _tell(past.told, f"guess {name}", credential.timestamp_ns)
             found.history.guessers += 1
-            count = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
+            what = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
             _add(
                 session, found, credential, HIGH, SURE if guesses >= MIN_GUESSES else LIKELY,
-                f"{count} of {session.client_ip} for {name} rejected by {session.server_ip} within ten minutes",
+                f"{what} of {session.client_ip} for {name} rejected by {session.server_ip} within ten minutes",
             )  # fmt: skip
             return
     else:
@@ -101,8 +108,10 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     if len(account.rejections) < MIN_GUESSES_SHARED:
         return
     if account.told_ns == 0 or credential.timestamp_ns - account.told_ns > WINDOW_NS:
-        guesses = len({one.secret for one in account.rejections if one.secret != 0})
-        clients = len({one.client_ip for one in account.rejections})
+        since_ns = credential.timestamp_ns - WINDOW_NS
+        seen = [one for one in account.rejections if one.timestamp_ns >= since_ns]
+        guesses = len({one.secret for one in seen if one.secret != 0})
+        clients = len({one.client_ip for one in seen})
         if guesses >= MIN_GUESSES_SHARED and clients > 1:
             account.told_ns = credential.timestamp_ns
             _add(
@@ -114,12 +123,18 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
 
 
 def _keep(rejections: list[Rejection], rejection: Rejection) -> None:
-    """Keep a rejection, and those within the window before it."""
-    if rejections and rejection.timestamp_ns - rejections[0].timestamp_ns > WINDOW_NS:
-        rejections[:] = [one for one in rejections if rejection.timestamp_ns - one.timestamp_ns <= WINDOW_NS]
+    """Keep a rejection, and the latest before it."""
     if len(rejections) >= MAX_REJECTIONS:
-        del rejections[0]
+        del rejections[: MAX_REJECTIONS // 4]
     rejections.append(rejection)
+
+
+def _names(rejections: list[Rejection]) -> dict[str, int]:
+    """Accounts of rejections, counted."""
+    names: dict[str, int] = {}
+    for one in rejections:
+        names[one.username] = names.get(one.username, 0) + 1
+    return names
 
 
 def _tell(told: dict[str, int], key: str, timestamp_ns: int) -> None:
@@ -143,7 +158,7 @@ def password_spraying(session: Session, found: Found) -> None:
     server within ten minutes raise it; a proxy or web mail server in front of many users may look the same.
     """
     past = found.history.known_client(session)
-    if past is None or len(past.rejections) < MIN_ACCOUNTS:
+    if past is None or len(past.names) < MIN_ACCOUNTS:
         return
     for credential in session.credentials or []:
         if credential.outcome != REJECTED or credential.username is None:

@@ -215,14 +215,31 @@ def traits_of(session: Session, history: History) -> int:
 
 def in_order(sessions: list[Session]) -> list[Session]:
     """Sessions in order of their start; those of the same moment by their ends, so that no order of files matters."""
-    last: Session | None = None
+    last_ns = -1
+    alike: list[int] = []
+    at = 0
     for session in sessions:
-        if last is not None and (
-            session.start_ns < last.start_ns or (session.start_ns == last.start_ns and _order(session) < _order(last))
-        ):
+        start_ns = session.start_ns
+        if start_ns < last_ns:
             return sorted(sessions, key=_order)
-        last = session
-    return sessions
+        if start_ns == last_ns:
+            alike.append(at)
+        last_ns = start_ns
+        at += 1
+    if not alike:
+        return sessions
+    # Nearly in order: only sessions of the same moment have to be put right.
+    ordered = list(sessions)
+    done = 0
+    for at in alike:
+        if at < done:
+            continue
+        first = at - 1
+        done = at + 1
+        while done < len(ordered) and ordered[done].start_ns == ordered[first].start_ns:
+            done += 1
+        ordered[first:done] = sorted(ordered[first:done], key=_order)
+    return ordered
 
 
 def _order(session: Session) -> tuple[int, str, int, str, int]:

@@ -91,13 +91,15 @@ class ServerPast:
 class ClientPast:
     """What earlier sessions of one client at one server address did."""
 
-    __slots__ = ("failures", "rejections", "told")
+    __slots__ = ("failures", "names", "rejections", "told")
 
     def __init__(self) -> None:
         #: protocol -> the latest TLS handshake that failed
         self.failures: dict[str, Session] = {}
         #: rejected logins, oldest first
         self.rejections: list[Rejection] = []
+        #: account -> rejected logins of it, no less than there are in ``rejections``
+        self.names: dict[str, int] = {}
         #: what was raised -> capture time of the latest login that belongs to it
         self.told: dict[str, int] = {}
 
@@ -152,6 +154,9 @@ class History:
         self._weighed: set[str] = set()
         #: logins whose passwords are not judged, because there are too many
         self.passwords_left_out: i64 = 0
+        #: the client asked for last, and by which session
+        self._client_of: Session | None = None
+        self._client: ClientPast | None = None
         #: handshakes that failed, and guessers found: as long as there are none, nobody needs to be looked up
         self.failures: i64 = 0
         self.guessers: i64 = 0
@@ -170,15 +175,21 @@ class History:
 
     def client(self, session: Session) -> ClientPast:
         """The past of a session's client at its server's address."""
+        if self._client_of is session and self._client is not None:
+            return self._client
         key = f"{session.client_ip} {session.server_ip}"
         past = self.clients.get(key)
         if past is None:
             past = ClientPast()
             self.clients.put(key, past)
+        self._client_of = session
+        self._client = past
         return past
 
     def known_client(self, session: Session) -> ClientPast | None:
         """The past of a session's client at its server's address, if there is any."""
+        if self._client_of is session:
+            return self._client
         if len(self.clients) == 0:
             return None
         return self.clients.get(f"{session.client_ip} {session.server_ip}")
