@@ -1,0 +1,154 @@
+"""What changed between two runs, and the rules as they are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.traffic import Talk, capture
+from support.verdicts import good_tls, talk, tls
+
+from analyzer.errors import CaptureError, UsageError
+from analyzer.findings.catalogue import RULES
+from analyzer.report.diff import FIXED, NEW, STILL, UNSEEN, compare, snapshot
+from analyzer.report.rulebook import WIDTH, rule_list, rule_text
+
+LOGIN = "S: +OK ready\nC: USER {}\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: QUIT\nS: +OK bye"
+
+
+def save(path: Path, *talks: Talk) -> Path:
+    path.write_bytes(capture(sorted([frame for one in talks for frame in one.frames()], key=lambda frame: frame[0])))
+    return path
+
+
+def mailtap(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "analyzer", *map(str, arguments)], capture_output=True, check=False, text=True, timeout=60,
+        env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> tuple[Path, Path]:
+    """Kim moves to TLS, Lee stays in clear, Ann is at home, Bob is new."""
+    old = save(
+        tmp_path / "old.pcap", talk(LOGIN.format("kim")), talk(LOGIN.format("lee"), client="192.0.2.11", at=5),
+        talk(LOGIN.format("ann"), client="192.0.2.12", at=9),
+    )  # fmt: skip
+    new = save(
+        tmp_path / "new.pcap", tls(good_tls(), at=90000), talk(LOGIN.format("lee"), client="192.0.2.11", at=90005),
+        talk(LOGIN.format("bob"), client="192.0.2.13", at=90009),
+    )  # fmt: skip
+    return old, new
+
+
+def passwords(found: dict[str, list[object]], kind: str) -> list[str]:
+    return [one.username for one in found[kind] if one.rule == "plaintext-password"]  # type: ignore[attr-defined]
+
+
+def test_new_fixed_still_there_and_not_seen_again(days: tuple[Path, Path]) -> None:
+    found = compare(snapshot(str(days[0])), snapshot(str(days[1])))
+    assert [passwords(found, kind) for kind in (NEW, FIXED, STILL, UNSEEN)] == [["bob"], ["kim"], ["lee"], ["ann"]]
+
+
+def test_a_client_that_comes_back_in_clear_with_another_account_has_fixed_nothing(tmp_path: Path) -> None:
+    old = save(tmp_path / "old.pcap", talk(LOGIN.format("kim")))
+    new = save(tmp_path / "new.pcap", talk(LOGIN.format("lee")))
+    found = compare(snapshot(str(old)), snapshot(str(new)))
+    assert passwords(found, UNSEEN) == ["kim"]
+    assert passwords(found, FIXED) == []
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_results_and_captures_compare_alike(days: tuple[Path, Path], form: str, tmp_path: Path) -> None:
+    results = []
+    for day in days:
+        path = tmp_path / f"{day.stem}.{form}"
+        assert mailtap("analyze", day, "--format", form, "-o", path).returncode == 0
+        results.append(str(path))
+    assert compare(snapshot(results[0]), snapshot(results[1])) == compare(snapshot(str(days[0])), snapshot(str(days[1])))
+    assert compare(snapshot(results[0]), snapshot(str(days[0])))[NEW] == []
+
+
+def test_folders_of_captures(days: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "monday"
+    folder.mkdir()
+    days[0].rename(folder / "a.pcap")
+    assert passwords(compare(snapshot(str(folder)), snapshot(str(days[1]))), FIXED) == ["kim"]
+
+
+def test_what_is_no_result(tmp_path: Path) -> None:
+    for content in ('{"schema_version": 2}', "{", '{"a": 1}', '{"table":"findings","rule":"x"}', '{"schema_version":1,"sessions":[7],"findings":[]}'):
+        path = tmp_path / "odd.json"
+        path.write_text(content)
+        with pytest.raises(UsageError):
+            snapshot(str(path))
+    with pytest.raises(CaptureError):
+        snapshot(str(tmp_path / "nothing.pcap"))
+
+
+def test_the_command(days: tuple[Path, Path]) -> None:
+    done = mailtap("diff", *days)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(":")[0] for line in done.stdout.splitlines() if line and not line.startswith(" ")] == ["NEW", "FIXED", "STILL THERE", "NOT SEEN AGAIN"]
+    assert "account kim" in done.stdout
+    assert "Zulu7Tango" not in done.stdout
+    found = json.loads(mailtap("diff", *days, "--json").stdout)
+    assert {one["username"] for one in found["fixed"]} >= {"kim"}
+    assert mailtap("diff", *days, "--fail-on", "critical").returncode == 1
+    assert mailtap("diff", days[0], days[0], "--fail-on", "info").returncode == 0
+    assert mailtap("diff", days[0], days[0].parent / "none.pcap").returncode == 3
+
+
+def test_fail_on(days: tuple[Path, Path], tmp_path: Path) -> None:
+    assert mailtap("analyze", days[0], "--fail-on", "critical").returncode == 1
+    assert mailtap("analyze", days[0], "--fail-on", "critical", "--format", "json").returncode == 1
+    harmless = save(tmp_path / "good.pcap", tls(good_tls()))
+    assert mailtap("analyze", harmless, "--fail-on", "info").returncode == 0
+    assert mailtap("analyze", days[0], "--fail-on", "terrible").returncode == 2
+    assert mailtap("analyze", tmp_path / "none.pcap", "--fail-on", "info").returncode == 3
+
+
+def test_rules_are_listed_and_explained() -> None:
+    done = mailtap("rules")
+    assert done.returncode == 0
+    assert all(rule.slug in done.stdout for rule in RULES)
+    assert max(map(len, rule_list().splitlines())) <= WIDTH
+    for rule in RULES:
+        text = rule_text(rule.slug)
+        assert max(map(len, text.splitlines())) <= WIDTH
+        assert rule.title in text
+        assert all(reference in text for reference in rule.references)
+    unknown = mailtap("rules", "starttls-striped")
+    assert unknown.returncode == 2
+    assert "starttls-stripped" in unknown.stderr
+
+
+def test_the_text_report_leads_with_findings_and_ends_in_settings(days: tuple[Path, Path]) -> None:
+    done = mailtap("analyze", days[0])
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    heads = [line.strip() for line in lines if line.startswith(("Findings:", "Accounts exposed", "Settings to change", "Servers"))]
+    assert [head.split(":")[0] for head in heads] == ["Findings", "Accounts exposed", "Settings to change", "Servers"]
+    assert "Password sent in clear" in done.stdout
+    assert "Closing port 110 of 198.51.100.20 today would cut off 3 clients, 3 accounts." in done.stdout
+
+
+def test_a_wall_of_repetition_is_one_line(tmp_path: Path) -> None:
+    path = save(tmp_path / "many.pcap", *[talk(LOGIN.format("kim"), at=at) for at in range(60)])
+    done = mailtap("analyze", path)
+    assert done.stdout.count("Password sent in clear") == 1
+    line = next(line for line in done.stdout.splitlines() if "Password sent in clear" in line)
+    assert line.split()[-4:-1] == ["60", "1", "1"]
+
+
+def test_hostile_names_are_shown_escaped(tmp_path: Path) -> None:
+    old = save(tmp_path / "old.pcap", talk(LOGIN.format("kim\\x1b[31mred")))
+    new = save(tmp_path / "new.pcap", talk(LOGIN.format("lee")))
+    for done in (mailtap("diff", old, new), mailtap("diff", old, new, "--json"), mailtap("analyze", old)):
+        assert done.returncode == 0
+        assert "\x1b" not in done.stdout

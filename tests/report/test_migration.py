@@ -1,0 +1,190 @@
+"""Servers and their grades; clients in clear and the settings to enter; what closing a port would cut off."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from support import tls as lab
+from support.traffic import Frame, Talk
+from support.verdicts import failed_tls, good_tls, identity, read, shown, talk, tls, trust
+
+from analyzer.report.columns import TABLES
+from analyzer.report.migration import migrate
+from analyzer.report.rows import RowList, RowMaker, push_rows
+from analyzer.report.servers import postures
+
+CLEAR = "S: +OK ready\nC: CAPA\nS: +OK\nS: {}USER\nS: .\nC: USER {}\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: {} in\nC: QUIT\nS: +OK bye"
+STLS = "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\nC: STLS\nS: +OK go"
+SMTP = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: {}250 AUTH PLAIN\nC: AUTH PLAIN AGtpbQBadWx1N1RhbmdvLU1pa2U=\nS: 235 in\nC: QUIT\nS: 221 bye"
+
+
+def clear(user: str = "kim", *, offer: str = "STLS\\r\\n", port: int = 110, client: str = "192.0.2.10", at: float = 0, outcome: str = "+OK") -> Talk:
+    return talk(CLEAR.format(offer, user, outcome), port, client=client, at=at)
+
+
+def rows(folder: Path, table: str, *talks: Talk | list[Frame]) -> list[dict[str, object]]:
+    result = read(folder, talks)
+    maker = RowMaker()
+    maker.trust = trust(folder)
+    sink = RowList()
+    push_rows(table, result.sessions, result.captures, maker, sink)
+    names = [column.name for column in TABLES[table]]
+    return [dict(zip(names, row, strict=True)) for row in sink.rows]
+
+
+# -- settings ------------------------------------------------------------------------------------------------------------------
+
+
+def advice(folder: Path, *talks: Talk | list[Frame]) -> list[tuple[object, ...]]:
+    return [(one["username"], one["current"], one["recommended"], one["seen_working"]) for one in rows(folder, "migration", *talks)]
+
+
+def test_tls_from_the_first_octet_that_was_seen_working_comes_first(tmp_path: Path) -> None:
+    inside = tls(good_tls(), client="192.0.2.50", at=9)
+    upgraded = tls(good_tls(), 110, client="192.0.2.51", at=12, before=STLS)
+    assert advice(tmp_path, clear(), inside, upgraded) == [("kim", "POP3 port 110, no encryption", "POP3 port 995, SSL/TLS", True)]
+
+
+def test_starttls_that_works_comes_before_what_was_not_seen(tmp_path: Path) -> None:
+    upgraded = tls(good_tls(), 110, client="192.0.2.51", at=12, before=STLS)
+    assert advice(tmp_path, clear(), upgraded)[0][2:] == ("POP3 port 110, STARTTLS", True)
+
+
+def test_an_offer_comes_before_what_was_not_seen(tmp_path: Path) -> None:
+    assert advice(tmp_path, clear())[0][2:] == ("POP3 port 110, STARTTLS", False)
+    assert rows(tmp_path, "migration", clear())[0]["basis"] == "offered by this server, not seen in use"
+
+
+def test_what_the_server_is_known_not_to_offer_is_never_recommended(tmp_path: Path) -> None:
+    assert advice(tmp_path, clear(offer=""))[0][2:] == ("POP3 port 995, SSL/TLS", False)
+    without = talk(SMTP.format(""), 587)
+    assert advice(tmp_path, without)[0][2] == "SMTP port 465, SSL/TLS"
+    sieve = talk('S: "SASL" "PLAIN"\nS: OK "ready"\nC: AUTHENTICATE "PLAIN" "AGtpbQBadWx1N1RhbmdvLU1pa2U="\nS: OK "in"', 4190)
+    found = rows(tmp_path, "migration", sieve)[0]
+    assert (found["recommended"], found["seen_working"]) == (None, False)
+    assert "no TLS" in str(found["basis"])
+
+
+def test_submission_goes_to_465_or_587(tmp_path: Path) -> None:
+    offered = talk(SMTP.format("250-STARTTLS\\r\\n"), 587)
+    assert advice(tmp_path, offered)[0][1:] == ("SMTP port 587, no encryption", "SMTP port 587, STARTTLS", False)
+    both = tls(good_tls(), 465, client="192.0.2.50", at=9)
+    assert advice(tmp_path, offered, both)[0][2:] == ("SMTP port 465, SSL/TLS", True)
+    relay = talk(SMTP.format("250-STARTTLS\\r\\n"), 25)
+    found = rows(tmp_path, "migration", relay, both)[0]
+    assert found["recommended"] == "SMTP port 465, SSL/TLS"
+    assert found["closing"] == "refusing logins on port 25 of 198.51.100.20 today would cut off 1 client, 1 account"
+
+
+def test_another_server_says_nothing_about_this_one(tmp_path: Path) -> None:
+    other = tls(good_tls(), server="198.51.100.99", client="192.0.2.50", at=9)
+    assert advice(tmp_path, clear(offer=""), other)[0][2:] == ("POP3 port 995, SSL/TLS", False)
+
+
+def test_a_server_whose_handshakes_fail_is_recommended_last(tmp_path: Path) -> None:
+    failing = tls(failed_tls(), client="192.0.2.50", at=9)
+    assert advice(tmp_path, clear(), failing)[0][2] == "POP3 port 110, STARTTLS"
+    found = rows(tmp_path, "migration", clear(offer=""), failing)[0]
+    assert found["recommended"] == "POP3 port 995, SSL/TLS"
+    assert "handshakes failed" in str(found["basis"])
+
+
+def test_misconfigurations_are_named(tmp_path: Path) -> None:
+    version = ssl.TLSVersion.TLSv1_2
+    distrust = lab.Connection(lab.context(0, version, verify=True), lab.context(1, version)).shake_hands().pieces
+    deleting = talk(
+        "S: +OK\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: RETR 1\nS: +OK\nS: Subject: x\\r\\n\\r\\ny\\r\\n.\nC: DELE 1\nS: +OK\nC: QUIT\nS: +OK",
+        at=20,
+    )
+    found = rows(tmp_path, "migration", tls(distrust), deleting, talk("S: +OK\nC: USER lee\nS: +OK\nC: PASS Zulu7Tango-Mike", 995, at=40))
+    by_name = {str(one["username"]): " / ".join(one["problems"]) for one in found}  # type: ignore[arg-type]
+    assert "certificate error" in by_name["kim"]
+    assert "unknown_ca" in by_name["kim"]
+    assert "deletes mail" in by_name["kim"]
+    assert "port 995 without SSL/TLS" in by_name["lee"]
+
+
+def test_names_are_better_than_addresses(tmp_path: Path) -> None:
+    assert rows(tmp_path, "migration", clear())[0]["host"] == "198.51.100.20"
+    assert rows(tmp_path, "migration", clear(), tls(shown(identity().chain), at=9))[0]["host"] == lab.HOST
+
+
+def test_tokens_need_oauth2(tmp_path: Path) -> None:
+    token = talk("S: * OK [CAPABILITY STARTTLS AUTH=XOAUTH2] x\nC: a AUTHENTICATE XOAUTH2 dXNlcj1raW0BYXV0aD1CZWFyZXIgeWEyOS5adWx1AQE=\nS: a OK in", 143)
+    assert [one["authentication"] for one in rows(tmp_path, "migration", token, clear())] == ["OAuth2", "normal password"]
+
+
+def test_who_guesses_has_no_setting_to_change(tmp_path: Path) -> None:
+    wrong = "S: +OK\nC: USER {}\nS: +OK\nC: PASS {}\nS: -ERR no\nC: QUIT\nS: +OK"
+    guessing = [talk(wrong.format("kim", f"Zulu{at}"), client="192.0.2.66", at=at) for at in range(6)]
+    spraying = [talk(wrong.format(f"user{at}", "Zulu7"), client="192.0.2.67", at=20 + at) for at in range(6)]
+    forgetful = [talk(wrong.format("lee", "Zulu7"), client="192.0.2.68", at=40 + at) for at in range(6)]
+    found = rows(tmp_path, "migration", *guessing, *spraying, *forgetful)
+    assert [(one["username"], one["problems"]) for one in found] == [("lee", ["was not let in"])]
+
+
+def test_an_office_of_thirty(tmp_path: Path) -> None:
+    """One server with STLS and TLS, thirty clients, eleven of them in clear: the table has exactly those."""
+    talks: list[Talk | list[Frame]] = []
+    for number in range(30):
+        client = f"192.0.2.{100 + number}"
+        for again in range(2):
+            at = number * 10 + again * 5
+            if number < 11:
+                talks.append(clear(f"user{number}", client=client, at=at))
+            elif number < 20:
+                talks.append(tls(good_tls(), 110, client=client, at=at, before=STLS))
+            else:
+                talks.append(tls(good_tls(), client=client, at=at))
+    found = rows(tmp_path, "migration", *talks)
+    assert {(one["client_ip"], one["username"]) for one in found} == {(f"192.0.2.{100 + number}", f"user{number}") for number in range(11)}
+    assert len(found) == 11
+    assert {one["recommended"] for one in found} == {"POP3 port 995, SSL/TLS"}
+    assert all(one["seen_working"] for one in found)
+    assert {one["closing"] for one in found} == {
+        "closing port 110 of 198.51.100.20 today would cut off 11 clients, 11 accounts in clear, and 9 clients with STARTTLS"
+    }
+    result = read(tmp_path, talks)
+    assert [(len(port.clients), len(port.accounts)) for port in migrate(result.sessions, postures(result.sessions, None)).ports] == [(11, 11)]
+
+
+# -- servers -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("talks", "grade", "reason"),
+    [
+        (lambda: [clear()], "F", "readable passwords"),
+        (lambda: [tls(good_tls())], "A", "TLS from the first octet"),
+        (lambda: [tls(shown(identity().chain))], "A", "TLS from the first octet"),
+        (lambda: [tls(shown(identity(first=-400, last=-1).chain))], "C", "has expired"),
+        (lambda: [tls(shown(identity(last=10).chain))], "B", "expires soon"),
+        (lambda: [tls(lab.old_handshake(0x0300, 0x002F))], "F", "SSLv3"),
+        (lambda: [tls(lab.old_handshake(0x0301, 0x002F))], "C", "TLSv1.0"),
+        (lambda: [tls(failed_tls())], "C", "handshakes failed"),
+        (lambda: [talk("S: +OK\nC: CAPA\nS: +OK\nS: USER\nS: .\nC: QUIT\nS: +OK")], "D", "no STARTTLS"),
+        (lambda: [talk("S: +OK\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\nC: QUIT\nS: +OK")], "C", "invites passwords"),
+        (lambda: [talk("S: +OK\nC: CAPA\nS: +OK\nS: STLS\nS: SASL SCRAM-SHA-256\nS: .\nC: QUIT\nS: +OK")], "A", "takes no passwords before TLS"),
+        (lambda: [talk("S: +OK\nC: QUIT\nS: +OK")], "unseen", "shows neither"),
+    ],
+)  # fmt: skip
+def test_grades(talks: object, grade: str, reason: str, tmp_path: Path) -> None:
+    found = rows(tmp_path, "servers", *talks())  # type: ignore[operator] # a function without arguments
+    assert len(found) == 1
+    assert found[0]["grade"] == grade
+    assert reason in " / ".join(found[0]["reasons"])  # type: ignore[arg-type]
+
+
+def test_an_offer_is_always_sometimes_never_or_unseen(tmp_path: Path) -> None:
+    with_it, without, silent = clear(), clear(offer="", at=5), talk("S: +OK\nC: USER a\nS: +OK\nC: PASS b\nS: +OK", at=9)
+    for talks, word in (((with_it,), "always"), ((with_it, without), "sometimes"), ((without,), "never"), ((silent,), "unseen")):
+        assert [one["starttls_offered"] for one in rows(tmp_path, "servers", *talks)] == [word]
+
+
+def test_a_server_has_one_row_a_port_and_protocol(tmp_path: Path) -> None:
+    found = rows(tmp_path, "servers", clear(), clear(port=8110, at=5), tls(good_tls(), at=9), clear(at=20))
+    assert [(one["server_port"], one["protocol"], one["sessions"]) for one in found] == [(110, "pop3", 2), (8110, "pop3", 1), (995, "pop3", 1)]
+    assert found[2]["tls_versions"] == ["TLSv1.3"]
+    assert found[0]["accepted_mechanisms"] == ["USER/PASS"]
