@@ -492,24 +492,24 @@ class Dissector:
             elif looks_like_tls(data):
                 self._tls_found()
             elif self._injected and not self._injected.endswith(b"\n"):
-                # The injected text was cut in two by the grant: its rest is text as well, TLS may follow it.
-                where = split_before_tls(data)
+                # The injected text was cut in two by the grant: the rest of its line is text as well, anything may follow.
                 side.take()
-                if where < 0:
+                newline: i64 = data.find(b"\n")
+                if newline < 0:
                     self._injected += data
                     if len(self._injected) > MAX_HELD:
                         self._text_goes_on()
-                else:
-                    self._injected += data[:where]
-                    side.keep(data[where:])
-                    self._tls_found()
+                    return
+                self._injected += data[: newline + 1]
+                if newline + 1 < len(data):
+                    self._limbo(sender, side, data[newline + 1 :])
             else:
                 self._text_goes_on()
             return
         where = split_before_tls(data)
         if where == 0 and side.parts_size and not side.parts[-1].endswith(b"\n"):
             # Not at the beginning of a line: look behind the first line end.
-            newline: i64 = data.find(b"\n")
+            newline = data.find(b"\n")
             where = -1 if newline < 0 else split_before_tls(data[newline:])
         side.keep(data)
         if where >= 0 or (side.body_gap and not looks_like_text(data)):
