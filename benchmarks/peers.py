@@ -63,8 +63,15 @@ def _library(name: str, script: str, slice_packets: int) -> Program:
     return Program(f"{name} (first {slice_packets:,} packets, extrapolated)", command, missing, slice_packets)
 
 
-def peers() -> list[Program]:
-    """Every peer, installed or not, after a plain read of the file."""
+def peers(capture: str = "") -> list[Program]:
+    """Every peer, installed or not, after a plain read of the file; where it is all about TLS, who reads that."""
+    if capture == "tlsmail":
+        versions = ["tshark", "-T", "fields", "-e", "tls.handshake.version", "-r", "{capture}"]
+        return [
+            _program("cat", ["cat", "{capture}"]),
+            _program("ndpiReader -q", ["ndpiReader", "-q", "-i", "{capture}"]),
+            _program("tshark -T fields -e tls.handshake.version", versions),
+        ]
     return [
         _program("cat", ["cat", "{capture}"]),
         _program("tcpdump -w, mail ports", ["tcpdump", "-n", "-r", "{capture}", "-w", "/dev/null", MAIL_PORTS]),

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=300, help="seconds after which a program is given up")
     parser.add_argument("--big", action="store_true", help="also the 3 GB capture, mailtap only: is memory flat?")
     parser.add_argument("--only", default="", help="run programs whose name holds one of these words, comma-separated")
-    parser.add_argument("--captures", default="mixed,allmail", help="which captures (default: mixed,allmail)")
+    parser.add_argument("--captures", default="mixed,allmail,tlsmail", help="which captures (default: mixed,allmail,tlsmail)")
     parser.add_argument(
         "--compiled", type=Path, help="folder that holds a compiled package (default: the installed one)"
     )
@@ -76,7 +76,7 @@ def main() -> None:
     sections = []
     for name in names:
         path, packets = captures[name]
-        programs = mailtap_programs(builds) + (peers() if name != "big" else peers()[:1])
+        programs = mailtap_programs(builds) + (peers(name) if name != "big" else peers()[:1])
         wanted = [word for word in options.only.split(",") if word]
         programs = [p for p in programs if not wanted or p.name == "cat" or any(word in p.name for word in wanted)]
         rows = run_all(programs, path, packets, options.dir, options.runs, options.timeout)

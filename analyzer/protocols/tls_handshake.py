@@ -15,6 +15,8 @@ from mypy_extensions import i64
 MAX_CERTIFICATES: Final = 16
 #: Octets of certificates kept of one Certificate message.
 MAX_CERTIFICATE_OCTETS: Final = 131072
+#: Octets of certificates remembered so that sessions may share them; when there are more, the memory starts over.
+MAX_SHARED_OCTETS: Final = 16 * 1024 * 1024
 #: Protocol names kept of one ALPN extension.
 MAX_ALPN: Final = 32
 
@@ -311,6 +313,24 @@ def parse_server_hello(data: bytes, start: i64, end: i64) -> ServerHello:
     return hello
 
 
+_shared: dict[bytes, bytes] = {}
+_shared_octets: i64 = 0
+
+
+def shared(der: bytes) -> bytes:
+    """The same octets, as one object for all sessions: a server sends its certificates to each of thousands of clients."""
+    global _shared_octets
+    known = _shared.get(der)
+    if known is not None:
+        return known
+    if _shared_octets + len(der) > MAX_SHARED_OCTETS:
+        _shared.clear()
+        _shared_octets = 0
+    _shared[der] = der
+    _shared_octets += len(der)
+    return der
+
+
 def parse_certificates(data: bytes, start: i64, end: i64) -> CertificateList:
     """Read a Certificate body of TLS 1.2 or older (RFC 5246 section 7.4.2)."""
     found = CertificateList()
@@ -331,7 +351,7 @@ def parse_certificates(data: bytes, start: i64, end: i64) -> CertificateList:
             found.malformed = True
             return found
         if len(found.certificates) < MAX_CERTIFICATES and kept + size <= MAX_CERTIFICATE_OCTETS:
-            found.certificates.append(data[at : at + size])
+            found.certificates.append(shared(data[at : at + size]))
             kept += size
         else:
             found.left_out += 1

@@ -2,6 +2,7 @@
 
 ``mixed``    an office uplink: web, downloads, QUIC, DNS, SSH, a few per cent of IPv6, ARP and ICMP; about 4 % of the packets are mail
 ``allmail``  a POP3 server's uplink: nothing but logins with USER and PASS, a quarter of them with a wrong password
+``tlsmail``  a provider's uplink: 90 % of the mail sessions are encrypted, from the first octet or after STARTTLS
 ``tiny``     three sessions
 ``big``      ``mixed`` five times over, times shifted; for the memory measurement, only on request
 
@@ -72,6 +73,33 @@ def allmail_recipe() -> Recipe:
     ]
 
 
+def tlsmail_recipe() -> Recipe:
+    """About 48,000 mail sessions in 1.1 million packets and 235 MB; each TLS shape is three handshakes, made one by one."""
+    short, long = say.message(6, 6), say.message(30, 7)
+
+    def mail(turns: say.Turns, port: int, *, ipv6: bool = False) -> Shape:
+        return tcp_shape(turns, port, mail=True, ipv6=ipv6)
+
+    recipe: Recipe = []
+    for _ in range(3):
+        recipe += [
+            (mail(say.encrypted(say.imap([short])), 993), 4_200),
+            (mail(say.encrypted(say.imap([long]), "1.2"), 993), 2_600),
+            (mail(say.encrypted(say.pop3([short])), 995), 2_400),
+            (mail(say.encrypted(say.pop3([]), "1.2"), 995), 1_200),
+            (mail(say.encrypted(say.smtp(short, login=True)), 465, ipv6=True), 1_200),
+            (mail(say.starttls("smtp", say.smtp(long, login=True)), 587), 1_600),
+            (mail(say.starttls("imap", say.imap([short])), 143), 800),
+            (mail(say.starttls("pop3", say.pop3([short])), 110), 400),
+        ]
+    clear: Recipe = [
+        (mail(say.pop3([short]), 110), 2_400),
+        (mail(say.imap([short]), 143), 1_200),
+        (mail(say.smtp(long, login=False), 25), 1_200),
+    ]
+    return recipe + clear
+
+
 def mixed_recipe() -> Recipe:
     """About 657,000 packets in 600 MB."""
     short, long, picture = say.message(6, 3), say.message(40, 4), say.message(900, 5)
@@ -137,6 +165,7 @@ PLANS: Final = {
     "tiny": Plan(tiny_recipe, 3_000_000),
     "mixed": Plan(mixed_recipe, 600_000_000),
     "allmail": Plan(allmail_recipe, 900_000_000),
+    "tlsmail": Plan(tlsmail_recipe, 900_000_000),
     "big": Plan(mixed_recipe, 600_000_000, repeats=5),
 }
 

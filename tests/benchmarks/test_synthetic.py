@@ -95,7 +95,8 @@ def test_sequence_numbers_join_up(made: tuple[str, Path, Counts]):
 
 
 @pytest.mark.parametrize(
-    ("name", "packet_count", "size", "mail"), [("mixed", 657e3, 600e6, 0.04), ("allmail", 2.3e6, 300e6, 1.0)]
+    ("name", "packet_count", "size", "mail"),
+    [("mixed", 657e3, 600e6, 0.04), ("allmail", 2.3e6, 300e6, 1.0), ("tlsmail", 1.085e6, 235e6, 1.0)],
 )
 def test_plans_add_up(name: str, packet_count: float, size: float, mail: float):
     recipe = PLANS[name].recipe()
@@ -104,6 +105,12 @@ def test_plans_add_up(name: str, packet_count: float, size: float, mail: float):
     assert total == pytest.approx(packet_count, rel=0.05)
     assert octets == pytest.approx(size, rel=0.1)
     assert sum(len(s.frames) * n for s, n in recipe if s.mail) / total == pytest.approx(mail, abs=0.005)
+
+
+def test_nine_in_ten_sessions_of_tlsmail_are_encrypted():
+    recipe = PLANS["tlsmail"].recipe()
+    sealed = sum(copies for shape, copies in recipe if any(b"\x16\x03" == frame.payload[:2] for frame in shape.frames))
+    assert sealed / sum(copies for _, copies in recipe) == pytest.approx(0.9)
 
 
 def test_a_capture_is_made_once(tmp_path: Path):

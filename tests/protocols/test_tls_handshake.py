@@ -113,3 +113,13 @@ def test_no_octets_make_a_parser_raise(octets: bytes, start: int):
     messages.parse_sslv2_server_hello(octets, start, len(octets))
     for exchange in ("ECDHE", "DHE", "ECDHE_PSK", "DHE_PSK", ""):
         messages.parse_key_exchange(octets, start, len(octets), exchange, True)
+
+
+def test_sessions_share_the_octets_of_certificates():
+    body = lab.counted(3, lab.counted(3, b"certificate" * 9))
+    one, two = (messages.parse_certificates(body, 0, len(body)) for _ in range(2))
+    assert one.certificates == [b"certificate" * 9]
+    assert one.certificates[0] is two.certificates[0]
+    for number in range(6):
+        messages.shared(bytes([number]) * (messages.MAX_SHARED_OCTETS // 4))
+    assert sum(map(len, messages._shared)) <= messages.MAX_SHARED_OCTETS

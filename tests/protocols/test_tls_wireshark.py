@@ -9,10 +9,18 @@ import warnings
 from pathlib import Path
 
 import pytest
+from compare_tls import compare as compare_capture
 from support import tls as lab
 from support.captures import pcap_header, pcap_record
 
 from analyzer.model import CLIENT
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+#: Samples with TLS, but for the large one.
+SAMPLES = (
+    "imap-starttls.pcap", "imaps.pcap", "managesieve.pcap", "pop3-stls.pcap", "pop3s.pcap", "smtp-starttls.pcap", "smtps.pcap",
+    "starttls-injection.pcap", "tls-certificates.pcap", "tls-versions.pcap", "tls12-secrets.pcapng", "tls13-secrets.pcapng",
+)  # fmt: skip
 
 FIELDS = (
     "tls.handshake.type", "tls.handshake.version", "tls.handshake.extensions.supported_version", "tls.handshake.ciphersuite",
@@ -76,6 +84,22 @@ def compare(path: Path, pieces: list[lab.Piece]) -> None:
     if said["tls.alert_message.desc"]:
         assert facts.alert is not None
         assert lab.alert_code(facts.alert) == int(said["tls.alert_message.desc"][0])
+
+
+@pytest.mark.tshark
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_samples_are_read_alike(sample: str):
+    compared, differences = compare_capture(CAPTURES / sample)
+    assert compared > 0
+    assert differences == []
+
+
+@pytest.mark.tshark
+@pytest.mark.slow
+def test_an_office_full_of_handshakes_is_read_alike():
+    compared, differences = compare_capture(CAPTURES / "office.pcapng")
+    assert compared > 50
+    assert differences == []
 
 
 @pytest.mark.tshark
