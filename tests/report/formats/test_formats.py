@@ -28,7 +28,6 @@ def test_formats_are_the_files_of_their_folder() -> None:
     for name in ALL:
         module = formats.load(name)
         assert module.KIND in (formats.TEXT, formats.BINARY, formats.FOLDER, formats.TABLES)
-        assert module.__doc__
         assert hasattr(module, "write_folder") == (module.KIND in (formats.FOLDER, formats.TABLES))
         assert hasattr(module, "write") == (module.KIND != formats.FOLDER)
 
