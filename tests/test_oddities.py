@@ -117,6 +117,13 @@ def test_a_capture_that_begins_within_a_server_record_of_tls(tmp_path: Path, por
     assert not any(anomaly.kind == "tls_on_plaintext_port" for anomaly in session.anomalies or ())
 
 
+def test_a_user_name_that_was_not_captured_is_not_the_password(tmp_path: Path) -> None:
+    talk = Talk(server_port=4190).play('S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"\nC: "a2lt"')
+    lost = len(talk.frames()) - 1
+    frames = talk.play('S: "UGFzc3dvcmQ6"\nC: "WnVsdTdUYW5nbw=="\nS: OK').close().frames()
+    assert logins(run_frames(tmp_path, frames[:lost] + frames[lost + 1 :])) == [("LOGIN", None, "Zulu7Tango", "accepted")]
+
+
 def test_a_capture_that_begins_within_an_appended_message(tmp_path: Path) -> None:
     lines = "S: + go on\nC: Subject: notes\nC: \nC: b LOGIN trap trap\nC: \nS: a7 OK done\nC: a8 LOGIN kim Zulu7Tango\nS: a8 OK in"
     assert logins(heard(tmp_path, 143, lines, missed=4)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]

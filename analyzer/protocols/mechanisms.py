@@ -115,7 +115,14 @@ class Plain(Mechanism):
 
 
 class Login(Mechanism):
-    """LOGIN (draft-murchison-sasl-login): user name, then password, whatever the prompts say."""
+    """LOGIN (draft-murchison-sasl-login): user name, then password, whatever the prompts say.
+
+    Except that a second prompt, for the password, shows that a response which was not captured held the user name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: i64 = 0
 
     def respond(self, learned: Learned, data: bytes) -> None:
         if learned.complete:
@@ -140,7 +147,10 @@ class Login(Mechanism):
             self.step = 2
 
     def challenge(self, learned: Learned, data: bytes) -> None:
-        """The prompts tell nothing."""
+        if self.step == 0:
+            self.prompts += 1
+            if self.prompts > 1 and data[:4].lower() == b"pass":
+                self.step = 1
 
 
 class Cram(Mechanism):
