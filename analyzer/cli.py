@@ -208,9 +208,10 @@ def diff(
     ] = None,
 ) -> None:
     """Compare two results: which findings are new, fixed, still there, or were not seen again."""
+    from analyzer.pipeline import run
     from analyzer.report.diff import NEW, compare, snapshot, write_json, write_text
 
-    found = compare(snapshot(old), snapshot(new))
+    found = compare(snapshot(old, run), snapshot(new, run))
     _write_stdout(partial(write_json if as_json else write_text, found))
     if fail_on is not None and any(SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]):
         raise typer.Exit(FOUND)

@@ -8,7 +8,7 @@ that was at home that day has fixed nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -20,6 +20,8 @@ from analyzer.report.visible import shorten
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from analyzer.pipeline import Result
 
 #: Lines of one kind in the text form.
 MAX_LINES: Final = 200
@@ -87,8 +89,10 @@ def _rank(one: Trouble) -> int:
     return SEVERITIES.index(one.severity) if one.severity in SEVERITIES else 0
 
 
-def snapshot(path: str) -> Snapshot:
+def snapshot(path: str, analyse: Callable[[str], Result]) -> Snapshot:
     """What a run said: a JSON or JSON lines result of ``mailtap analyze``, else a capture or a folder of captures, analysed now.
+
+    ``analyse`` makes records of a path (the pipeline's ``run``).
 
     Raises:
         CaptureError: the input is missing or unreadable.
@@ -103,7 +107,7 @@ def snapshot(path: str) -> Snapshot:
             raise CaptureUnreadable(f"{path}: cannot be read: {error.strerror}") from error
         if begins == b"{":
             return _from_json(file)
-    return _from_captures(path)
+    return _from_result(analyse(path))
 
 
 def _from_json(file: Path) -> Snapshot:
@@ -129,11 +133,9 @@ def _from_json(file: Path) -> Snapshot:
     return found
 
 
-def _from_captures(path: str) -> Snapshot:
-    from analyzer.pipeline import run
+def _from_result(result: Result) -> Snapshot:
     from analyzer.report.rows import RowList, RowMaker, push_rows
 
-    result = run([path])
     found = Snapshot()
     maker = RowMaker()
     for table in ("sessions", "findings"):

@@ -14,6 +14,7 @@ from support.verdicts import good_tls, talk, tls
 
 from analyzer.errors import CaptureError, UsageError
 from analyzer.findings.catalogue import RULES
+from analyzer.pipeline import run
 from analyzer.report.diff import FIXED, NEW, STILL, UNSEEN, compare, snapshot
 from analyzer.report.rulebook import WIDTH, rule_list, rule_text
 
@@ -51,14 +52,14 @@ def passwords(found: dict[str, list[object]], kind: str) -> list[str]:
 
 
 def test_new_fixed_still_there_and_not_seen_again(days: tuple[Path, Path]) -> None:
-    found = compare(snapshot(str(days[0])), snapshot(str(days[1])))
+    found = compare(snapshot(str(days[0]), run), snapshot(str(days[1]), run))
     assert [passwords(found, kind) for kind in (NEW, FIXED, STILL, UNSEEN)] == [["bob"], ["kim"], ["lee"], ["ann"]]
 
 
 def test_a_client_that_comes_back_in_clear_with_another_account_has_fixed_nothing(tmp_path: Path) -> None:
     old = save(tmp_path / "old.pcap", talk(LOGIN.format("kim")))
     new = save(tmp_path / "new.pcap", talk(LOGIN.format("lee")))
-    found = compare(snapshot(str(old)), snapshot(str(new)))
+    found = compare(snapshot(str(old), run), snapshot(str(new), run))
     assert passwords(found, UNSEEN) == ["kim"]
     assert passwords(found, FIXED) == []
 
@@ -70,15 +71,15 @@ def test_results_and_captures_compare_alike(days: tuple[Path, Path], form: str, 
         path = tmp_path / f"{day.stem}.{form}"
         assert mailtap("analyze", day, "--format", form, "-o", path).returncode == 0
         results.append(str(path))
-    assert compare(snapshot(results[0]), snapshot(results[1])) == compare(snapshot(str(days[0])), snapshot(str(days[1])))
-    assert compare(snapshot(results[0]), snapshot(str(days[0])))[NEW] == []
+    assert compare(snapshot(results[0], run), snapshot(results[1], run)) == compare(snapshot(str(days[0]), run), snapshot(str(days[1]), run))
+    assert compare(snapshot(results[0], run), snapshot(str(days[0]), run))[NEW] == []
 
 
 def test_folders_of_captures(days: tuple[Path, Path], tmp_path: Path) -> None:
     folder = tmp_path / "monday"
     folder.mkdir()
     days[0].rename(folder / "a.pcap")
-    assert passwords(compare(snapshot(str(folder)), snapshot(str(days[1]))), FIXED) == ["kim"]
+    assert passwords(compare(snapshot(str(folder), run), snapshot(str(days[1]), run)), FIXED) == ["kim"]
 
 
 def test_what_is_no_result(tmp_path: Path) -> None:
@@ -86,9 +87,9 @@ def test_what_is_no_result(tmp_path: Path) -> None:
         path = tmp_path / "odd.json"
         path.write_text(content)
         with pytest.raises(UsageError):
-            snapshot(str(path))
+            snapshot(str(path), run)
     with pytest.raises(CaptureError):
-        snapshot(str(tmp_path / "nothing.pcap"))
+        snapshot(str(tmp_path / "nothing.pcap"), run)
 
 
 def test_the_command(days: tuple[Path, Path]) -> None:
