@@ -14,11 +14,8 @@ RANDOM = bytes(range(32))
 
 def test_lines_name_connections_by_the_clients_random() -> None:
     log = KeyLog()
-    log.add(
-        b"# made by a test\r\n"
-        + b"CLIENT_RANDOM " + RANDOM.hex().encode() + b" " + b"aa" * 48 + b"\r\n"
-        + b"CLIENT_TRAFFIC_SECRET_0 " + RANDOM.hex().upper().encode() + b" bb\n"
-    )  # fmt: skip
+    name, secret = RANDOM.hex(), "aa" * 48
+    log.add(f"# made by a test\r\nCLIENT_RANDOM {name} {secret}\r\nCLIENT_TRAFFIC_SECRET_0 {name.upper()} bb\n".encode())
     assert (len(log), log.others) == (1, False)
     assert log.fits(RANDOM)
     assert not log.fits(bytes(32))

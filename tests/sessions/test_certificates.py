@@ -292,6 +292,20 @@ def test_a_huge_certificate_is_not_parsed(good: lab.Identity):
     assert "larger" in (certificate.unparsable or "")
 
 
+def test_nesting_without_end_costs_bounded_time(good: lab.Identity):
+    """Sequences within sequences, alone and in place of a certificate's subject."""
+    began = time.perf_counter()
+    nested = b""
+    while len(nested) < certificates.MAX_CERTIFICATE_OCTETS - 8:
+        size = len(nested)
+        nested = (b"\x30\x83" + size.to_bytes(3, "big") if size > 65535 else b"\x30\x82" + size.to_bytes(2, "big")) + nested
+    assert parse_certificate(nested[: certificates.MAX_CERTIFICATE_OCTETS]).unparsable
+    inside = good.chain[0]
+    at = inside.index(b"\x30", 40)
+    assert judge([inside[:at] + nested[: certificates.MAX_CERTIFICATE_OCTETS - len(inside)] + inside[at:]], MIDDLE_NS, HOST, None)
+    assert time.perf_counter() - began < 2.0
+
+
 def test_broken_extensions_leave_the_rest_readable(good: lab.Identity):
     san = bytes.fromhex("0603551d11")
     twice = good.chain[0].replace(bytes.fromhex("0603551d13"), san)
