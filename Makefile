@@ -14,8 +14,11 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 
+# What the office of real clients and a real server needs; root as well, and the right to make network namespaces.
+LAB_TOOLS := /usr/lib/dovecot/imap:dovecot-imapd:lab /usr/lib/dovecot/pop3:dovecot-pop3d:lab curl:curl:lab fetchmail:fetchmail:lab tcpdump:tcpdump:lab openssl:openssl:lab ip:iproute2:lab
+
 # What tests need beside Python, as command:Debian package:pytest marker. What cannot be had is left out, and said.
-TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser
+TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser $(LAB_TOOLS)
 
 # Interpreters that can make .venv: those with C headers first, because only they can compile.
 CANDIDATES := python3.11 python3.12 python3.13 python3 /usr/bin/python3
@@ -46,7 +49,7 @@ test: $(VENV)/installed-dev test-tools
 # The source tree, interpreted; without the tests that take long or need other programs.
 test-pure: $(VENV)/installed-dev
 	@echo "== quick tests, interpreted"
-	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest -q -m "not slow and not tshark and not browser"
+	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest -q -m "not slow and not tshark and not browser and not lab"
 
 # The installed package: all tests. The last line of this is the last line of `make test`.
 test-compiled: $(VENV)/installed-dev test-tools
@@ -72,7 +75,12 @@ test-tools:
 	    echo "== LEFT OUT: tests marked '$$marker', because $$program is not installed (Debian package $$package)"; \
 	    expression="($$expression) and not $$marker"; \
 	  fi; \
-	done; echo "$$expression" >build/markers
+	done; \
+	if ! { ip netns add mailtap-probe && ip netns del mailtap-probe; } >/dev/null 2>&1; then \
+	  echo "== LEFT OUT: tests marked 'lab', because making network namespaces needs root (and a kernel that lets root)"; \
+	  expression="($$expression) and not lab"; \
+	fi; \
+	echo "$$expression" >build/markers
 
 # The quick tests, interpreted, on every supported Python that is on this machine; says which are not.
 test-all-pythons:
@@ -86,7 +94,7 @@ test-all-pythons:
 	  venv=build/venv-$$version; \
 	  [ -x $$venv/bin/python ] || "$$found" -m venv $$venv; \
 	  MAILTAP_PURE=1 $$venv/bin/pip install --quiet .[test]; \
-	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest -q -m "not slow and not tshark and not browser" -p no:cacheprovider; \
+	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest -q -m "not slow and not tshark and not browser and not lab" -p no:cacheprovider; \
 	done
 
 lint: $(VENV)/installed-dev
