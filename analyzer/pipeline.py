@@ -20,7 +20,7 @@ from analyzer.flows.table import FlowTable
 from analyzer.packets.decoder import PacketDecoder
 from analyzer.protocols.detect import PROTOCOL_OF
 from analyzer.sessions.dispatch import SessionStreamFactory
-from analyzer.sessions.records import Session, SessionList, SessionSink
+from analyzer.sessions.records import Session, SessionList, SessionSink, sort_by_start
 
 if TYPE_CHECKING:
     from analyzer.capture.keylog import KeyLog
@@ -203,7 +203,7 @@ def run(
         sessions = [session for session in sessions if session.end_ns >= since_ns]
     if until_ns is not None:
         sessions = [session for session in sessions if session.start_ns <= until_ns]
-    sessions.sort(key=_start_of)
+    sort_by_start(sessions)
     result.sessions = sessions
     result.captures = pipeline.captures
     if engine == NATIVE and not result.interrupted:
@@ -215,10 +215,6 @@ def run(
         result.warnings.extend(f"{stats.name}: {warning}" for warning in stats.warnings)
     result.seconds = time.perf_counter() - began
     return result
-
-
-def _start_of(session: Session) -> tuple[int, int]:
-    return (session.start_ns, session.first_frame)
 
 
 def _read_all(pipeline: Pipeline, inputs: list[CaptureInput], result: Result, progress: Progress | None) -> None:
@@ -292,7 +288,7 @@ def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog:
             count = sum(1 for one in sealed if one.tls is not None and one.capture == stats.name and inside.fits(one.tls.client_random))
             if count:
                 result.warnings.append(
-                    f"{stats.name} holds the TLS secrets of {count} session(s): --engine wireshark (engine=\"wireshark\") reads what they carried"
+                    f'{stats.name} holds the TLS secrets of {count} session(s): --engine wireshark (engine="wireshark") reads what they carried'
                 )
         return
     fitting = [one for one in sealed if one.tls is not None and secrets.fits(one.tls.client_random)]

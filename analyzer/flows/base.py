@@ -87,6 +87,9 @@ class StreamSink:
     def receive_eof(self, sender: Sender, at: Position) -> None:
         """The sender has closed its stream (FIN in order, or RST)."""
 
+    def streams_ended(self) -> None:
+        """Both streams are complete: no octets will come any more, though packets may. What is not needed for the end may go."""
+
     def flow_ended(self, flow: Flow) -> None:
         """Nothing more will come: closed, reset, idle for too long, pushed out, or the capture is over."""
 

@@ -535,6 +535,8 @@ class Connection(Flow):
             self.timeout_ns = FIN_WAIT_NS
             if distance(client.acked, client.next_seq) >= 0 and distance(server.acked, server.next_seq) >= 0:
                 self._close(LINGER_NS)
+                if self.sink is not None:
+                    self.sink.streams_ended()
         elif self.client_packets == 0 or self.server_packets == 0:
             self.timeout_ns = FIN_WAIT_NS
 

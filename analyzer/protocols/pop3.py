@@ -98,6 +98,11 @@ _VERBS: Final[dict[bytes, int]] = {
 #: Capabilities one of which begins most listings (RFC 2449 section 6 and what servers put first).
 _CAPABILITIES: Final = ("CAPA", "TOP", "USER", "UIDL", "STLS", "SASL", "RESP-CODES", "PIPELINING", "EXPIRE", "IMPLEMENTATION")
 
+#: Texts of short replies that were met first: servers say the same all the time, and records share it.
+MAX_USUAL: Final = 64
+MAX_USUAL_TEXTS: Final = 1024
+_USUAL_TEXTS: Final[dict[bytes, str]] = {}
+
 #: A pending command is ``kind | number << _SHIFT``: the number of its exchange or message.
 _SHIFT: Final = 5
 _KIND: Final = 31
@@ -591,6 +596,9 @@ class Pop3Dissector(Dissector):
         self._answer_due = False
         self._user = None
 
+    def nothing_open(self) -> bool:
+        return self._reader is None and not self._user_open
+
     def session_ended(self) -> None:
         if self._user_open:
             self._tell_user()
@@ -622,6 +630,17 @@ def message_number(argument: bytes) -> int:
 
 def reply_text(line: bytes) -> str:
     """What a reply says behind its status word."""
+    if len(line) > MAX_USUAL:
+        return _reply_text(line)
+    text = _USUAL_TEXTS.get(line)
+    if text is None:
+        text = _reply_text(line)
+        if len(_USUAL_TEXTS) < MAX_USUAL_TEXTS:
+            _USUAL_TEXTS[line] = text
+    return text
+
+
+def _reply_text(line: bytes) -> str:
     start = 4 if line.startswith(b"+") else 5
     return line[start : start + MAX_TEXT].decode("utf-8", "replace")
 

@@ -656,6 +656,9 @@ class SmtpDissector(Dissector):
         self._unsynced = False
         self._end_transaction()
 
+    def nothing_open(self) -> bool:
+        return not self._pending and self._transfer is None and self._chunked is None and len(self._reply) <= 1
+
     def session_ended(self) -> None:
         reply = self._reply
         if len(reply) > 1 and not self._told and self._pending and reply[0].startswith(b"250"):

@@ -67,6 +67,8 @@ class ServerTally:
         self.not_offered: i64 = 0
         self.refused: i64 = 0
         self.accounts: i64 = 0
+        #: accounts exposed on it, by name
+        self.exposed: dict[str, AccountTally] = {}
         self.messages: i64 = 0
 
 
@@ -112,9 +114,24 @@ class Summary:
         self.not_mail: dict[str, int] = {}
         self.accounts: dict[str, AccountTally] = {}
         self.servers: dict[str, ServerTally] = {}
+        #: address -> port -> the same tallies, found without making a key
+        self._by_address: dict[str, dict[int, ServerTally]] = {}
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
+
+    def server(self, address: str, port: i64) -> ServerTally:
+        """The tally of one server, made where there is none."""
+        ports = self._by_address.get(address)
+        if ports is None:
+            ports = {}
+            self._by_address[address] = ports
+        server = ports.get(port)
+        if server is None:
+            server = ServerTally(address, port)
+            ports[port] = server
+            self.servers[f"{address} {port}"] = server
+        return server
 
     def exposed_accounts(self) -> list[AccountTally]:
         """Accounts whose password or token was readable, those with accepted logins first."""
@@ -143,11 +160,7 @@ def _add_session(total: Summary, session: Session) -> None:
         total.first_ns = session.start_ns
     if session.end_ns > total.last_ns:
         total.last_ns = session.end_ns
-    name = f"{session.server_ip} {session.server_port}"
-    server = total.servers.get(name)
-    if server is None:
-        server = ServerTally(session.server_ip, session.server_port)
-        total.servers[name] = server
+    server = total.server(session.server_ip, session.server_port)
     server.sessions += 1
     protocol = session.protocol
     if protocol != UNKNOWN:
@@ -206,7 +219,7 @@ def _add_session(total: Summary, session: Session) -> None:
         for seen in session.anomalies:
             tally = total.anomalies.get(seen.kind)
             if tally is None:
-                tally = AnomalyTally(seen.kind, session.capture, seen.frame, name, seen.detail)
+                tally = AnomalyTally(seen.kind, session.capture, seen.frame, f"{session.server_ip} {session.server_port}", seen.detail)
                 total.anomalies[seen.kind] = tally
             tally.count += 1
 
@@ -220,13 +233,13 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     if username is None:
         total.nameless += 1
         return
-    name = f"{username} {session.server_ip} {session.server_port}"
-    account = total.accounts.get(name)
+    account = server.exposed.get(username)
     if account is None:
         account = AccountTally(username, session.server_ip, session.server_port, session.protocol)
         account.capture = session.capture
         account.frame = credential.frame
-        total.accounts[name] = account
+        server.exposed[username] = account
+        total.accounts[f"{username} {session.server_ip} {session.server_port}"] = account
         server.accounts += 1
     outcome = credential.outcome
     if outcome == "accepted":

@@ -72,6 +72,17 @@ class _Piece:
         self.at = at
 
 
+@mypyc_attr(acyclic=True)
+class _Reading:
+    """What a session's record needs of the dissector that has read it."""
+
+    def __init__(self, dissector: Dissector) -> None:
+        self.protocol = dissector.protocol
+        self.commands: int = dissector.commands
+        self.replies: int = dissector.replies
+        self.reply_seen: bool = dissector.reply_seen
+
+
 def make_dissector(protocol: str, service: str | None, midstream: bool) -> Dissector:
     """The dissector of a protocol's word; ``midstream`` says that the connection began before the capture."""
     dissector: Dissector
@@ -110,6 +121,8 @@ class SessionStream(StreamSink):
         self._faulty: bool = False
         #: the dissector that read the clear part before TLS
         self._read_before: Dissector | None = None
+        #: what is left of the dissector once all octets are read
+        self._reading: _Reading | None = None
         #: reads what TLS carried, where that can be read; None where it cannot, or is no mail
         self._inside: Dissector | None = None
         #: first octets of what TLS carried, until the protocol is known; None: nothing has come, or it is settled
@@ -146,7 +159,7 @@ class SessionStream(StreamSink):
             except Exception:
                 self._contain(at)
             return True
-        if self._not_mail is not None or self._faulty:
+        if self._not_mail is not None or self._faulty or self._reading is not None:
             return True
         waiting = self._waiting
         if waiting is None:
@@ -181,7 +194,7 @@ class SessionStream(StreamSink):
                     self._apply(dissector.receive_gap(sender, size, at))
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
-            elif self._not_mail is None and not self._faulty and self._service is not None:
+            elif self._not_mail is None and not self._faulty and self._reading is None and self._service is not None:
                 if self._waiting is None:
                     self._waiting = []
                 self._waiting.append(_Piece(sender, b"", size, at))
@@ -213,6 +226,13 @@ class SessionStream(StreamSink):
         except Exception:
             self._contain(at)
 
+    def streams_ended(self) -> None:
+        """The dissector goes while it is at hand: closed flows wait for late packets, thousands of them in busy captures."""
+        dissector = self._dissector
+        if dissector is not None and dissector.settled():
+            self._reading = _Reading(dissector)
+            self._dissector = None
+
     def flow_ended(self, flow: Flow) -> None:
         at = Position(flow.last_frame, flow.end_ns, 0)
         try:
@@ -229,7 +249,13 @@ class SessionStream(StreamSink):
                     self._end_inside(CLIENT, at, True)
         except Exception:
             self._contain(at)
-        if self._service is not None or self._dissector is not None or self._tls is not None or self._faulty:
+        if (
+            self._service is not None
+            or self._dissector is not None
+            or self._reading is not None
+            or self._tls is not None
+            or self._faulty
+        ):
             self._factory.sink.receive_session(self._session(flow))
             self._factory.count_packets(flow.capture, flow.packets)
 
@@ -504,17 +530,25 @@ class SessionStream(StreamSink):
         self._fill_transport(session, builder)
         return session
 
+    def _read(self) -> _Reading | None:
+        """What was read in clear, None where nothing was."""
+        if self._reading is None:
+            dissector = self._dissector if self._dissector is not None else self._read_before
+            if dissector is not None:
+                self._reading = _Reading(dissector)
+        return self._reading
+
     def _fill_protocol(self, session: Session, flow: Flow) -> None:
         service = self._service
         if self._not_mail is not None:
             session.not_mail = self._not_mail
             session.protocol = UNKNOWN
             return
-        dissector = self._dissector if self._dissector is not None else self._read_before
-        if dissector is not None:
-            understood = dissector.commands + dissector.replies > 0 or dissector.reply_seen or session.server_banner is not None
+        reading = self._read()
+        if reading is not None:
+            understood = reading.commands + reading.replies > 0 or reading.reply_seen or session.server_banner is not None
             if understood or self._tls is not None:
-                session.protocol = dissector.protocol
+                session.protocol = reading.protocol
                 return
             read = flow.client_bytes + flow.server_bytes - flow.gap_bytes
             if service is not None and (read <= 0 or self._tls_on_plaintext or self._faulty):
@@ -529,7 +563,7 @@ class SessionStream(StreamSink):
 
     def _fill_transport(self, session: Session, builder: SessionBuilder) -> None:
         tls = self._tls
-        dissector = self._dissector if self._dissector is not None else self._read_before
+        reading = self._read()
         if tls is not None:
             facts = tls.facts
             handshake = TlsHandshake(self._tls_mode, facts.first_frame, facts.first_ns, facts)
@@ -537,7 +571,7 @@ class SessionStream(StreamSink):
             session.tls = handshake
             if self._tls_mode == "starttls":
                 session.transport = STARTTLS
-                session.starttls = UNSEEN if dissector is None else builder.starttls_state(facts.established)
+                session.starttls = UNSEEN if reading is None else builder.starttls_state(facts.established)
             elif facts.text:
                 # The client spoke TLS, the server text (RFC 8314 section 3.3 mixed up with STARTTLS): nothing was protected.
                 session.transport = PLAINTEXT
@@ -545,13 +579,13 @@ class SessionStream(StreamSink):
             else:
                 session.transport = IMPLICIT_TLS
             session.exposure = builder.exposure(facts.null_cipher and self._inside is not None)
-        elif dissector is not None and session.protocol != UNKNOWN:
+        elif reading is not None and session.protocol != UNKNOWN:
             session.transport = PLAINTEXT
             session.starttls = builder.starttls_state(False)
             if session.starttls == NOT_OFFERED and session.completeness == MIDSTREAM:
                 # Lists told before the capture, or after login, are not the offer.
                 session.starttls = UNSEEN
-            session.exposure = builder.exposure(dissector.commands > 0 or dissector.replies > 1)
+            session.exposure = builder.exposure(reading.commands > 0 or reading.replies > 1)
         elif session.protocol != UNKNOWN and self._service is not None:
             session.starttls = NOT_APPLICABLE if self._service in IMPLICIT_TLS_SERVICES else UNSEEN
             session.exposure = UNKNOWN

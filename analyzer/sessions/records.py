@@ -440,6 +440,26 @@ def _session(
     return one
 
 
+def sort_by_start(sessions: list[Session]) -> None:
+    """Order of start, within one moment of frames."""
+    sessions.sort(key=_start_of)
+    at: i64 = 1
+    count: i64 = len(sessions)
+    while at < count:
+        if sessions[at].start_ns == sessions[at - 1].start_ns and sessions[at].first_frame < sessions[at - 1].first_frame:
+            sessions.sort(key=_start_and_frame_of)
+            return
+        at += 1
+
+
+def _start_of(session: Session) -> int:
+    return session.start_ns
+
+
+def _start_and_frame_of(session: Session) -> tuple[int, int]:
+    return (session.start_ns, session.first_frame)
+
+
 class SessionSink:
     """Takes finished sessions, in the order in which they end. The pipeline and the monitor override this."""
 
