@@ -28,6 +28,9 @@ CAN_MAKE_VENV := import os, sys, sysconfig, venv, ensurepip; \
 PYTHON ?= $(shell for option in --headers ""; do for python in $(CANDIDATES); do \
 	$$python -c '$(CAN_MAKE_VENV)' $$option >/dev/null 2>&1 && echo $$python && exit 0; done; done)
 
+# Tests run side by side, a file at a time: some share a server or a browser within their file.
+PARALLEL := -n auto --dist loadfile
+
 SOURCES := $(shell find analyzer -name '*.py' -o -path '*/page/*') setup.py setup.cfg pyproject.toml
 
 # The working folder must never shadow the installed package, neither in tests nor in the commands they start.
@@ -49,7 +52,7 @@ test: $(VENV)/installed-dev test-tools
 # The source tree, interpreted; without the tests that take long or need other programs.
 test-pure: $(VENV)/installed-dev
 	@echo "== quick tests, interpreted"
-	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest -q -m "not slow and not tshark and not browser and not lab"
+	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab"
 
 # The installed package: all tests. The last line of this is the last line of `make test`.
 test-compiled: $(VENV)/installed-dev test-tools
@@ -57,7 +60,7 @@ test-compiled: $(VENV)/installed-dev test-tools
 	echo "== all tests, installed package ($$kind)"; \
 	[ "$$kind" = compiled ] || echo "== NOT TESTED: the compiled build (no C compiler or headers here, or MAILTAP_PURE set)"; \
 	if command -v cc >/dev/null && [ -z "$${MAILTAP_PURE:-}" ]; then export MAILTAP_EXPECT=compiled; fi; \
-	$(BIN)/pytest -q -m "$$(cat build/markers)"
+	$(BIN)/pytest $(PARALLEL) -q -m "$$(cat build/markers)"
 
 # Installs what tests need where this is Debian and we are root; writes the pytest marker expression to build/markers.
 test-tools:
@@ -82,9 +85,11 @@ test-tools:
 	fi; \
 	echo "$$expression" >build/markers
 
+VERSIONS := 3.11 3.12 3.13
+
 # The quick tests, interpreted, on every supported Python that is on this machine; says which are not.
 test-all-pythons:
-	@for version in 3.11 3.12 3.13; do \
+	@for version in $(VERSIONS); do \
 	  found=; \
 	  for python in python$$version "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$$version.*/bin/python; do \
 	    if "$$python" -c '$(CAN_MAKE_VENV)' >/dev/null 2>&1; then found="$$python"; break; fi; \
@@ -94,7 +99,7 @@ test-all-pythons:
 	  venv=build/venv-$$version; \
 	  [ -x $$venv/bin/python ] || "$$found" -m venv $$venv; \
 	  MAILTAP_PURE=1 $$venv/bin/pip install --quiet .[test]; \
-	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest -q -m "not slow and not tshark and not browser and not lab" -p no:cacheprovider; \
+	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab" -p no:cacheprovider; \
 	done
 
 lint: $(VENV)/installed-dev
