@@ -97,7 +97,19 @@ class Rule:
 class Finding:
     """One thing found: the rule, how bad and how sure, and the evidence. ``session`` is None for what is wrong with a capture itself."""
 
-    __slots__ = ("capture", "confidence", "count", "detail_text", "frame", "offset", "rule", "session", "severity", "timestamp_ns", "username")
+    __slots__ = (
+        "capture",
+        "confidence",
+        "count",
+        "detail_text",
+        "frame",
+        "offset",
+        "rule",
+        "session",
+        "severity",
+        "timestamp_ns",
+        "username",
+    )
 
     def __init__(
         self,
@@ -182,7 +194,9 @@ class FindingList(FindingSink):
 class Found:
     """What a rule is given beside the session: the history, and where to say what it found."""
 
-    def __init__(self, sink: FindingSink, history: History, rule: Rule, trust: TrustStore, strength: PasswordJudge) -> None:
+    def __init__(
+        self, sink: FindingSink, history: History, rule: Rule, trust: TrustStore, strength: PasswordJudge
+    ) -> None:
         self.sink = sink
         self.history = history
         #: the rule that is being asked
@@ -224,6 +238,17 @@ class Found:
             )
         )  # fmt: skip
 
-    def add_start(self, session: Session, *, severity: int = -1, confidence: str = SURE, detail: str = "", count: i64 = 0) -> None:
+    def add_start(
+        self, session: Session, *, severity: int = -1, confidence: str = SURE, detail: str = "", count: i64 = 0
+    ) -> None:
         """Say what was found of a session as a whole; the evidence is its first packet."""
-        self.add(session, session.first_frame, session.start_ns, 0, severity=severity, confidence=confidence, detail=detail, count=count)
+        self.add(
+            session,
+            session.first_frame,
+            session.start_ns,
+            0,
+            severity=severity,
+            confidence=confidence,
+            detail=detail,
+            count=count,
+        )

@@ -69,7 +69,14 @@ def brute_force(session: Session, found: Found) -> None:
             told_ns = past.told.get(f"guess {name}", 0)
             if told_ns and credential.timestamp_ns - told_ns <= WINDOW_NS:
                 del past.told[f"guess {name}"]
-                _add(session, found, credential, CRITICAL, LIKELY, f"{session.client_ip} was let in as {name} after the guesses")
+                _add(
+                    session,
+                    found,
+                    credential,
+                    CRITICAL,
+                    LIKELY,
+                    f"{session.client_ip} was let in as {name} after the guesses",
+                )
 
 
 def _rejected(session: Session, found: Found, credential: Credential, name: str) -> None:

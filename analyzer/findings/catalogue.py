@@ -64,6 +64,8 @@ def restore(
     capture: str,
 ) -> Finding:
     """A finding from its pickle."""
-    finding = Finding(BY_SLUG[slug], severity, confidence, session, frame, timestamp_ns, offset, username, detail, count)
+    finding = Finding(
+        BY_SLUG[slug], severity, confidence, session, frame, timestamp_ns, offset, username, detail, count
+    )
     finding.capture = capture
     return finding

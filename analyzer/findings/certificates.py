@@ -93,7 +93,12 @@ def certificate_name_mismatch(session: Session, found: Found) -> None:
     own = _certificate(session)
     tls = session.tls
     if own is not None and tls is not None:
-        _add(session, found, NAME_MISMATCH, f"is for {', '.join(own.names[:MAX_NAMED]) or 'no name'}, the client asked for {tls.sni}")
+        _add(
+            session,
+            found,
+            NAME_MISMATCH,
+            f"is for {', '.join(own.names[:MAX_NAMED]) or 'no name'}, the client asked for {tls.sni}",
+        )
 
 
 def certificate_self_signed(session: Session, found: Found) -> None:
@@ -116,7 +121,11 @@ def certificate_untrusted(session: Session, found: Found) -> None:
     problems = found.certificate_problems(session)
     problem = UNTRUSTED if UNTRUSTED in problems else UNPARSABLE if UNPARSABLE in problems else ""
     if problem and not _said(session, found, own, UNTRUSTED):
-        what = "cannot be parsed" if problem == UNPARSABLE else f"leads to no known root; issuer {(own.issuer or 'unknown')[:120]}"
+        what = (
+            "cannot be parsed"
+            if problem == UNPARSABLE
+            else f"leads to no known root; issuer {(own.issuer or 'unknown')[:120]}"
+        )
         _add(session, found, problem, what, confidence=LIKELY)
 
 
@@ -164,7 +173,11 @@ def certificate_ignored(session: Session, found: Found) -> None:
     tls = session.tls
     if tls is None or not tls.client_went_on:
         return
-    bad = [problem for problem in found.certificate_problems(session) if problem in (EXPIRED, NOT_YET_VALID, NAME_MISMATCH, SELF_SIGNED)]
+    bad = [
+        problem
+        for problem in found.certificate_problems(session)
+        if problem in (EXPIRED, NOT_YET_VALID, NAME_MISMATCH, SELF_SIGNED)
+    ]
     if not bad:
         return
     only_self_signed = bad == [SELF_SIGNED]

@@ -102,7 +102,9 @@ class Engine:
             self._add_loss(rule, stats, f"the capturing system lost {stats.dropped} packets", stats.dropped)
         if stats.damaged or stats.cut:
             places = "1 place" if stats.damaged == 1 else f"{stats.damaged} places"
-            what = "the file ends in the middle of a packet" if stats.damaged == 0 else f"the file is damaged at {places}"
+            what = (
+                "the file ends in the middle of a packet" if stats.damaged == 0 else f"the file is damaged at {places}"
+            )
             self._add_loss(rule, stats, f"{what}, {stats.skipped_bytes} octets were skipped", stats.skipped_bytes)
 
     def _add_loss(self, rule: Rule, stats: CaptureStats, detail: str, count: int) -> None:
@@ -124,7 +126,9 @@ class Engine:
             )
         forgotten = history.forgotten()
         if forgotten:
-            notes.append(f"{forgotten} servers, clients and accounts were too many to keep in mind: findings that compare sessions may lack some")
+            notes.append(
+                f"{forgotten} servers, clients and accounts were too many to keep in mind: findings that compare sessions may lack some"
+            )
         return notes
 
     def close(self) -> None:
@@ -217,15 +221,13 @@ def in_order(sessions: list[Session]) -> list[Session]:
     """Sessions in order of their start; those of the same moment by their ends, so that no order of files matters."""
     last_ns = -1
     alike: list[int] = []
-    at = 0
-    for session in sessions:
+    for at, session in enumerate(sessions):
         start_ns = session.start_ns
         if start_ns < last_ns:
             return sorted(sessions, key=_order)
         if start_ns == last_ns:
             alike.append(at)
         last_ns = start_ns
-        at += 1
     if not alike:
         return sessions
     # Nearly in order: only sessions of the same moment have to be put right.

@@ -143,7 +143,11 @@ class History:
     """All that rules remember."""
 
     def __init__(
-        self, servers: int = MAX_SERVERS, clients: int = MAX_CLIENTS, accounts: int = MAX_ACCOUNTS, secrets: int = MAX_SECRETS
+        self,
+        servers: int = MAX_SERVERS,
+        clients: int = MAX_CLIENTS,
+        accounts: int = MAX_ACCOUNTS,
+        secrets: int = MAX_SECRETS,
     ) -> None:
         self.servers: Recent[str, ServerPast] = Recent(servers)
         self.clients: Recent[str, ClientPast] = Recent(clients)
@@ -236,7 +240,11 @@ class History:
     def forgotten(self) -> int:
         """Entries that were pushed out, and sessions that were not compared for lack of room."""
         return (
-            self.servers.forgotten + self.clients.forgotten + self.accounts.forgotten + self.secrets.forgotten + self.not_compared
+            self.servers.forgotten
+            + self.clients.forgotten
+            + self.accounts.forgotten
+            + self.secrets.forgotten
+            + self.not_compared
         )
 
 

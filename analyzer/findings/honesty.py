@@ -43,7 +43,9 @@ def truncated_packets(session: Session, found: Found) -> None:
     Passwords and messages may be cut with them.
     """
     if session.truncated:
-        found.add_start(session, detail=f"packets were cut, {session.gap_bytes} octets are missing", count=session.gap_bytes)
+        found.add_start(
+            session, detail=f"packets were cut, {session.gap_bytes} octets are missing", count=session.gap_bytes
+        )
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -44,7 +44,13 @@ def rank(mechanism: str) -> int:
         return READABLE
     if mechanism.startswith("SCRAM-") or mechanism == "GSSAPI" or mechanism == "GS2-KRB5" or mechanism == "SRP":
         return SALTED
-    if mechanism == "CRAM-MD5" or mechanism == "DIGEST-MD5" or mechanism == "NTLM" or mechanism == "APOP" or mechanism == "GSS-SPNEGO":
+    if (
+        mechanism == "CRAM-MD5"
+        or mechanism == "DIGEST-MD5"
+        or mechanism == "NTLM"
+        or mechanism == "APOP"
+        or mechanism == "GSS-SPNEGO"
+    ):
         return GUESSABLE
     return 0
 

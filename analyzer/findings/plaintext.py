@@ -166,7 +166,11 @@ def plaintext_auth_offered(session: Session, found: Found) -> None:
         readable.insert(0, "LOGIN command")
     elif session.protocol == "pop3" and "USER" in offer.words:
         readable.insert(0, "USER/PASS")
-    found.add_start(session, severity=capped(session, MEDIUM), detail=f"{server_text(session)} offers {', '.join(readable[:8])} before TLS")
+    found.add_start(
+        session,
+        severity=capped(session, MEDIUM),
+        detail=f"{server_text(session)} offers {', '.join(readable[:8])} before TLS",
+    )
 
 
 def _severity_of_use(session: Session) -> int:
@@ -349,4 +353,3 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-319", "RFC 8314 section 3.3", "RFC 6409"),
     ),
 )  # fmt: skip
-

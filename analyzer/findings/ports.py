@@ -51,7 +51,9 @@ def tls_on_plaintext_port(session: Session, found: Found) -> None:
     """
     for seen in session.anomalies or []:
         if seen.kind == TLS_ON_PLAINTEXT_PORT:
-            works = session.transport == IMPLICIT_TLS and session.tls is not None and session.tls.handshake == "completed"
+            works = (
+                session.transport == IMPLICIT_TLS and session.tls is not None and session.tls.handshake == "completed"
+            )
             found.add(
                 session, seen.frame, seen.timestamp_ns, seen.offset, severity=INFO if works else LOW,
                 detail=f"{session.client_ip} to {server_text(session)}: {seen.detail}",
@@ -72,7 +74,10 @@ def not_mail_on_mail_port(session: Session, found: Found) -> None:
 
     Mail ports are open in many firewalls, so tunnels and scanners use them. mailtap reads no credentials from such a session.
     """
-    found.add_start(session, detail=f"{session.not_mail} between {session.client_ip} and port {session.server_port} of {session.server_ip}")
+    found.add_start(
+        session,
+        detail=f"{session.not_mail} between {session.client_ip} and port {session.server_port} of {session.server_ip}",
+    )
 
 
 def auth_on_port_25(session: Session, found: Found) -> None:

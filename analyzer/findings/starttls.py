@@ -74,7 +74,9 @@ def _report_anomaly(session: Session, found: Found, kind: str, severity: int, co
 
 def _went_on(session: Session) -> bool:
     """Whether a login or mail went over a session in clear."""
-    return session.transport == PLAINTEXT and (first_login(session) is not None or first_clear_message(session) is not None)
+    return session.transport == PLAINTEXT and (
+        first_login(session) is not None or first_clear_message(session) is not None
+    )
 
 
 def starttls_stripped(session: Session, found: Found) -> None:
@@ -152,7 +154,11 @@ def starttls_refused(session: Session, found: Found) -> None:
     """
     if session.starttls != REFUSED:
         return
-    if session.capabilities is not None and session.protocol not in STARTTLS_MANDATORY and not offer_of(session).starttls:
+    if (
+        session.capabilities is not None
+        and session.protocol not in STARTTLS_MANDATORY
+        and not offer_of(session).starttls
+    ):
         return
     went_on = _went_on(session)
     credential = first_login(session)
@@ -292,7 +298,9 @@ def sasl_downgrade(session: Session, found: Found) -> None:
             past.waiting_weak = None
             found.history.released(weak)
             for one in weak:
-                _add_downgrade(one, found, LIKELY, f"{past.best_mechanism} was offered later, at {moment(session.start_ns)}")
+                _add_downgrade(
+                    one, found, LIKELY, f"{past.best_mechanism} was offered later, at {moment(session.start_ns)}"
+                )
         return
     if _readable_login(session) is None:
         return
@@ -336,7 +344,9 @@ def tcp_content_conflict(session: Session, found: Found) -> None:
 
 
 _NO_STARTTLS: Final = "Poddebniak et al., Why TLS Is Better Without STARTTLS, USENIX Security 2021"
-_PREFER_IMPLICIT: Final = "Set clients to SSL/TLS on the ports for it (995, 993, 465), where there is nothing to strip or inject."
+_PREFER_IMPLICIT: Final = (
+    "Set clients to SSL/TLS on the ports for it (995, 993, 465), where there is nothing to strip or inject."
+)
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(

@@ -29,7 +29,17 @@ WEAK_PARTS: Final = (
 )
 
 #: Beginnings of the names of suites whose keys an attacker who gets the server's key later can compute.
-STATIC_KEYS: Final = ("TLS_RSA_", "TLS_DH_RSA_", "TLS_DH_DSS_", "TLS_ECDH_RSA_", "TLS_ECDH_ECDSA_", "TLS_PSK_", "TLS_RSA_PSK_", "SSL_CK_", "SSL2_")
+STATIC_KEYS: Final = (
+    "TLS_RSA_",
+    "TLS_DH_RSA_",
+    "TLS_DH_DSS_",
+    "TLS_ECDH_RSA_",
+    "TLS_ECDH_ECDSA_",
+    "TLS_PSK_",
+    "TLS_RSA_PSK_",
+    "SSL_CK_",
+    "SSL2_",
+)
 
 #: What an alert says, in words.
 CAUSES: Final[dict[str, str]] = {
@@ -51,7 +61,14 @@ CAUSES: Final[dict[str, str]] = {
     "internal_error": "{who} had a fault of its own",
     "user_canceled": "{who} gave up",
 }
-_CERTIFICATE_ALERTS: Final = ("unknown_ca", "bad_certificate", "certificate_unknown", "certificate_expired", "certificate_revoked", "unsupported_certificate")
+_CERTIFICATE_ALERTS: Final = (
+    "unknown_ca",
+    "bad_certificate",
+    "certificate_unknown",
+    "certificate_expired",
+    "certificate_revoked",
+    "unsupported_certificate",
+)
 
 #: What judge() says of certificates, in words.
 PROBLEMS: Final[dict[str, str]] = {
@@ -98,7 +115,14 @@ def tls_weak_cipher(session: Session, found: Found) -> None:
         return
     suite = tls.cipher_suite
     if suite is None and tls.null_cipher:
-        found.add(session, tls.frame, tls.timestamp_ns, 0, severity=CRITICAL, detail=f"{server_text(session)} does not encrypt")
+        found.add(
+            session,
+            tls.frame,
+            tls.timestamp_ns,
+            0,
+            severity=CRITICAL,
+            detail=f"{server_text(session)} does not encrypt",
+        )
     elif suite is not None:
         name = suite + "_"
         for part, what, severity in WEAK_PARTS:

@@ -178,7 +178,9 @@ def write_text(found: dict[str, list[Trouble]], out: TextIO) -> None:
         for one in troubles[:MAX_LINES]:
             address = f"[{one.server_ip}]" if ":" in one.server_ip else one.server_ip
             account = f"  account {shorten(one.username, 60)}" if one.username else ""
-            out.write(f"  {one.severity:<9}{one.rule:<30} {one.client_ip} at {one.protocol} {address}:{one.server_port}{account}\n")
+            out.write(
+                f"  {one.severity:<9}{one.rule:<30} {one.client_ip} at {one.protocol} {address}:{one.server_port}{account}\n"
+            )
         if len(troubles) > MAX_LINES:
             out.write(f"  and {len(troubles) - MAX_LINES:,} more (--json has them all)\n")
         out.write("\n")

@@ -17,7 +17,13 @@ from analyzer.protocols.events import ACCEPTED, BEARER_TOKEN, NO_SECRET, PASSWOR
 from analyzer.report.servers import Posture
 from analyzer.sessions.records import PLAINTEXT, STARTTLS, UNKNOWN, Session
 
-NAMES: Final[dict[str, str]] = {"pop3": "POP3", "imap": "IMAP", "smtp": "SMTP", "lmtp": "LMTP", "managesieve": "ManageSieve"}
+NAMES: Final[dict[str, str]] = {
+    "pop3": "POP3",
+    "imap": "IMAP",
+    "smtp": "SMTP",
+    "lmtp": "LMTP",
+    "managesieve": "ManageSieve",
+}
 
 #: What is known of a setting at a server.
 WORKING: Final = 4
@@ -43,7 +49,13 @@ BASIS: Final[dict[int, str]] = {
     FAILING: "its TLS handshakes failed: mend that first (see tls-handshake-failed)",
     NOT_THERE: "this server offers no TLS: switch it on there first",
 }
-CERTIFICATE_ALERTS: Final = ("unknown_ca", "bad_certificate", "certificate_unknown", "certificate_expired", "unsupported_certificate")
+CERTIFICATE_ALERTS: Final = (
+    "unknown_ca",
+    "bad_certificate",
+    "certificate_unknown",
+    "certificate_expired",
+    "unsupported_certificate",
+)
 
 #: Failed handshakes remembered, and clients with STARTTLS counted for one port.
 MAX_KEPT: Final = 65536
@@ -145,7 +157,9 @@ class Port:
         else:
             what = f"closing {where}"
             closing = True
-        text = f"{what} today would cut off {_count(len(self.clients), 'client')}, {_count(len(self.accounts), 'account')}"
+        text = (
+            f"{what} today would cut off {_count(len(self.clients), 'client')}, {_count(len(self.accounts), 'account')}"
+        )
         if closing and self.upgraded:
             text = f"{text} in clear, and {_count(len(self.upgraded), 'client')} with STARTTLS"
         return text
@@ -256,10 +270,7 @@ def _add_logins(port: Port, session: Session, rows: list[Migrant]) -> None:
 
 def _deletes(session: Session) -> bool:
     """Whether a session removed mail from the server."""
-    for message in session.message_list or []:
-        if message.deleted:
-            return True
-    return False
+    return any(message.deleted for message in session.message_list or [])
 
 
 def _add_mail(port: Port, session: Session, rows: list[Migrant]) -> None:

@@ -115,7 +115,9 @@ class Posture:
     def _judge_clear(self, found: list[tuple[int, str]]) -> None:
         """What it takes in clear."""
         if self.readable_logins:
-            found.append((4, f"took {_times(self.readable_logins, 'login')} with readable passwords or tokens in clear"))
+            found.append(
+                (4, f"took {_times(self.readable_logins, 'login')} with readable passwords or tokens in clear")
+            )
         if self.guessable_logins:
             found.append((3, f"took {_times(self.guessable_logins, 'login')} by challenge and response in clear"))
         if self.user_mail_in_clear:
@@ -126,10 +128,17 @@ class Posture:
             found.append((2, "invites passwords before TLS"))
         state = self.starttls_offered()
         if state == "never":
-            relay = self.protocol == "lmtp" or (self.protocol == "smtp" and self.server_port == 25 and not self.plaintext_auth)
+            relay = self.protocol == "lmtp" or (
+                self.protocol == "smtp" and self.server_port == 25 and not self.plaintext_auth
+            )
             found.append((2 if relay else 3, "offers no STARTTLS" if not self.refused else "refuses STARTTLS"))
         elif state == "sometimes":
-            found.append((2, f"offers STARTTLS only sometimes ({self.offered:,} of {self.offered + self.not_offered + self.refused:,} sessions)"))
+            found.append(
+                (
+                    2,
+                    f"offers STARTTLS only sometimes ({self.offered:,} of {self.offered + self.not_offered + self.refused:,} sessions)",
+                )
+            )
         if self.plaintext and self.port_service in ("pop3s", "imaps", "submissions", "smtps"):
             found.append((2, "was spoken to in clear on a port for TLS"))
 

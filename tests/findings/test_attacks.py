@@ -47,7 +47,9 @@ def pieces() -> list[tuple[int, bytes | int | None]]:
 def test_an_upgrade_as_it_should_be_raises_none(protocol: str, tmp_path: Path) -> None:
     port, greeting, offer, ask, grant, _, _, _, _ = PROTOCOLS[protocol]
     made = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False), pieces()).close()
-    assert not slugs(findings(tmp_path, made)) & (ALARMS | {"plaintext-password", "starttls-not-used", "starttls-not-offered"})
+    assert not slugs(findings(tmp_path, made)) & (
+        ALARMS | {"plaintext-password", "starttls-not-used", "starttls-not-offered"}
+    )
 
 
 @each
@@ -91,7 +93,9 @@ def test_offer_taken_out_for_one_client(protocol: str, tmp_path: Path) -> None:
     bad = talk(greeting.format("") + login, port, client="192.0.2.66", at=60)
     found = findings(tmp_path, good, bad)
     assert slugs(found) & ALARMS == {"starttls-offer-vanished"}
-    assert [one.session.client_ip for one in found if one.slug == "starttls-offer-vanished" and one.session] == ["192.0.2.66"]
+    assert [one.session.client_ip for one in found if one.slug == "starttls-offer-vanished" and one.session] == [
+        "192.0.2.66"
+    ]
 
 
 @each
@@ -133,7 +137,9 @@ def test_an_imap_server_that_does_not_know_starttls_is_suspected(tmp_path: Path)
 
 def test_an_smtp_server_that_never_had_it_is_not(tmp_path: Path) -> None:
     port, greeting, _, ask, _, _, login, _, _ = PROTOCOLS["smtp"]
-    found = slugs(findings(tmp_path, talk(f"{greeting.format('')}{ask}\nS: 502 5.5.1 command not implemented\n{login}", 25)))
+    found = slugs(
+        findings(tmp_path, talk(f"{greeting.format('')}{ask}\nS: 502 5.5.1 command not implemented\n{login}", 25))
+    )
     assert not found & ALARMS
     assert "starttls-not-offered" in found
     assert port == 587

@@ -57,7 +57,9 @@ def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
         paths.append(tmp_path / f"part{number}.pcap")
         paths[-1].write_bytes(capture(one.frames()))
     wanted = told(find(run(paths).sessions))
-    assert {"brute-force", "password-spraying", "password-reuse", "starttls-offer-vanished"} <= {one[1] for one in wanted}
+    assert {"brute-force", "password-spraying", "password-reuse", "starttls-offer-vanished"} <= {
+        one[1] for one in wanted
+    }
     for seed in range(4):
         random.Random(seed).shuffle(paths)
         assert told(find(run(paths).sessions)) == wanted
@@ -96,7 +98,19 @@ def with_logins(session: Session, number: int) -> Session:
 
     session.credentials = []
     for at, outcome in enumerate(("rejected", "unknown")):
-        credential = Credential(at, 1, session.start_ns, at * 10, "USER/PASS", f"user{number}", None, Secret(f"Zulu{number}{at}"), "password", None, None)
+        credential = Credential(
+            at,
+            1,
+            session.start_ns,
+            at * 10,
+            "USER/PASS",
+            f"user{number}",
+            None,
+            Secret(f"Zulu{number}{at}"),
+            "password",
+            None,
+            None,
+        )
         credential.outcome = outcome
         session.credentials.append(credential)
     return session
@@ -160,7 +174,9 @@ def broken(session: Session, found: Found) -> None:
 def test_a_rule_that_fails_is_contained_and_told(tmp_path: Path) -> None:
     result = read(tmp_path, office())
     wanted = told(find(result.sessions))
-    bad = Rule("broken-rule", 3, "Broken", broken, ANY, "None.", (), None, lambda found: broken(result.sessions[0], found))
+    bad = Rule(
+        "broken-rule", 3, "Broken", broken, ANY, "None.", (), None, lambda found: broken(result.sessions[0], found)
+    )
     tally = FindingTally()
     engine = Engine(tally, rules=[bad, *RULES], strength=PasswordJudge())
     push_findings(result.sessions, result.captures, engine)

@@ -215,9 +215,9 @@ CASES: dict[str, tuple[Callable[[], Talks], Callable[[], Talks]]] = {
     "certificate-not-yet-valid": (lambda: certificate(first=1, last=300), lambda: certificate(first=-1, last=300)),
     "certificate-expiring": (lambda: certificate(last=20), lambda: certificate(last=40)),
     "certificate-name-mismatch": (lambda: certificate(name="other.example.org"), lambda: certificate(name="*.example.test")),
-    "certificate-self-signed": (lambda: certificate(signed_by_itself=True), lambda: certificate()),
-    "certificate-untrusted": (lambda: [tls(good_tls(ssl.TLSVersion.TLSv1_2))], lambda: certificate()),
-    "certificate-weak-key": (lambda: certificate(bits=1024), lambda: certificate()),
+    "certificate-self-signed": (lambda: certificate(signed_by_itself=True), certificate),
+    "certificate-untrusted": (lambda: [tls(good_tls(ssl.TLSVersion.TLSv1_2))], certificate),
+    "certificate-weak-key": (lambda: certificate(bits=1024), certificate),
     "certificate-weak-signature": (weakly_signed, lambda: certificate(signed_by_itself=True)),
     "certificate-ignored": (
         lambda: [tls(shown(identity(last=-1, first=-400).chain))],
@@ -245,7 +245,7 @@ CASES: dict[str, tuple[Callable[[], Talks], Callable[[], Talks]]] = {
     "capture-loss": (lambda: [cut(talk(fetched(INSIDE)), 10)], lambda: [talk(fetched(INSIDE))]),
     "one-sided": (lambda: [one_way(talk(LOGIN), 0)], lambda: [talk(LOGIN)]),
     "midstream": (lambda: [talk(LOGIN).frames()[3:]], lambda: [talk(LOGIN)]),
-    "truncated-packets": (lambda: [], lambda: [talk(LOGIN)]),
+    "truncated-packets": (list, lambda: [talk(LOGIN)]),
 }  # fmt: skip
 
 

@@ -111,7 +111,9 @@ class Office:
         for name in (self.inside, self.outside):
             run("ip", "netns", "add", name)
             run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "link", "add", "c0", "netns", self.inside, "type", "veth", "peer", "name", "s0", "netns", self.outside)
+        run(
+            "ip", "link", "add", "c0", "netns", self.inside, "type", "veth", "peer", "name", "s0", "netns", self.outside
+        )
         run("ip", "-n", self.inside, "link", "set", "c0", "up")
         run("ip", "-n", self.outside, "link", "set", "s0", "up")
         for client in CLIENTS:
@@ -140,7 +142,15 @@ class Office:
         version = run("dovecot", "--version").stdout
         text = DOVECOT_24 if version.startswith("2.4") else DOVECOT
         (folder / "dovecot.conf").write_text(text.format(folder=folder, server=SERVER))
-        run("ip", "netns", "exec", self.outside, "sh", "-c", f"dovecot -c {folder}/dovecot.conf >{folder}/start 2>&1 </dev/null")
+        run(
+            "ip",
+            "netns",
+            "exec",
+            self.outside,
+            "sh",
+            "-c",
+            f"dovecot -c {folder}/dovecot.conf >{folder}/start 2>&1 </dev/null",
+        )
         for port in (110, 995, 143, 993):
             self._wait(port)
 
@@ -245,7 +255,10 @@ def test_recommended_settings_work_and_the_trouble_is_gone(office: Office) -> No
     assert len(again.migration) == 0
     assert "plaintext-password" not in set(again.findings["rule"])
     done = subprocess.run(
-        [sys.executable, "-m", "analyzer", "diff", str(monday), str(tuesday), "--json"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "analyzer", "diff", str(monday), str(tuesday), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     changes = json.loads(done.stdout)
     fixed = {(one["client_ip"], one["username"]) for one in changes["fixed"] if one["rule"] == "plaintext-password"}

@@ -71,7 +71,9 @@ def test_results_and_captures_compare_alike(days: tuple[Path, Path], form: str, 
         path = tmp_path / f"{day.stem}.{form}"
         assert mailtap("analyze", day, "--format", form, "-o", path).returncode == 0
         results.append(str(path))
-    assert compare(snapshot(results[0], run), snapshot(results[1], run)) == compare(snapshot(str(days[0]), run), snapshot(str(days[1]), run))
+    assert compare(snapshot(results[0], run), snapshot(results[1], run)) == compare(
+        snapshot(str(days[0]), run), snapshot(str(days[1]), run)
+    )
     assert compare(snapshot(results[0], run), snapshot(str(days[0]), run))[NEW] == []
 
 
@@ -83,7 +85,13 @@ def test_folders_of_captures(days: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_what_is_no_result(tmp_path: Path) -> None:
-    for content in ('{"schema_version": 2}', "{", '{"a": 1}', '{"table":"findings","rule":"x"}', '{"schema_version":1,"sessions":[7],"findings":[]}'):
+    for content in (
+        '{"schema_version": 2}',
+        "{",
+        '{"a": 1}',
+        '{"table":"findings","rule":"x"}',
+        '{"schema_version":1,"sessions":[7],"findings":[]}',
+    ):
         path = tmp_path / "odd.json"
         path.write_text(content)
         with pytest.raises(UsageError):
@@ -95,7 +103,12 @@ def test_what_is_no_result(tmp_path: Path) -> None:
 def test_the_command(days: tuple[Path, Path]) -> None:
     done = mailtap("diff", *days)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split(":")[0] for line in done.stdout.splitlines() if line and not line.startswith(" ")] == ["NEW", "FIXED", "STILL THERE", "NOT SEEN AGAIN"]
+    assert [line.split(":")[0] for line in done.stdout.splitlines() if line and not line.startswith(" ")] == [
+        "NEW",
+        "FIXED",
+        "STILL THERE",
+        "NOT SEEN AGAIN",
+    ]
     assert "account kim" in done.stdout
     assert "Zulu7Tango" not in done.stdout
     found = json.loads(mailtap("diff", *days, "--json").stdout)
@@ -133,7 +146,11 @@ def test_the_text_report_leads_with_findings_and_ends_in_settings(days: tuple[Pa
     done = mailtap("analyze", days[0])
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 100
-    heads = [line.strip() for line in lines if line.startswith(("Findings:", "Accounts exposed", "Settings to change", "Servers"))]
+    heads = [
+        line.strip()
+        for line in lines
+        if line.startswith(("Findings:", "Accounts exposed", "Settings to change", "Servers"))
+    ]
     assert [head.split(":")[0] for head in heads] == ["Findings", "Accounts exposed", "Settings to change", "Servers"]
     assert "Password sent in clear" in done.stdout
     assert "Closing port 110 of 198.51.100.20 today would cut off 3 clients, 3 accounts." in done.stdout

@@ -20,7 +20,15 @@ STLS = "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\nC: STLS\nS: +OK g
 SMTP = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: {}250 AUTH PLAIN\nC: AUTH PLAIN AGtpbQBadWx1N1RhbmdvLU1pa2U=\nS: 235 in\nC: QUIT\nS: 221 bye"
 
 
-def clear(user: str = "kim", *, offer: str = "STLS\\r\\n", port: int = 110, client: str = "192.0.2.10", at: float = 0, outcome: str = "+OK") -> Talk:
+def clear(
+    user: str = "kim",
+    *,
+    offer: str = "STLS\\r\\n",
+    port: int = 110,
+    client: str = "192.0.2.10",
+    at: float = 0,
+    outcome: str = "+OK",
+) -> Talk:
     return talk(CLEAR.format(offer, user, outcome), port, client=client, at=at)
 
 
@@ -38,13 +46,18 @@ def rows(folder: Path, table: str, *talks: Talk | list[Frame]) -> list[dict[str,
 
 
 def advice(folder: Path, *talks: Talk | list[Frame]) -> list[tuple[object, ...]]:
-    return [(one["username"], one["current"], one["recommended"], one["seen_working"]) for one in rows(folder, "migration", *talks)]
+    return [
+        (one["username"], one["current"], one["recommended"], one["seen_working"])
+        for one in rows(folder, "migration", *talks)
+    ]
 
 
 def test_tls_from_the_first_octet_that_was_seen_working_comes_first(tmp_path: Path) -> None:
     inside = tls(good_tls(), client="192.0.2.50", at=9)
     upgraded = tls(good_tls(), 110, client="192.0.2.51", at=12, before=STLS)
-    assert advice(tmp_path, clear(), inside, upgraded) == [("kim", "POP3 port 110, no encryption", "POP3 port 995, SSL/TLS", True)]
+    assert advice(tmp_path, clear(), inside, upgraded) == [
+        ("kim", "POP3 port 110, no encryption", "POP3 port 995, SSL/TLS", True)
+    ]
 
 
 def test_starttls_that_works_comes_before_what_was_not_seen(tmp_path: Path) -> None:
@@ -61,7 +74,9 @@ def test_what_the_server_is_known_not_to_offer_is_never_recommended(tmp_path: Pa
     assert advice(tmp_path, clear(offer=""))[0][2:] == ("POP3 port 995, SSL/TLS", False)
     without = talk(SMTP.format(""), 587)
     assert advice(tmp_path, without)[0][2] == "SMTP port 465, SSL/TLS"
-    sieve = talk('S: "SASL" "PLAIN"\nS: OK "ready"\nC: AUTHENTICATE "PLAIN" "AGtpbQBadWx1N1RhbmdvLU1pa2U="\nS: OK "in"', 4190)
+    sieve = talk(
+        'S: "SASL" "PLAIN"\nS: OK "ready"\nC: AUTHENTICATE "PLAIN" "AGtpbQBadWx1N1RhbmdvLU1pa2U="\nS: OK "in"', 4190
+    )
     found = rows(tmp_path, "migration", sieve)[0]
     assert (found["recommended"], found["seen_working"]) == (None, False)
     assert "no TLS" in str(found["basis"])
@@ -98,7 +113,13 @@ def test_misconfigurations_are_named(tmp_path: Path) -> None:
         "S: +OK\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: RETR 1\nS: +OK\nS: Subject: x\\r\\n\\r\\ny\\r\\n.\nC: DELE 1\nS: +OK\nC: QUIT\nS: +OK",
         at=20,
     )
-    found = rows(tmp_path, "migration", tls(distrust), deleting, talk("S: +OK\nC: USER lee\nS: +OK\nC: PASS Zulu7Tango-Mike", 995, at=40))
+    found = rows(
+        tmp_path,
+        "migration",
+        tls(distrust),
+        deleting,
+        talk("S: +OK\nC: USER lee\nS: +OK\nC: PASS Zulu7Tango-Mike", 995, at=40),
+    )
     by_name = {str(one["username"]): " / ".join(one["problems"]) for one in found}  # type: ignore[arg-type]
     assert "certificate error" in by_name["kim"]
     assert "unknown_ca" in by_name["kim"]
@@ -112,8 +133,14 @@ def test_names_are_better_than_addresses(tmp_path: Path) -> None:
 
 
 def test_tokens_need_oauth2(tmp_path: Path) -> None:
-    token = talk("S: * OK [CAPABILITY STARTTLS AUTH=XOAUTH2] x\nC: a AUTHENTICATE XOAUTH2 dXNlcj1raW0BYXV0aD1CZWFyZXIgeWEyOS5adWx1AQE=\nS: a OK in", 143)
-    assert [one["authentication"] for one in rows(tmp_path, "migration", token, clear())] == ["OAuth2", "normal password"]
+    token = talk(
+        "S: * OK [CAPABILITY STARTTLS AUTH=XOAUTH2] x\nC: a AUTHENTICATE XOAUTH2 dXNlcj1raW0BYXV0aD1CZWFyZXIgeWEyOS5adWx1AQE=\nS: a OK in",
+        143,
+    )
+    assert [one["authentication"] for one in rows(tmp_path, "migration", token, clear())] == [
+        "OAuth2",
+        "normal password",
+    ]
 
 
 def test_who_guesses_has_no_setting_to_change(tmp_path: Path) -> None:
@@ -139,7 +166,9 @@ def test_an_office_of_thirty(tmp_path: Path) -> None:
             else:
                 talks.append(tls(good_tls(), client=client, at=at))
     found = rows(tmp_path, "migration", *talks)
-    assert {(one["client_ip"], one["username"]) for one in found} == {(f"192.0.2.{100 + number}", f"user{number}") for number in range(11)}
+    assert {(one["client_ip"], one["username"]) for one in found} == {
+        (f"192.0.2.{100 + number}", f"user{number}") for number in range(11)
+    }
     assert len(found) == 11
     assert {one["recommended"] for one in found} == {"POP3 port 995, SSL/TLS"}
     assert all(one["seen_working"] for one in found)
@@ -147,7 +176,10 @@ def test_an_office_of_thirty(tmp_path: Path) -> None:
         "closing port 110 of 198.51.100.20 today would cut off 11 clients, 11 accounts in clear, and 9 clients with STARTTLS"
     }
     result = read(tmp_path, talks)
-    assert [(len(port.clients), len(port.accounts)) for port in migrate(result.sessions, postures(result.sessions, None)).ports] == [(11, 11)]
+    assert [
+        (len(port.clients), len(port.accounts))
+        for port in migrate(result.sessions, postures(result.sessions, None)).ports
+    ] == [(11, 11)]
 
 
 # -- servers -------------------------------------------------------------------------------------------------------------------
@@ -178,13 +210,26 @@ def test_grades(talks: object, grade: str, reason: str, tmp_path: Path) -> None:
 
 
 def test_an_offer_is_always_sometimes_never_or_unseen(tmp_path: Path) -> None:
-    with_it, without, silent = clear(), clear(offer="", at=5), talk("S: +OK\nC: USER a\nS: +OK\nC: PASS b\nS: +OK", at=9)
-    for talks, word in (((with_it,), "always"), ((with_it, without), "sometimes"), ((without,), "never"), ((silent,), "unseen")):
+    with_it, without, silent = (
+        clear(),
+        clear(offer="", at=5),
+        talk("S: +OK\nC: USER a\nS: +OK\nC: PASS b\nS: +OK", at=9),
+    )
+    for talks, word in (
+        ((with_it,), "always"),
+        ((with_it, without), "sometimes"),
+        ((without,), "never"),
+        ((silent,), "unseen"),
+    ):
         assert [one["starttls_offered"] for one in rows(tmp_path, "servers", *talks)] == [word]
 
 
 def test_a_server_has_one_row_a_port_and_protocol(tmp_path: Path) -> None:
     found = rows(tmp_path, "servers", clear(), clear(port=8110, at=5), tls(good_tls(), at=9), clear(at=20))
-    assert [(one["server_port"], one["protocol"], one["sessions"]) for one in found] == [(110, "pop3", 2), (8110, "pop3", 1), (995, "pop3", 1)]
+    assert [(one["server_port"], one["protocol"], one["sessions"]) for one in found] == [
+        (110, "pop3", 2),
+        (8110, "pop3", 1),
+        (995, "pop3", 1),
+    ]
     assert found[2]["tls_versions"] == ["TLSv1.3"]
     assert found[0]["accepted_mechanisms"] == ["USER/PASS"]

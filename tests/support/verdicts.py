@@ -23,7 +23,15 @@ SECOND = 1_000_000_000
 NOW = dt.datetime.fromtimestamp(START_NS // SECOND, dt.UTC)
 
 
-def talk(transcript: str, port: int = 110, *, client: str = "192.0.2.10", server: str = "198.51.100.20", at: float = 0, closed: bool = True) -> Talk:
+def talk(
+    transcript: str,
+    port: int = 110,
+    *,
+    client: str = "192.0.2.10",
+    server: str = "198.51.100.20",
+    at: float = 0,
+    closed: bool = True,
+) -> Talk:
     """A dialogue ``at`` seconds after the start, closed orderly."""
     made = Talk(client, server, 40000 + int(at * 10) % 20000, port, START_NS + int(at * SECOND))
     made.play(transcript)
@@ -39,7 +47,15 @@ def carry(made: Talk, pieces: Iterable[lab.Piece]) -> Talk:
     return made
 
 
-def tls(pieces: Iterable[lab.Piece], port: int = 995, *, client: str = "192.0.2.10", server: str = "198.51.100.20", at: float = 0, before: str = "") -> Talk:
+def tls(
+    pieces: Iterable[lab.Piece],
+    port: int = 995,
+    *,
+    client: str = "192.0.2.10",
+    server: str = "198.51.100.20",
+    at: float = 0,
+    before: str = "",
+) -> Talk:
     """A TLS connection, behind a dialogue in clear where ``before`` is given."""
     made = Talk(client, server, 40000 + int(at * 10) % 20000, port, START_NS + int(at * SECOND))
     if before:
@@ -68,7 +84,9 @@ def distrustful_tls() -> list[lab.Piece]:
 
 @functools.cache
 def authority() -> lab.Identity:
-    return lab.issue("Example Root of Rules", authority=True, start=NOW - dt.timedelta(days=900), end=NOW + dt.timedelta(days=3000))
+    return lab.issue(
+        "Example Root of Rules", authority=True, start=NOW - dt.timedelta(days=900), end=NOW + dt.timedelta(days=3000)
+    )
 
 
 @functools.cache
@@ -77,7 +95,9 @@ def _key() -> rsa.RSAPrivateKey:
 
 
 @functools.cache
-def identity(first: int = -100, last: int = 300, name: str = lab.HOST, signed_by_itself: bool = False, bits: int = 2048) -> lab.Identity:
+def identity(
+    first: int = -100, last: int = 300, name: str = lab.HOST, signed_by_itself: bool = False, bits: int = 2048
+) -> lab.Identity:
     """A server certificate, valid from ``first`` to ``last`` days after the traffic."""
     return lab.issue(
         name, issuer=None if signed_by_itself else authority(), key=_key() if bits == 2048 else rsa.generate_private_key(65537, bits),
@@ -85,7 +105,9 @@ def identity(first: int = -100, last: int = 300, name: str = lab.HOST, signed_by
     )  # fmt: skip
 
 
-def shown(chain: list[bytes], *, suite: int = 0xC02F, version: int = 0x0303, goes_on: bool = True, asks: str = lab.HOST) -> list[lab.Piece]:
+def shown(
+    chain: list[bytes], *, suite: int = 0xC02F, version: int = 0x0303, goes_on: bool = True, asks: str = lab.HOST
+) -> list[lab.Piece]:
     """A TLS 1.2 handshake in which the server shows a chain; what is encrypted is zeros."""
     ccs, finished = lab.record(20, b"\x01", version), lab.record(22, bytes(40), version)
     hello = lab.client_hello(version=version, suites=(suite,), extensions=lab.sni(asks))
