@@ -118,9 +118,9 @@ def test_a_capture_that_begins_within_a_server_record_of_tls(tmp_path: Path, por
 
 
 def test_a_user_name_that_was_not_captured_is_not_the_password(tmp_path: Path) -> None:
-    talk = Talk(server_port=4190).play('S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"\nC: "a2lt"')
-    lost = len(talk.frames()) - 1
-    frames = talk.play('S: "UGFzc3dvcmQ6"\nC: "WnVsdTdUYW5nbw=="\nS: OK').close().frames()
+    talk = Talk(server_port=4190).play('S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"').client(b"{4+}\r\na2lt\r\n").acknowledge(1)
+    lost = len(talk.frames()) - 2
+    frames = talk.play('S: "UGFzc3dvcmQ6"').client(b"{16+}\r\nWnVsdTdUYW5nbw==\r\n").play("S: OK").close().frames()
     assert logins(run_frames(tmp_path, frames[:lost] + frames[lost + 1 :])) == [("LOGIN", None, "Zulu7Tango", "accepted")]
 
 
