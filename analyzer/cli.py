@@ -125,7 +125,9 @@ def analyze(
     ] = "native",
     keylog: Annotated[
         Path | None,
-        typer.Option("--keylog", metavar="FILE", help="TLS secrets (SSLKEYLOGFILE): read what TLS carried, with tshark."),
+        typer.Option(
+            "--keylog", metavar="FILE", help="TLS secrets (SSLKEYLOGFILE): read what TLS carried, with tshark."
+        ),
     ] = None,
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
@@ -188,7 +190,9 @@ def _worst(result: Result, maker: RowMaker) -> int:
 
 @app.command()
 def rules(
-    slug: Annotated[str | None, typer.Argument(metavar="[SLUG]", help="The rule to explain; all are listed without.")] = None,
+    slug: Annotated[
+        str | None, typer.Argument(metavar="[SLUG]", help="The rule to explain; all are listed without.")
+    ] = None,
 ) -> None:
     """List the rules, or explain one: what it finds, what that means, what to do."""
     from analyzer.report.rulebook import rule_list, rule_text
@@ -199,7 +203,9 @@ def rules(
 
 @app.command()
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="A JSON result of analyze, a capture, or a folder of captures.")],
+    old: Annotated[
+        str, typer.Argument(metavar="OLD", help="A JSON result of analyze, a capture, or a folder of captures.")
+    ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of another day.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
     fail_on: Annotated[
@@ -213,7 +219,9 @@ def diff(
 
     found = compare(snapshot(old, run), snapshot(new, run))
     _write_stdout(partial(write_json if as_json else write_text, found))
-    if fail_on is not None and any(SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]):
+    if fail_on is not None and any(
+        SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]
+    ):
         raise typer.Exit(FOUND)
 
 
@@ -232,14 +240,20 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
     from analyzer.pipeline import ENGINES, run
     from analyzer.report.crosscheck import differences
 
-    native, wireshark = [run(paths, ports=ports, since_ns=since_ns, until_ns=until_ns, engine=engine) for engine in ENGINES]
+    native, wireshark = [
+        run(paths, ports=ports, since_ns=since_ns, until_ns=until_ns, engine=engine) for engine in ENGINES
+    ]
     lines = differences(native, wireshark)
     for failure in native.failures or wireshark.failures:
         _say(f"error: {failure}")
     for warning in dict.fromkeys(native.warnings + wireshark.warnings):
         _say(f"warning: {warning}")
     total = len(native.sessions)
-    verdict = f"both engines tell the same of {total:,} sessions" if not lines else f"{len(lines):,} differences in {total:,} sessions"
+    verdict = (
+        f"both engines tell the same of {total:,} sessions"
+        if not lines
+        else f"{len(lines):,} differences in {total:,} sessions"
+    )
 
     def write(out: TextIO) -> None:
         out.writelines(f"{line}\n" for line in [*lines, verdict])

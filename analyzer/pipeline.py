@@ -246,7 +246,9 @@ def _read_wireshark(
     """Read every input through the second engine."""
     names = [name for one in inputs for name in one.files]
     if len(names) > len(inputs):
-        result.warnings.append("the Wireshark engine reads each file by itself: a connection that goes on in the next one is told as two sessions")
+        result.warnings.append(
+            "the Wireshark engine reads each file by itself: a connection that goes on in the next one is told as two sessions"
+        )
     total = sum(_size_of(name) for name in names)
     done = packets = 0
     for name in names:
@@ -285,7 +287,11 @@ def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog:
             inside = KeyLog()
             for text in stats.keylog:
                 inside.add(text)
-            count = sum(1 for one in sealed if one.tls is not None and one.capture == stats.name and inside.fits(one.tls.client_random))
+            count = sum(
+                1
+                for one in sealed
+                if one.tls is not None and one.capture == stats.name and inside.fits(one.tls.client_random)
+            )
             if count:
                 result.warnings.append(
                     f'{stats.name} holds the TLS secrets of {count} session(s): --engine wireshark (engine="wireshark") reads what they carried'

@@ -55,7 +55,9 @@ def ask_tshark(path: Path, server_ports: dict[int, int]) -> dict[int, Said]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found: dict[int, Said] = defaultdict(Said)
     for line in done.stdout.splitlines():
-        row = {name: [word for word in text.split(",") if word] for name, text in zip(FIELDS, line.split("|"), strict=True)}
+        row = {
+            name: [word for word in text.split(",") if word] for name, text in zip(FIELDS, line.split("|"), strict=True)
+        }
         number = int(row["tcp.stream"][0])
         from_server = int(row["tcp.srcport"][0]) == server_ports.get(number)
         _add(found[number], row, from_server)
@@ -73,7 +75,9 @@ def _add(said: Said, row: dict[str, list[str]], from_server: bool) -> None:
         if said.version != "TLSv1.3":
             said.alpn = next(iter(row["tls.handshake.extensions_alpn_str"]), None)
     if "11" in kinds and from_server and said.version != "TLSv1.3":
-        said.certificates += [hashlib.sha256(bytes.fromhex(word)).hexdigest() for word in row["tls.handshake.certificate"]]
+        said.certificates += [
+            hashlib.sha256(bytes.fromhex(word)).hexdigest() for word in row["tls.handshake.certificate"]
+        ]
     for level, code in zip(row["tls.alert_message.level"], row["tls.alert_message.desc"], strict=False):
         if level == "2":
             said.alerts.append(alert_name(int(code)))

@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=300, help="seconds after which a program is given up")
     parser.add_argument("--big", action="store_true", help="also the 3 GB capture, mailtap only: is memory flat?")
     parser.add_argument("--only", default="", help="run programs whose name holds one of these words, comma-separated")
-    parser.add_argument("--captures", default="mixed,allmail,tlsmail", help="which captures (default: mixed,allmail,tlsmail)")
+    parser.add_argument(
+        "--captures", default="mixed,allmail,tlsmail", help="which captures (default: mixed,allmail,tlsmail)"
+    )
     parser.add_argument(
         "--compiled", type=Path, help="folder that holds a compiled package (default: the installed one)"
     )

@@ -57,13 +57,22 @@ def test_a_user_name_that_no_password_follows(tmp_path: Path, lines: str, outcom
 
 @pytest.mark.parametrize(
     ("port", "protocol", "greeting"),
-    [(25, "smtp", "554 go away"), (587, "smtp", "421 busy"), (110, "pop3", "-ERR busy"), (143, "imap", "* BYE busy"), (4190, "managesieve", 'BYE "busy"')],
+    [
+        (25, "smtp", "554 go away"),
+        (587, "smtp", "421 busy"),
+        (110, "pop3", "-ERR busy"),
+        (143, "imap", "* BYE busy"),
+        (4190, "managesieve", 'BYE "busy"'),
+    ],
 )
 def test_a_server_that_turns_its_client_away(tmp_path: Path, port: int, protocol: str, greeting: str) -> None:
     assert [s.protocol for s in heard(tmp_path, port, f"S: {greeting}").sessions] == [protocol]
 
 
-@pytest.mark.parametrize(("port", "protocol", "reply"), [(25, "smtp", "250 ok"), (24, "lmtp", "354 go on"), (110, "pop3", "+OK 2 300"), (4190, "managesieve", "OK")])
+@pytest.mark.parametrize(
+    ("port", "protocol", "reply"),
+    [(25, "smtp", "250 ok"), (24, "lmtp", "354 go on"), (110, "pop3", "+OK 2 300"), (4190, "managesieve", "OK")],
+)
 def test_replies_alone_on_a_mail_port(tmp_path: Path, port: int, protocol: str, reply: str) -> None:
     assert [s.protocol for s in heard(tmp_path, port, f"S: {reply}", missed=3).sessions] == [protocol]
 
@@ -102,7 +111,12 @@ def test_mail_behind_socks_on_any_port(tmp_path: Path, hello: bytes, answer: byt
     talk = Talk(server_port=1080).client(hello).server(answer)
     if hello[0] == 5:
         talk.client(b"\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x19").server(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
-    result = run_frames(tmp_path, talk.play(SMTP + f"C: AUTH PLAIN {b64(b'%skim%sZulu7Tango' % (bytes(1), bytes(1)))}\nS: 235 ok").close().frames())
+    result = run_frames(
+        tmp_path,
+        talk.play(SMTP + f"C: AUTH PLAIN {b64(b'%skim%sZulu7Tango' % (bytes(1), bytes(1)))}\nS: 235 ok")
+        .close()
+        .frames(),
+    )
     assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
 
 
@@ -118,13 +132,22 @@ def test_a_capture_that_begins_within_a_server_record_of_tls(tmp_path: Path, por
 
 
 def test_a_user_name_that_was_not_captured_is_not_the_password(tmp_path: Path) -> None:
-    talk = Talk(server_port=4190).play('S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"').client(b"{4+}\r\na2lt\r\n").acknowledge(1)
+    talk = (
+        Talk(server_port=4190)
+        .play('S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"')
+        .client(b"{4+}\r\na2lt\r\n")
+        .acknowledge(1)
+    )
     lost = len(talk.frames()) - 2
     frames = talk.play('S: "UGFzc3dvcmQ6"').client(b"{16+}\r\nWnVsdTdUYW5nbw==\r\n").play("S: OK").close().frames()
-    assert logins(run_frames(tmp_path, frames[:lost] + frames[lost + 1 :])) == [("LOGIN", None, "Zulu7Tango", "accepted")]
+    assert logins(run_frames(tmp_path, frames[:lost] + frames[lost + 1 :])) == [
+        ("LOGIN", None, "Zulu7Tango", "accepted")
+    ]
 
 
 def test_a_capture_that_begins_within_an_appended_message(tmp_path: Path) -> None:
     lines = "S: + go on\nC: Subject: notes\nC: \nC: b LOGIN trap trap\nC: \nS: a7 OK done\nC: a8 LOGIN kim Zulu7Tango\nS: a8 OK in"
     assert logins(heard(tmp_path, 143, lines, missed=4)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
-    assert logins(heard(tmp_path, 143, "C: a8 LOGIN kim Zulu7Tango\nS: a8 OK in", missed=3)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+    assert logins(heard(tmp_path, 143, "C: a8 LOGIN kim Zulu7Tango\nS: a8 OK in", missed=3)) == [
+        ("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")
+    ]

@@ -68,9 +68,14 @@ def test_login_out_of_order_and_overlapping(tmp_path: Path) -> None:
     first = len(talk.sent)
     talk.client(command[:7]).client(command[7:15]).client(command[15:])
     frames = talk.play("S: a1 OK Logged in").close().frames()
-    swapped = (
-        [*frames[:first], frames[first + 2], frames[first + 1], frames[first], frames[first + 1], *frames[first + 3:]]
-    )
+    swapped = [
+        *frames[:first],
+        frames[first + 2],
+        frames[first + 1],
+        frames[first],
+        frames[first + 1],
+        *frames[first + 3 :],
+    ]
     assert logins(run_frames(tmp_path, swapped)) == [("LOGIN-CMD", "erika", "Lima0Kilo", "accepted")]
 
 

@@ -78,7 +78,9 @@ class Piece:
 class WiresharkStream:
     """One TCP stream as Wireshark tells them apart. Side 0 is who sent its first packet, side 1 the other."""
 
-    def __init__(self, number: int, frame: int, timestamp_ns: int, addresses: tuple[str, str], ports: tuple[int, int]) -> None:
+    def __init__(
+        self, number: int, frame: int, timestamp_ns: int, addresses: tuple[str, str], ports: tuple[int, int]
+    ) -> None:
         #: ``tcp.stream``
         self.number = number
         self.addresses = addresses
@@ -216,7 +218,9 @@ class Wireshark:
         # Without a key log the preference is emptied: what a user's profile names has nothing to do with this run.
         self._preferences["tls.keylog_file"] = ""
         if path == "-":
-            raise EngineError("the Wireshark engine reads a capture several times, which standard input does not allow: save it to a file")
+            raise EngineError(
+                "the Wireshark engine reads a capture several times, which standard input does not allow: save it to a file"
+            )
         if keylog is not None:
             check_readable(keylog, "key log")
             self._preferences["tls.keylog_file"] = str(Path(keylog).resolve())
@@ -293,14 +297,20 @@ class Wireshark:
                 self._left_out += 1
                 return
             stream = WiresharkStream(
-                facts.stream, facts.frame, facts.timestamp_ns, (facts.source, facts.target), (facts.source_port, facts.target_port)
+                facts.stream,
+                facts.frame,
+                facts.timestamp_ns,
+                (facts.source, facts.target),
+                (facts.source_port, facts.target_port),
             )
             self._streams[facts.stream] = stream
         stream.add(facts)
 
     # -- the octets: Follow Stream ----------------------------------------------------------------------------------------------
 
-    def follow(self, streams: list[WiresharkStream], tls_ports: Callable[[WiresharkStream], int]) -> Iterator[WiresharkStream]:
+    def follow(
+        self, streams: list[WiresharkStream], tls_ports: Callable[[WiresharkStream], int]
+    ) -> Iterator[WiresharkStream]:
         """The streams with their octets, one after the other. ``tls_ports`` tells the server's port of one that speaks TLS.
 
         A stream's pieces are dropped once it was handed over: what is in memory is what one run of tshark followed.
@@ -354,7 +364,9 @@ class Wireshark:
                 self.warnings.append(warning)
             return
         if "follow" in said and "yaml" in said:
-            raise EngineError(f"this tshark is too old to follow streams in YAML (Wireshark 3.6 or newer is wanted): {said}")
+            raise EngineError(
+                f"this tshark is too old to follow streams in YAML (Wireshark 3.6 or newer is wanted): {said}"
+            )
         raise CaptureUnreadable(f"{self.path}: tshark could not read it (status {status}): {said}")
 
 
@@ -430,7 +442,9 @@ class FollowReader:
         if self._time_ns == 0:
             missing = _MISSING.fullmatch(data)
             if missing is not None:
-                stream.pieces.append(Piece(GAP, side, b"", int(missing.group(1)), self._frame, self._last_ns or stream.start_ns))
+                stream.pieces.append(
+                    Piece(GAP, side, b"", int(missing.group(1)), self._frame, self._last_ns or stream.start_ns)
+                )
                 return
         self._last_ns = self._time_ns
         stream.pieces.append(Piece(self._kind, side, data, len(data), self._frame, self._time_ns))
@@ -472,7 +486,9 @@ def _import_pyshark() -> Any:
             warnings.simplefilter("ignore")  # old spellings inside pyshark, which are no business of our users
             import pyshark
     except ImportError as error:
-        raise EngineError(f"the Wireshark engine needs the Python package pyshark: pip install pyshark ({error})") from None
+        raise EngineError(
+            f"the Wireshark engine needs the Python package pyshark: pip install pyshark ({error})"
+        ) from None
     return pyshark
 
 

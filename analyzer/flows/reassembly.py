@@ -366,9 +366,7 @@ class Connection(Flow):
                 return self._deliver(half, buffer[start:end], missing, timestamp_ns, frame)
         elif gone < 0:
             ledger.out_of_order += 1
-        return self._hold(
-            half, Piece(seq, buffer[start:end], missing, claim, self.packets, frame, timestamp_ns)
-        )
+        return self._hold(half, Piece(seq, buffer[start:end], missing, claim, self.packets, frame, timestamp_ns))
 
     def _receive_stray(
         self, half: Half, data: bytes, missing: i64, seq: i64, gone: i64, timestamp_ns: i64, frame: i64

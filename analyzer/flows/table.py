@@ -176,7 +176,10 @@ class FlowTable(SegmentSink):
         if timestamp_ns >= self._tick_ns:
             self.advance(timestamp_ns)
         source = (
-            i64(buffer[key_at]) << 24 | i64(buffer[key_at + 1]) << 16 | i64(buffer[key_at + 2]) << 8 | buffer[key_at + 3]
+            i64(buffer[key_at]) << 24
+            | i64(buffer[key_at + 1]) << 16
+            | i64(buffer[key_at + 2]) << 8
+            | buffer[key_at + 3]
         )
         target = (
             i64(buffer[key_at + 4]) << 24

@@ -15,7 +15,9 @@ from analyzer.flows.sequence import SEQUENCE_MASK, distance
 class Piece:
     """Octets of one stream that cannot be delivered yet; or, without octets, the mark of a FIN or a RST."""
 
-    def __init__(self, seq: i64, data: bytes, missing: i64, ack: i64, order: i64, frame: i64, timestamp_ns: i64) -> None:
+    def __init__(
+        self, seq: i64, data: bytes, missing: i64, ack: i64, order: i64, frame: i64, timestamp_ns: i64
+    ) -> None:
         self.seq: i64 = seq
         self.data = data
         #: octets that follow the data and were cut off by the snap length

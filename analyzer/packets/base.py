@@ -35,7 +35,6 @@ class SegmentSink:
         (12 octets for IPv4, 36 for IPv6). The sink must not keep the buffer.
         """
 
-
     def receive_ipv4(
         self,
         key_at: i64,

@@ -729,7 +729,9 @@ class Dissector:
     def tell_outcome(self, exchange: int, outcome: str, reply: str) -> None:
         at = self.at
         self.events.append(
-            AuthenticationEnded(SERVER, at.frame, at.timestamp_ns, self.line_offset, exchange, outcome, reply[:MAX_DETAIL])
+            AuthenticationEnded(
+                SERVER, at.frame, at.timestamp_ns, self.line_offset, exchange, outcome, reply[:MAX_DETAIL]
+            )
         )
 
     def _mark_exchange(self) -> None:
@@ -881,7 +883,12 @@ class Dissector:
             dot = at + 1 if at >= 0 else -1
         while dot >= 0:
             # dot is the offset of a dot that begins a line; CRLF before it, or nothing (the body's first line)
-            if dot == start or side.lf_only or (dot >= 2 and data[dot - 2] == 13) or (dot - 1 == start and self._cr_before(side)):
+            if (
+                dot == start
+                or side.lf_only
+                or (dot >= 2 and data[dot - 2] == 13)
+                or (dot - 1 == start and self._cr_before(side))
+            ):
                 after = dot + 1
                 if after >= size or (data[after] == 13 and after + 1 >= size):
                     # It may be the terminator, the next octets tell.
@@ -906,7 +913,9 @@ class Dissector:
             at = data.find(b"\n.", dot)
             dot = at + 1 if at >= 0 else -1
         self.block_data(sender, data, start, size)
-        if data[size - 1] == 10 and (side.lf_only or (size >= 2 and data[size - 2] == 13) or (size == 1 and self._cr_before(side))):
+        if data[size - 1] == 10 and (
+            side.lf_only or (size >= 2 and data[size - 2] == 13) or (size == 1 and self._cr_before(side))
+        ):
             side.line_start = True
         else:
             side.line_start = False

@@ -248,7 +248,12 @@ def decide(service: str | None, server: bytes, client: bytes, final: bool, whole
             return UNDECIDED
         if command == "tls" and (service in IMPLICIT_TLS_SERVICES or is_binary(server)):
             return "tls"  # the server's first octets are the middle of a record
-        if whole and greeting == "?" and command == "?" and not (expected == "managesieve" and server[:3].upper() in SIEVE_WORDS):
+        if (
+            whole
+            and greeting == "?"
+            and command == "?"
+            and not (expected == "managesieve" and server[:3].upper() in SIEVE_WORDS)
+        ):
             return NOT_MAIL_PREFIX  # neither side has said a word of mail
         return expected
     spoken = expected if greeting == "smtp" and expected == "lmtp" else greeting

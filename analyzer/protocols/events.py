@@ -191,7 +191,9 @@ class MessageTransferred(Event):
 class MessageAnswered(Event):
     """The receiver took (or refused) message number ``message``; LMTP: accepted for at least one recipient."""
 
-    def __init__(self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, message: int, accepted: bool) -> None:
+    def __init__(
+        self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, message: int, accepted: bool
+    ) -> None:
         super().__init__(sender, frame, timestamp_ns, offset)
         self.message = message
         self.accepted = accepted
@@ -217,14 +219,22 @@ class Anomaly(Event):
 
 
 # Kinds of anomalies. Findings are made from these words, so none is renamed.
-STARTTLS_COMMAND_INJECTION: Final = "starttls_command_injection"  # client text behind STARTTLS, before TLS: CVE-2011-0411
-STARTTLS_RESPONSE_INJECTION: Final = "starttls_response_injection"  # server text behind its grant, before TLS: CVE-2021-38371
+STARTTLS_COMMAND_INJECTION: Final = (
+    "starttls_command_injection"  # client text behind STARTTLS, before TLS: CVE-2011-0411
+)
+STARTTLS_RESPONSE_INJECTION: Final = (
+    "starttls_response_injection"  # server text behind its grant, before TLS: CVE-2021-38371
+)
 STARTTLS_WITHOUT_TLS: Final = "starttls_without_tls"  # granted, and then text went on: RFC 3207 section 4
 STARTTLS_STRIPPED: Final = "starttls_stripped"  # XXXXXXXA keyword, 220 **** banner, 500 #5.5.1
 IMAP_PREAUTH: Final = "imap_preauth"  # RFC 9051 section 7.1.4: no STARTTLS possible any more
-UNTAGGED_DATA_BEFORE_TLS: Final = "untagged_data_before_tls"  # untagged data in the not-authenticated state: NO STARTTLS paper, 2021
+UNTAGGED_DATA_BEFORE_TLS: Final = (
+    "untagged_data_before_tls"  # untagged data in the not-authenticated state: NO STARTTLS paper, 2021
+)
 PASSWORD_THOUGH_FORBIDDEN: Final = "password_though_forbidden"  # noqa: S105 - LOGINDISABLED, 530, 538 ignored: RFC 9051 section 6.2.3
-CREDENTIALS_BEFORE_CAPABILITIES: Final = "credentials_before_capabilities"  # login sent before the server told what it offers
+CREDENTIALS_BEFORE_CAPABILITIES: Final = (
+    "credentials_before_capabilities"  # login sent before the server told what it offers
+)
 PIPELINED_BEFORE_GREETING: Final = "pipelined_before_greeting"  # RFC 5321 section 4.3.1
 UNEXPECTED_REPLY: Final = "unexpected_reply"  # a reply to nothing
 MALFORMED_COMMAND: Final = "malformed_command"

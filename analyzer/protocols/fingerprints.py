@@ -18,7 +18,14 @@ MAX_REMEMBERED: Final = 4096
 MAX_REMEMBERED_OCTETS: Final = 2048
 
 _EMPTY_HASH: Final = "000000000000"
-_JA4_VERSIONS: Final[dict[int, str]] = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
+_JA4_VERSIONS: Final[dict[int, str]] = {
+    0x0304: "13",
+    0x0303: "12",
+    0x0302: "11",
+    0x0301: "10",
+    0x0300: "s3",
+    0x0002: "s2",
+}
 
 _ja3_of: dict[bytes, str] = {}
 _ja3s_of: dict[bytes, str] = {}
@@ -114,7 +121,13 @@ def ja4(hello: ClientHello) -> str | None:
     if hello.sslv2:
         return None
     alpn = hello.alpn[0] if hello.alpn else b""
-    key = b"%d %d %d %d %d " % (hello.version, hello.has_sni, len(hello.suites), len(hello.extensions), len(hello.signature_schemes))
+    key = b"%d %d %d %d %d " % (
+        hello.version,
+        hello.has_sni,
+        len(hello.suites),
+        len(hello.extensions),
+        len(hello.signature_schemes),
+    )
     key += b"%d " % len(hello.versions)
     key += hello.suites + hello.extensions + hello.signature_schemes + hello.versions + alpn
     value = _ja4_of.get(key)

@@ -201,7 +201,9 @@ class ImapDissector(MessageTraffic):
             return
         else:
             self.commands += 1
-        pending = Pending(line[:space], code, by_uid, self._client_lost and (self.server_heard() or not self._client_gap))
+        pending = Pending(
+            line[:space], code, by_uid, self._client_lost and (self.server_heard() or not self._client_gap)
+        )
         pendings = self._pending
         pendings.append(pending)
         if len(pendings) > MAX_PENDING:

@@ -286,7 +286,9 @@ class MessageReader:
                 nested = True
         if lower.find(b"name") >= 0 and len(self._names) < MAX_ATTACHMENTS:
             disposition = field_value(lower, block, b"content-disposition:")
-            if (disposition and disposition.lower().find(b"filename") >= 0) or (kind and kind.lower().find(b"name") >= 0):
+            if (disposition and disposition.lower().find(b"filename") >= 0) or (
+                kind and kind.lower().find(b"name") >= 0
+            ):
                 if not self._names:
                     self._names = []
                 self._names.append(disposition + b"\n" + kind)
@@ -446,7 +448,9 @@ def decode_words(data: bytes) -> str:
             continue
         between = data[at:start]
         if not after_word or between.strip():
-            out.append(between.decode("utf-8", "replace"))  # RFC 2047 section 6.2: white space between two words is not shown
+            out.append(
+                between.decode("utf-8", "replace")
+            )  # RFC 2047 section 6.2: white space between two words is not shown
         out.append(_decode_word(fields[0], fields[1], fields[2]))
         after_word = True
         at = start + 2 + len(fields[0]) + len(fields[1]) + len(fields[2]) + 4

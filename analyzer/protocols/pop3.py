@@ -96,7 +96,18 @@ _VERBS: Final[dict[bytes, int]] = {
 }
 
 #: Capabilities one of which begins most listings (RFC 2449 section 6 and what servers put first).
-_CAPABILITIES: Final = ("CAPA", "TOP", "USER", "UIDL", "STLS", "SASL", "RESP-CODES", "PIPELINING", "EXPIRE", "IMPLEMENTATION")
+_CAPABILITIES: Final = (
+    "CAPA",
+    "TOP",
+    "USER",
+    "UIDL",
+    "STLS",
+    "SASL",
+    "RESP-CODES",
+    "PIPELINING",
+    "EXPIRE",
+    "IMPLEMENTATION",
+)
 
 #: Texts of short replies that were met first: servers say the same all the time, and records share it.
 MAX_USUAL: Final = 64
@@ -216,7 +227,9 @@ class Pop3Dissector(Dissector):
                 return
             self._check_timing()
             username = name.strip(b" ")[:MAX_TEXT].decode("utf-8", "surrogateescape")
-            exchange = self.tell_digest("APOP", username, self._timestamp, digest[:MAX_TEXT].decode("utf-8", "surrogateescape"))
+            exchange = self.tell_digest(
+                "APOP", username, self._timestamp, digest[:MAX_TEXT].decode("utf-8", "surrogateescape")
+            )
             self._push(_APOP, exchange)
         else:
             self._begin_auth(argument)
@@ -276,8 +289,18 @@ class Pop3Dissector(Dissector):
         before = self._exchange_told
         self.exchange_response(encoded)
         exchange = self._exchange
-        if self._forbidden and not before and self._exchange_told and exchange is not None and exchange.secret_kind == PASSWORD:
-            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTH {exchange.mechanism}, although the server takes no password in clear")
+        if (
+            self._forbidden
+            and not before
+            and self._exchange_told
+            and exchange is not None
+            and exchange.secret_kind == PASSWORD
+        ):
+            self.anomaly(
+                CLIENT,
+                PASSWORD_THOUGH_FORBIDDEN,
+                f"AUTH {exchange.mechanism}, although the server takes no password in clear",
+            )
 
     def _receive_unknown(self, line: bytes) -> None:
         if self.commands == 0 and (line.startswith((b"PROXY ", b"SSLproxy:"))):

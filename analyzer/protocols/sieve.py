@@ -160,8 +160,18 @@ class SieveDissector(Dissector):
         before = self._exchange_told
         self.exchange_response(encoded)
         exchange = self._exchange
-        if self._forbidden and not before and self._exchange_told and exchange is not None and exchange.secret_kind == PASSWORD:
-            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTHENTICATE {exchange.mechanism}, although the server wants TLS first")
+        if (
+            self._forbidden
+            and not before
+            and self._exchange_told
+            and exchange is not None
+            and exchange.secret_kind == PASSWORD
+        ):
+            self.anomaly(
+                CLIENT,
+                PASSWORD_THOUGH_FORBIDDEN,
+                f"AUTHENTICATE {exchange.mechanism}, although the server wants TLS first",
+            )
 
     def _push(self, kind: int) -> None:
         pending = self._pending

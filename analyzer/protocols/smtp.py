@@ -291,8 +291,16 @@ class SmtpDissector(Dissector):
         before = self._exchange_told
         self.exchange_response(encoded)
         exchange = self._exchange
-        if self._forbidden and not before and self._exchange_told and exchange is not None and exchange.secret_kind == PASSWORD:
-            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTH {exchange.mechanism}, although the server wants TLS first")
+        if (
+            self._forbidden
+            and not before
+            and self._exchange_told
+            and exchange is not None
+            and exchange.secret_kind == PASSWORD
+        ):
+            self.anomaly(
+                CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTH {exchange.mechanism}, although the server wants TLS first"
+            )
 
     # -- the server ----------------------------------------------------------------------------------------------------------
 
@@ -335,7 +343,9 @@ class SmtpDissector(Dissector):
             if stars >= 8 and 2 * stars >= len(text):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "the banner was overwritten with asterisks")
             if self.commands:
-                self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
+                self.anomaly(
+                    CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting"
+                )
             if self.client.mode == DOT_BODY and self.client.body_gap and self._transfer is None:
                 self.end_dot_body(CLIENT)
             return True

@@ -339,7 +339,13 @@ class TlsDissector:
                     at = self._joined_header(half, data, at, size)
                     continue
                 length: i64 = (data[at + 3] << 8) | data[at + 4]
-                if self._bulk and data[at] == _APPLICATION_DATA and data[at + 1] == 3 and data[at + 2] <= 4 and length <= MAX_RECORD:
+                if (
+                    self._bulk
+                    and data[at] == _APPLICATION_DATA
+                    and data[at + 1] == 3
+                    and data[at + 2] <= 4
+                    and length <= MAX_RECORD
+                ):
                     half.protected += 1
                     half.protected_octets += length
                     half.last_size = length
@@ -792,7 +798,11 @@ class TlsDissector:
     def _note_alert(self, name: str, fatal: bool, sender: int) -> None:
         """Keep the alert that counts: the first fatal one, else the first warning that is more than a farewell."""
         facts = self.facts
-        if facts.alert is None or (fatal and not facts.alert_fatal) or (facts.alert == "close_notify" and not facts.alert_fatal):
+        if (
+            facts.alert is None
+            or (fatal and not facts.alert_fatal)
+            or (facts.alert == "close_notify" and not facts.alert_fatal)
+        ):
             if name == "close_notify" and facts.completed:
                 return
             facts.alert = name
@@ -840,10 +850,14 @@ class TlsDissector:
         server_done = server.protected > 0 or (server.ccs and server.finished)
         if facts.server_hello is None and not client.finished and hello is not None and hello.offers_tls13():
             # It may be TLS 1.3 whose ServerHello is not in the capture: a first record that small may be an alert.
-            client_done = client.protected > 1 or (client.protected == 1 and client.last_size != self._alert_size and server.heard)
+            client_done = client.protected > 1 or (
+                client.protected == 1 and client.last_size != self._alert_size and server.heard
+            )
         if client_done and server_done:
             self._complete(half)
-        elif (client_done and client.protected and not server.heard) or (server_done and server.protected and not client.heard):
+        elif (client_done and client.protected and not server.heard) or (
+            server_done and server.protected and not client.heard
+        ):
             self._complete(half)
 
     def _complete(self, half: _Half) -> None:
@@ -858,7 +872,9 @@ class TlsDissector:
         self._bulk = self._null_mac < 0
         suite = suite_name(facts.suite_code) if facts.suite_code >= 0 else None
         self._events.append(
-            TlsCompleted(half.role, at.frame, at.timestamp_ns, at.offset + self._here, facts.version, suite, facts.resumed)
+            TlsCompleted(
+                half.role, at.frame, at.timestamp_ns, at.offset + self._here, facts.version, suite, facts.resumed
+            )
         )
 
     def _fail(self, failure: str, sender: int) -> None:

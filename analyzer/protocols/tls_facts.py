@@ -114,7 +114,9 @@ class TlsFacts:
     @property
     def handshake(self) -> str:
         """``completed``, ``failed``, ``incomplete``, or ``unseen`` where neither hello is in the capture."""
-        if self.completed and (self.client_hello is not None or self.server_hello is not None or self.known_version == 2):
+        if self.completed and (
+            self.client_hello is not None or self.server_hello is not None or self.known_version == 2
+        ):
             return COMPLETED
         if self.failure is not None:
             return FAILED
@@ -196,7 +198,11 @@ class TlsFacts:
     @property
     def offered_signature_schemes(self) -> list[str]:
         """Names of the signature schemes offered."""
-        return [] if self.client_hello is None else list(names_of("signature_schemes", self.client_hello.signature_schemes))
+        return (
+            []
+            if self.client_hello is None
+            else list(names_of("signature_schemes", self.client_hello.signature_schemes))
+        )
 
     @property
     def sni(self) -> str | None:

@@ -103,7 +103,9 @@ def _logins(session: Session) -> list[str]:
 
 def _messages(session: Session) -> list[str]:
     return [
-        visible(f"{one.direction}, {one.size} octets, {'complete' if one.complete else 'incomplete'}, frame {one.frame}")
+        visible(
+            f"{one.direction}, {one.size} octets, {'complete' if one.complete else 'incomplete'}, frame {one.frame}"
+        )
         for one in session.message_list or ()
         if one.exposed
     ]
@@ -111,7 +113,10 @@ def _messages(session: Session) -> list[str]:
 
 def _secrets(session: Session) -> list[tuple[str | None, str | None]]:
     return [
-        (one.secret.reveal() if one.secret is not None else None, one.response.reveal() if one.response is not None else None)
+        (
+            one.secret.reveal() if one.secret is not None else None,
+            one.response.reveal() if one.response is not None else None,
+        )
         for one in session.credentials or ()
         if one.exposed
     ]

@@ -20,7 +20,15 @@ MAX_NAMES: Final = 8
 #: Versions that RFC 8996 and RFC 7568 forbid, worst first.
 OBSOLETE: Final = ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1")
 #: How bad the problems of a certificate are, by their words; others count 1.
-_WEIGHTS: Final[dict[str, int]] = {"expired": 3, "self_signed": 3, "name_mismatch": 3, "untrusted": 3, "weak_key": 3, "weak_signature": 3, "expiring": 1}
+_WEIGHTS: Final[dict[str, int]] = {
+    "expired": 3,
+    "self_signed": 3,
+    "name_mismatch": 3,
+    "untrusted": 3,
+    "weak_key": 3,
+    "weak_signature": 3,
+    "expiring": 1,
+}
 
 
 class CertificateTally:

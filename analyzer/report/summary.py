@@ -219,7 +219,9 @@ def _add_session(total: Summary, session: Session) -> None:
         for seen in session.anomalies:
             tally = total.anomalies.get(seen.kind)
             if tally is None:
-                tally = AnomalyTally(seen.kind, session.capture, seen.frame, f"{session.server_ip} {session.server_port}", seen.detail)
+                tally = AnomalyTally(
+                    seen.kind, session.capture, seen.frame, f"{session.server_ip} {session.server_port}", seen.detail
+                )
                 total.anomalies[seen.kind] = tally
             tally.count += 1
 

@@ -546,7 +546,9 @@ class SessionStream(StreamSink):
             return
         reading = self._read()
         if reading is not None:
-            understood = reading.commands + reading.replies > 0 or reading.reply_seen or session.server_banner is not None
+            understood = (
+                reading.commands + reading.replies > 0 or reading.reply_seen or session.server_banner is not None
+            )
             if understood or self._tls is not None:
                 session.protocol = reading.protocol
                 return

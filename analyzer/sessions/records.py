@@ -446,7 +446,10 @@ def sort_by_start(sessions: list[Session]) -> None:
     at: i64 = 1
     count: i64 = len(sessions)
     while at < count:
-        if sessions[at].start_ns == sessions[at - 1].start_ns and sessions[at].first_frame < sessions[at - 1].first_frame:
+        if (
+            sessions[at].start_ns == sessions[at - 1].start_ns
+            and sessions[at].first_frame < sessions[at - 1].first_frame
+        ):
             sessions.sort(key=_start_and_frame_of)
             return
         at += 1

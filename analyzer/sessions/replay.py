@@ -53,7 +53,9 @@ def is_of_interest(stream: WiresharkStream, factory: SessionStreamFactory) -> bo
     return bool(opening[stream.first_octets[first]] & may_open)
 
 
-def decrypt(sessions: list[Session], path: str, keylog: str | None, ports: dict[int, str] | None) -> tuple[list[Session], list[str]]:
+def decrypt(
+    sessions: list[Session], path: str, keylog: str | None, ports: dict[int, str] | None
+) -> tuple[list[Session], list[str]]:
     """Sessions of one capture, read again through Wireshark: those that it gave something of, and what it warned of.
 
     Raises:
@@ -73,7 +75,9 @@ def decrypt(sessions: list[Session], path: str, keylog: str | None, ports: dict[
 
 def read_inside(session: Session) -> bool:
     """Whether anything of the session was read through decryption."""
-    return any(not one.exposed for one in session.credentials or ()) or any(not one.exposed for one in session.message_list or ())
+    return any(not one.exposed for one in session.credentials or ()) or any(
+        not one.exposed for one in session.message_list or ()
+    )
 
 
 def _filter(session: Session) -> str:

@@ -109,7 +109,7 @@ def test_plans_add_up(name: str, packet_count: float, size: float, mail: float):
 
 def test_nine_in_ten_sessions_of_tlsmail_are_encrypted():
     recipe = PLANS["tlsmail"].recipe()
-    sealed = sum(copies for shape, copies in recipe if any(b"\x16\x03" == frame.payload[:2] for frame in shape.frames))
+    sealed = sum(copies for shape, copies in recipe if any(frame.payload[:2] == b"\x16\x03" for frame in shape.frames))
     assert sealed / sum(copies for _, copies in recipe) == pytest.approx(0.9)
 
 

@@ -15,13 +15,17 @@ RANDOM = bytes(range(32))
 def test_lines_name_connections_by_the_clients_random() -> None:
     log = KeyLog()
     name, secret = RANDOM.hex(), "aa" * 48
-    log.add(f"# made by a test\r\nCLIENT_RANDOM {name} {secret}\r\nCLIENT_TRAFFIC_SECRET_0 {name.upper()} bb\n".encode())
+    log.add(
+        f"# made by a test\r\nCLIENT_RANDOM {name} {secret}\r\nCLIENT_TRAFFIC_SECRET_0 {name.upper()} bb\n".encode()
+    )
     assert (len(log), log.others) == (1, False)
     assert log.fits(RANDOM)
     assert not log.fits(bytes(32))
 
 
-@pytest.mark.parametrize("line", [b"", b"\0\xff\n", b"CLIENT_RANDOM", b"CLIENT_RANDOM xyz aa", b"CLIENT_RANDOM aabb cc", b"a b c d"])
+@pytest.mark.parametrize(
+    "line", [b"", b"\0\xff\n", b"CLIENT_RANDOM", b"CLIENT_RANDOM xyz aa", b"CLIENT_RANDOM aabb cc", b"a b c d"]
+)
 def test_other_text_is_passed_over(line: bytes) -> None:
     log = KeyLog()
     log.add(line)

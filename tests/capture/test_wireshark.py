@@ -25,7 +25,12 @@ def block(pieces: list[tuple[int, int, str, bytes]], host: str = "192.0.2.1", po
     lines = [b"peers:", b"  - peer: 0", b"    host: " + host.encode(), b"    port: %d" % port]
     lines += [b"  - peer: 1", b"    host: ", b"    port: 0", b"packets:"]
     for frame, peer, time, data in pieces:
-        lines += [b"  - packet: %d" % frame, b"    peer: %d" % peer, b"    index: 0", b"    timestamp: " + time.encode()]
+        lines += [
+            b"  - packet: %d" % frame,
+            b"    peer: %d" % peer,
+            b"    index: 0",
+            b"    timestamp: " + time.encode(),
+        ]
         lines += [b"    data: !!binary |"]
         text = base64.b64encode(data)
         lines += [b"      " + text[at : at + 76] for at in range(0, len(text), 76)]
@@ -57,7 +62,11 @@ def test_blocks_are_told_apart_by_peers_and_frames_in_any_order() -> None:
 
 def test_the_peers_may_be_the_other_way_round() -> None:
     one = stream(0, 1, 9)
-    read(block([(4, 1, "1.0", b"from the client"), (5, 0, "1.0", b"from the server")], "192.0.2.2", 110), [one], DECRYPTED)
+    read(
+        block([(4, 1, "1.0", b"from the client"), (5, 0, "1.0", b"from the server")], "192.0.2.2", 110),
+        [one],
+        DECRYPTED,
+    )
     assert told(one) == [(DECRYPTED, 0, b"from the client", 15, 4), (DECRYPTED, 1, b"from the server", 15, 5)]
 
 
@@ -116,7 +125,10 @@ def test_streams_and_their_octets(talk: Path) -> None:
     assert (one.first_frame, one.last_frame, one.packets, one.syn_side, one.syn_ack_side) == (1, 9, [5, 4], 0, 1)
     assert [end is not None for end in one.fins] == [True, True]
     assert (one.first_sender, chr(one.first_octets[1])) == (1, "+")
-    followed = [[(piece.side, piece.data, piece.frame) for piece in found.pieces] for found in wireshark.follow([one], lambda _: 110)]
+    followed = [
+        [(piece.side, piece.data, piece.frame) for piece in found.pieces]
+        for found in wireshark.follow([one], lambda _: 110)
+    ]
     assert followed == [[(1, b"+OK ready\r\n", 4), (0, b"QUIT\r\n", 5), (1, b"+OK bye\r\n", 6)]]
     assert one.pieces == []
     assert wireshark.warnings == []

@@ -569,7 +569,9 @@ def test_lost_segments_become_gaps_of_their_size(made: Made, rnd: random.Random)
         assert not any(want[len(got) :])
 
 
-ODD_FLAGS = st.sampled_from([SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, 0, FIN | SYN, 0xFF, FIN | PSH | ACK])
+ODD_FLAGS = st.sampled_from(
+    [SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, 0, FIN | SYN, 0xFF, FIN | PSH | ACK]
+)
 
 
 @settings(max_examples=200, deadline=None)

@@ -162,7 +162,9 @@ def test_unlisted_port_with_other_octets_is_forgotten_before_a_sink_is_made(open
 
 
 def test_sink_without_interest_is_forgotten_without_a_record():
-    talk = Talk(server_port=2110).open().dialogue((SERVER, b"220 ftp\r\n"), (CLIENT, b"USER x\r\n"), (SERVER, b"331\r\n"))
+    talk = (
+        Talk(server_port=2110).open().dialogue((SERVER, b"220 ftp\r\n"), (CLIENT, b"USER x\r\n"), (SERVER, b"331\r\n"))
+    )
     player = Player(refused=b"USER").play(talk.segments)
     assert player.table.flows_open == 0
     (recorder,) = player.end()
@@ -176,8 +178,6 @@ def test_sink_without_interest_on_a_mail_port_is_not_asked_again():
     (recorder,) = player.end()
     assert recorder.ended == 0
     assert recorder.calls[-1][2] == b"USER ann\r\n"
-
-
 
 
 def test_factory_without_interest():
@@ -479,7 +479,8 @@ def test_syn_flood_is_bounded_and_counted():
     player = Player()
     key = Talk().keys[0]
     segments = [
-        Segment(number.to_bytes(4, "big") + key[4:], b"", 1, 0, SYN, EPOCH + number) for number in range(MAX_EMBRYOS + 10)
+        Segment(number.to_bytes(4, "big") + key[4:], b"", 1, 0, SYN, EPOCH + number)
+        for number in range(MAX_EMBRYOS + 10)
     ]
     player.play(segments)
     assert player.table.flows_open <= MAX_EMBRYOS

@@ -61,7 +61,9 @@ def chrome() -> ClientHello:
     hello.alpn = [b"h2", b"http/1.1"]
     hello.versions = hexadecimal("6a6a,0304,0303")
     hello.suites = hexadecimal("1a1a,1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035")
-    hello.extensions = hexadecimal("2a2a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015")
+    hello.extensions = hexadecimal(
+        "2a2a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015"
+    )
     hello.signature_schemes = hexadecimal("0403,0804,0401,0503,0805,0501,0806,0601")
     return hello
 
@@ -101,7 +103,14 @@ def test_ja4_of_protocols(alpn: list[bytes], want: str):
 
 @pytest.mark.parametrize(
     ("version", "versions", "want"),
-    [(0x0303, "", "12"), (0x0301, "", "10"), (0x0300, "", "s3"), (0x0303, "0302,0304,0303", "13"), (0x0303, "7a7a,0302", "11"), (0x9999, "", "00")],
+    [
+        (0x0303, "", "12"),
+        (0x0301, "", "10"),
+        (0x0300, "", "s3"),
+        (0x0303, "0302,0304,0303", "13"),
+        (0x0303, "7a7a,0302", "11"),
+        (0x9999, "", "00"),
+    ],
 )
 def test_ja4_of_versions(version: int, versions: str, want: str):
     hello = chrome()

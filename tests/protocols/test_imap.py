@@ -82,7 +82,18 @@ def test_login(arguments: str, username: str, password: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("line", ["a1 login u p", "A1 LoGiN u p", ". LOGIN u p", "1 LOGIN u p", "#%&' LOGIN u p", "UID LOGIN u p", "LOGIN LOGIN u p"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a1 login u p",
+        "A1 LoGiN u p",
+        ". LOGIN u p",
+        "1 LOGIN u p",
+        "#%&' LOGIN u p",
+        "UID LOGIN u p",
+        "LOGIN LOGIN u p",
+    ],
+)
 def test_login_under_any_tag_in_any_letter_case(line: str) -> None:
     tag = line.split(" ", maxsplit=1)[0]
     assert logins(listen(f"C: {line}\nS: {tag} NO [AUTHENTICATIONFAILED] no\n")) == [
@@ -98,7 +109,9 @@ def test_login_octets_that_are_no_utf_8_stay_recoverable() -> None:
     assert (sent.username, sent.secret.reveal()) == ("m\udcfcller", "pa\udcdf")
 
 
-@pytest.mark.parametrize("line", ["a LOGIN", "a LOGIN u", "a LOGIN u p x", 'a LOGIN u "p', 'a LOGIN "u"p', 'a LOGIN u "p {5}'])
+@pytest.mark.parametrize(
+    "line", ["a LOGIN", "a LOGIN u", "a LOGIN u p x", 'a LOGIN u "p', 'a LOGIN "u"p', 'a LOGIN u "p {5}']
+)
 def test_login_that_is_none(line: str) -> None:
     assert kinds(listen(f"C: {line}\nS: a BAD what\n")) == ["Anomaly malformed_command"]
 
@@ -139,7 +152,9 @@ def test_login_refused_before_its_literal() -> None:
 
 
 def test_login_left_in_the_middle() -> None:
-    assert logins(listen("C: a LOGIN alice {6}\nS: + go on\nC| sec\n")) == ["1 mechanism='LOGIN-CMD' username='alice' secret_kind='none'"]
+    assert logins(listen("C: a LOGIN alice {6}\nS: + go on\nC| sec\n")) == [
+        "1 mechanism='LOGIN-CMD' username='alice' secret_kind='none'"
+    ]
 
 
 def test_logins_in_flight_are_answered_by_tag() -> None:
@@ -151,13 +166,20 @@ def test_logins_in_flight_are_answered_by_tag() -> None:
 
 
 def test_login_as_servers_of_other_makers_answer_it() -> None:
-    for reply, outcome in (("OK Logged in", "accepted"), ("NO", "rejected"), ("ok done", "accepted"), ("BAD x", "rejected")):
+    for reply, outcome in (
+        ("OK Logged in", "accepted"),
+        ("NO", "rejected"),
+        ("ok done", "accepted"),
+        ("BAD x", "rejected"),
+    ):
         assert logins(listen(f"C: a1 LOGIN u p\nS: a1 {reply}\n"))[1] == f"1 outcome={outcome!r}"
 
 
 def test_where_an_event_was() -> None:
     first = read_transcript(GREETING)
-    said = play(ImapDissector(), [*first, (CLIENT, b"x NOOP\r\na LOGIN {1+}\r\n"), (CLIENT, b"u p\r\n"), (SERVER, b"a OK\r\n")])
+    said = play(
+        ImapDissector(), [*first, (CLIENT, b"x NOOP\r\na LOGIN {1+}\r\n"), (CLIENT, b"u p\r\n"), (SERVER, b"a OK\r\n")]
+    )
     sent = next(e for e in said if isinstance(e, events.CredentialsSent))
     assert (sent.sender, sent.frame, sent.offset) == (CLIENT, 3, 8)
 
@@ -171,7 +193,7 @@ def test_authenticate_plain_with_and_without_initial_response() -> None:
         f"C: a authenticate plain\nS: +\nC: {b64(chr(0) + 'bob' + chr(0) + 'b o')}\n",
         f"C: a AUTHENTICATE PLAIN\nS: + \nC: {b64(chr(0) + 'bob' + chr(0) + 'b o')}\n",
         f"C: a AUTHENTICATE PLAIN\nC: {b64(chr(0) + 'bob' + chr(0) + 'b o')}\nS: + go on\n",
-        f"C: a AUTHENTICATE \"PLAIN\"\nS: + Ready for it\nC: {b64(chr(0) + 'bob' + chr(0) + 'b o')}\n",
+        f'C: a AUTHENTICATE "PLAIN"\nS: + Ready for it\nC: {b64(chr(0) + "bob" + chr(0) + "b o")}\n',
     ):
         assert logins(listen(dialogue + "S: a OK in\n")) == [
             "1 mechanism='PLAIN' username='bob' secret='b o'", "1 outcome='accepted'",
@@ -190,7 +212,10 @@ def test_authenticate_login() -> None:
         "C: a AUTHENTICATE LOGIN YWxpY2U=\nS: + UGFzc3dvcmQ6\nC: cHc=\n",
         "C: a AUTHENTICATE LOGIN =\nS: + VXNlcm5hbWU6\nC: YWxpY2U=\nS: + UGFzc3dvcmQ6\nC: cHc=\n",
     ):
-        assert logins(listen(dialogue + "S: a OK in\n")) == ["1 mechanism='LOGIN' username='alice' secret='pw'", "1 outcome='accepted'"]
+        assert logins(listen(dialogue + "S: a OK in\n")) == [
+            "1 mechanism='LOGIN' username='alice' secret='pw'",
+            "1 outcome='accepted'",
+        ]
 
 
 def test_authenticate_cancelled_refused_malformed_and_then_done() -> None:
@@ -229,7 +254,10 @@ def test_authenticate_with_challenges() -> None:
 
 def test_digest_md5_turned_away_from() -> None:
     lines = listen(f"C: a AUTHENTICATE DIGEST-MD5\nS: + {b64('nonce=1')}\nC: *\nS: a BAD\nC: b LOGIN u p\nS: b OK\n")
-    assert logins(lines)[:2] == ["1 mechanism='DIGEST-MD5' secret_kind='none' challenge='nonce=1'", "1 outcome='cancelled'"]
+    assert logins(lines)[:2] == [
+        "1 mechanism='DIGEST-MD5' secret_kind='none' challenge='nonce=1'",
+        "1 outcome='cancelled'",
+    ]
     assert logins(lines)[3] == "2 outcome='accepted'"
 
 
@@ -237,11 +265,17 @@ def test_tokens() -> None:
     xoauth2 = b64("user=alice\1auth=Bearer ya29.made-up\1\1")
     bearer = b64("n,a=alice,\1host=x\1auth=Bearer ya29.made-up\1\1")
     error = b64('{"status":"401"}')
-    for mechanism, message, answer in (("XOAUTH2", xoauth2, ""), ("OAUTHBEARER", bearer, "AQ=="), ("XOAUTH2", xoauth2, "*")):
+    for mechanism, message, answer in (
+        ("XOAUTH2", xoauth2, ""),
+        ("OAUTHBEARER", bearer, "AQ=="),
+        ("XOAUTH2", xoauth2, "*"),
+    ):
         sent = f"1 mechanism='{mechanism}' username='alice' secret='ya29.made-up' secret_kind='bearer_token'"
         accepted = listen(f"C: a AUTHENTICATE {mechanism}\nS: +\nC: {message}\nS: a OK\n")
         assert logins(accepted) == [sent, "1 outcome='accepted'"]
-        rejected = listen(f"C: a AUTHENTICATE {mechanism} {message}\nS: + {error}\nC: {answer}\nS: a NO\nC: b NOOP\nS: b OK\n")
+        rejected = listen(
+            f"C: a AUTHENTICATE {mechanism} {message}\nS: + {error}\nC: {answer}\nS: a NO\nC: b NOOP\nS: b OK\n"
+        )
         assert logins(rejected) == [sent, "1 outcome='rejected'"]
 
 
@@ -251,7 +285,9 @@ def test_a_response_equal_to_a_verb_is_a_response() -> None:
 
 
 def test_commands_pipelined_behind_an_initial_response() -> None:
-    lines = listen(f"C: a AUTHENTICATE PLAIN {b64(chr(0) + 'u' + chr(0) + 'p')}\nC: b CAPABILITY\nC: c LOGIN x y\nS: a NO\nS: b OK\nS: c OK\n")
+    lines = listen(
+        f"C: a AUTHENTICATE PLAIN {b64(chr(0) + 'u' + chr(0) + 'p')}\nC: b CAPABILITY\nC: c LOGIN x y\nS: a NO\nS: b OK\nS: c OK\n"
+    )
     assert logins(lines) == [
         "1 mechanism='PLAIN' username='u' secret='p'", "1 outcome='rejected'",
         "2 mechanism='LOGIN-CMD' username='x' secret='y'", "2 outcome='accepted'",
@@ -283,7 +319,9 @@ def test_password_sent_though_forbidden() -> None:
     greeting = "S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED] hi\n"
     lines = hear(ImapDissector, greeting + "C: a LOGIN u p\nS: a NO\n")
     assert kinds(lines)[2:] == ["CredentialsSent", "Anomaly password_though_forbidden", "AuthenticationEnded"]
-    lines = hear(ImapDissector, greeting + "C: a CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: a OK\nC: a LOGIN u p\nS: a NO\n")
+    lines = hear(
+        ImapDissector, greeting + "C: a CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: a OK\nC: a LOGIN u p\nS: a NO\n"
+    )
     assert kinds(lines)[3:] == ["CredentialsSent", "AuthenticationEnded"]
 
 
@@ -291,7 +329,9 @@ def test_credentials_before_capabilities() -> None:
     assert kinds(hear(ImapDissector, "S: * OK hi\nC: a LOGIN u p\nS: a OK\n")) == [
         "Greeted", "CredentialsSent", "Anomaly credentials_before_capabilities", "AuthenticationEnded",
     ]  # fmt: skip
-    assert "Anomaly credentials_before_capabilities" in kinds(hear(ImapDissector, "S: * OK hi\nC: a AUTHENTICATE PLAIN\nS: a NO\n"))
+    assert "Anomaly credentials_before_capabilities" in kinds(
+        hear(ImapDissector, "S: * OK hi\nC: a AUTHENTICATE PLAIN\nS: a NO\n")
+    )
     for beginning in (GREETING, "S: * OK hi\nC: c CAPABILITY\nS: * CAPABILITY X\nS: c OK\n"):
         assert "Anomaly" not in "".join(kinds(hear(ImapDissector, beginning + "C: a LOGIN u p\nS: a OK\n")))
 
@@ -305,7 +345,9 @@ def test_preauth_and_bye_greetings() -> None:
 def test_mailbox_data_before_the_login() -> None:
     for data in ("3 EXISTS", "1 RECENT", 'LIST () "/" INBOX', "1 FETCH (FLAGS ())", "FLAGS (\\Seen)", "SEARCH 1"):
         lines = listen(f"S: * {data}\nS: * {data}\n")
-        assert lines == [f"Anomaly kind='untagged_data_before_tls' detail='{data.split()[data[0].isdigit()]} before the client had logged in'"]
+        assert lines == [
+            f"Anomaly kind='untagged_data_before_tls' detail='{data.split()[data[0].isdigit()]} before the client had logged in'"
+        ]
     # solicited, logged in, or no mailbox data
     assert logged_in("S: * 3 EXISTS\n") == []
     assert listen("C: a SELECT INBOX\nS: * 3 EXISTS\nS: a OK\nS: * 4 EXISTS\n") == []
@@ -314,7 +356,9 @@ def test_mailbox_data_before_the_login() -> None:
 
 def test_masked_keywords() -> None:
     for word in ("XXXXXXXX", "XXXXXXXA"):
-        lines = hear(ImapDissector, f"S: * OK [CAPABILITY IMAP4rev1 {word} AUTH=PLAIN] hi\nC: a {word}\nS: a BAD what\n")
+        lines = hear(
+            ImapDissector, f"S: * OK [CAPABILITY IMAP4rev1 {word} AUTH=PLAIN] hi\nC: a {word}\nS: a BAD what\n"
+        )
         assert kinds(lines) == ["Greeted", "CapabilitiesOffered", "Anomaly starttls_stripped"]
     assert kinds(listen("C: a XXXXXXXX\nS: a BAD what\n")) == ["Anomaly starttls_stripped"]
     assert listen('C: a XLIST "" *\nC: b XXXX\nC: c XAPPLEPUSHSERVICE x\nS: a OK\nS: b BAD\nS: c OK\n') == []
@@ -344,7 +388,9 @@ def test_idle() -> None:
 
 
 def test_starttls() -> None:
-    lines = listen("C: a STARTTLS\nS: a OK begin\nC| \\x16\\x03\\x01\\x00\\x05hello\nS| \\x16\\x03\\x03\\x00\\x05world\n")
+    lines = listen(
+        "C: a STARTTLS\nS: a OK begin\nC| \\x16\\x03\\x01\\x00\\x05hello\nS| \\x16\\x03\\x03\\x00\\x05world\n"
+    )
     assert lines == [
         "StartTlsRequested", "StartTlsAccepted", "TlsStarted",
         r"trailing client b'\x16\x03\x01\x00\x05hello'", r"trailing server b'\x16\x03\x03\x00\x05world'",
@@ -362,19 +408,37 @@ def test_starttls_refused_and_then_a_login(word: str) -> None:
 
 def test_starttls_injections() -> None:
     lines = listen("C| a STARTTLS\\r\\nb LOGIN trapuser trapsecret\\r\\n\nS: a OK\nC| \\x16\\x03\\x01\\x00\\x01x\n")
-    assert kinds(lines)[:4] == ["StartTlsRequested", "StartTlsAccepted", "Anomaly starttls_command_injection", "TlsStarted"]
+    assert kinds(lines)[:4] == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "Anomaly starttls_command_injection",
+        "TlsStarted",
+    ]
     assert "trap" not in "".join(lines)
     lines = listen("C: a STARTTLS\nS: a OK\nS: * CAPABILITY LOGIN\nC| \\x16\\x03\\x01\\x00\\x01x\n")
-    assert kinds(lines)[:4] == ["StartTlsRequested", "StartTlsAccepted", "Anomaly starttls_response_injection", "TlsStarted"]
+    assert kinds(lines)[:4] == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "Anomaly starttls_response_injection",
+        "TlsStarted",
+    ]
 
 
 def test_starttls_granted_and_text_goes_on() -> None:
     lines = listen("C: a STARTTLS\nS: a OK\nC: b LOGIN u p\nS: b OK\n")
-    assert kinds(lines) == ["StartTlsRequested", "StartTlsAccepted", "Anomaly starttls_without_tls", "CredentialsSent", "AuthenticationEnded"]
+    assert kinds(lines) == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "Anomaly starttls_without_tls",
+        "CredentialsSent",
+        "AuthenticationEnded",
+    ]
 
 
 def test_starttls_pipelined_behind_other_commands() -> None:
-    lines = listen("C: a CAPABILITY\nC: b STARTTLS\nS: * CAPABILITY X\nS: a OK\nS: b OK\nC| \\x16\\x03\\x01\\x00\\x01x\n")
+    lines = listen(
+        "C: a CAPABILITY\nC: b STARTTLS\nS: * CAPABILITY X\nS: a OK\nS: b OK\nC| \\x16\\x03\\x01\\x00\\x01x\n"
+    )
     assert kinds(lines)[:4] == ["StartTlsRequested", "CapabilitiesOffered", "StartTlsAccepted", "TlsStarted"]
 
 
@@ -401,8 +465,13 @@ def test_compression_is_read_through() -> None:
 
 
 def test_compression_refused() -> None:
-    assert logged_in("C: z COMPRESS DEFLATE\nS: z NO [COMPRESSIONACTIVE]\nC: b LOGIN x y\nS: b OK\n")[0].endswith("secret_kind='password'")
-    assert kinds(logged_in("C: z COMPRESS LZ4\nS: z OK\nC: b LOGIN x y\nS: b OK\n")) == ["CredentialsSent", "AuthenticationEnded"]
+    assert logged_in("C: z COMPRESS DEFLATE\nS: z NO [COMPRESSIONACTIVE]\nC: b LOGIN x y\nS: b OK\n")[0].endswith(
+        "secret_kind='password'"
+    )
+    assert kinds(logged_in("C: z COMPRESS LZ4\nS: z OK\nC: b LOGIN x y\nS: b OK\n")) == [
+        "CredentialsSent",
+        "AuthenticationEnded",
+    ]
 
 
 # -- messages fetched ----------------------------------------------------------------------------------------------------------
@@ -479,7 +548,9 @@ def test_messages_fetched_in_pieces() -> None:
     empty = ask.format(0) + piece(0, "0123456789") + "S: f0 OK\n" + ask.format(10) + piece(10, "") + "S: f10 OK\n"
     assert fetched(logged_in(SELECT + empty)) == [("10", "INBOX")]
     size = "C: z FETCH 1 RFC822.SIZE\nS: * 1 FETCH (RFC822.SIZE 10)\nS: z OK\n"
-    assert fetched(logged_in(SELECT + size + ask.format(0) + piece(0, "0123456789") + "S: f0 OK\n")) == [("10", "INBOX")]
+    assert fetched(logged_in(SELECT + size + ask.format(0) + piece(0, "0123456789") + "S: f0 OK\n")) == [
+        ("10", "INBOX")
+    ]
     # asked for all at once
     flight = ask.format(0) + ask.format(10) + piece(0, "0123456789") + "S: f0 OK\n" + piece(10, "abc") + "S: f10 OK\n"
     assert fetched(logged_in(SELECT + flight)) == [("13", "INBOX")]
@@ -498,8 +569,12 @@ def test_pieces_that_do_not_make_a_message() -> None:
 
 
 def test_a_message_cut_off_by_the_end_or_by_a_gap() -> None:
-    assert fetched(logged_in("C: f FETCH 1 BODY[]\nS| * 1 FETCH (BODY[] {50}\\r\\nTo: x\\r\\n\n")) == [("7 incomplete", "?")]
-    lines = logged_in("C: f FETCH 1 BODY[]\nS| * 1 FETCH (BODY[] {50}\\r\\nTo: x\\r\\n\nS~ 40\nS| abc)\\r\\nf OK\\r\\n\nC: g NOOP\nS: g OK\n")
+    assert fetched(logged_in("C: f FETCH 1 BODY[]\nS| * 1 FETCH (BODY[] {50}\\r\\nTo: x\\r\\n\n")) == [
+        ("7 incomplete", "?")
+    ]
+    lines = logged_in(
+        "C: f FETCH 1 BODY[]\nS| * 1 FETCH (BODY[] {50}\\r\\nTo: x\\r\\n\nS~ 40\nS| abc)\\r\\nf OK\\r\\n\nC: g NOOP\nS: g OK\n"
+    )
     assert fetched(lines) == [("50 incomplete", "?")]
 
 
@@ -508,7 +583,9 @@ def test_mailbox_names() -> None:
         ("INBOX", "INBOX"), ('"Sent Mail"', "Sent Mail"), ("Entw&APw-rfe", "Entwürfe"), ("a&-b", "a&b"), ("&Jjo-!", "☺!"), ("&bad", "&bad"),
         ("&AA-", "&AA-"), ("Entwürfe", "Entwürfe"),
     ):  # fmt: skip
-        lines = logged_in(f"C: s EXAMINE {name}\nS: s OK\nC: f FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {{1}}\nS: x)\nS: f OK\n")
+        lines = logged_in(
+            f"C: s EXAMINE {name}\nS: s OK\nC: f FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {{1}}\nS: x)\nS: f OK\n"
+        )
         assert fetched(lines) == [("1", shown)]
     select = "C: s SELECT {5}\nS: + ok\nC| Trash\\r\\n\nS: s OK\n"
     message = "C: f FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {1}\nS: x)\nS: f OK\n"
@@ -517,11 +594,17 @@ def test_mailbox_names() -> None:
 
 
 def test_messages_deleted() -> None:
-    fetch = "C: f FETCH 1:3 (UID BODY[])\n" + "".join(f"S| * {n} FETCH (UID {n + 6} BODY[] {{2}}\\r\\nm{n})\\r\\n\n" for n in (1, 2, 3)) + "S: f OK\n"
+    fetch = (
+        "C: f FETCH 1:3 (UID BODY[])\n"
+        + "".join(f"S| * {n} FETCH (UID {n + 6} BODY[] {{2}}\\r\\nm{n})\\r\\n\n" for n in (1, 2, 3))
+        + "S: f OK\n"
+    )
 
     def deleted(rest: str, select: str = SELECT) -> str:
         lines = logged_in(select + fetch + rest)
-        return " ".join(line.removeprefix("MessageDeleted message=") for line in lines if line.startswith("MessageDeleted"))
+        return " ".join(
+            line.removeprefix("MessageDeleted message=") for line in lines if line.startswith("MessageDeleted")
+        )
 
     mark = "C: d STORE 1,3 +FLAGS.SILENT (\\Deleted \\Seen)\nS: d OK\n"
     assert deleted(mark + "C: e EXPUNGE\nS: * 1 EXPUNGE\nS: * 2 EXPUNGE\nS: e OK\n") == "1 3"
@@ -532,7 +615,10 @@ def test_messages_deleted() -> None:
     assert deleted(mark + "C: g STORE 1:* -FLAGS \\Deleted\nS: g OK\nC: e CLOSE\nS: e OK\n") == ""
     assert deleted("C: d UID STORE 8 +FLAGS (\\DELETED)\nS: d OK\nC: e UID EXPUNGE 8\nS: * 2 EXPUNGE\nS: e OK\n") == "2"
     assert deleted("C: d UID STORE 8:* FLAGS \\Deleted\nS: d OK\nC: e EXPUNGE\nS: * VANISHED 8,9\nS: e OK\n") == "2 3"
-    assert deleted("C: d STORE 2 +FLAGS (\\Deleted)\nS: * 2 FETCH (FLAGS (\\Deleted))\nS: d OK\nC: e CLOSE\nS: e OK\n") == "2"
+    assert (
+        deleted("C: d STORE 2 +FLAGS (\\Deleted)\nS: * 2 FETCH (FLAGS (\\Deleted))\nS: d OK\nC: e CLOSE\nS: e OK\n")
+        == "2"
+    )
     # somebody else's doing, a move, a vanished mailbox history: the client removed nothing
     assert deleted("S: * 1 EXPUNGE\n") == ""
     assert deleted("C: m MOVE 1 Trash\nS: * 1 EXPUNGE\nS: m OK\n") == ""
@@ -548,7 +634,10 @@ def appended(lines: list[str]) -> list[str]:
         words = dict(word.split("=", 1) for word in line.split(" ") if "=" in word)
         if line.startswith("MessageTransferred"):
             assert words["direction"] == "'appended'"
-            out.append(f"{words['size']} {words.get('mailbox', '?')}" + ("" if words.get("complete") == "True" else " incomplete"))
+            out.append(
+                f"{words['size']} {words.get('mailbox', '?')}"
+                + ("" if words.get("complete") == "True" else " incomplete")
+            )
         else:
             assert line.startswith("MessageAnswered"), line
             out.append(f"{words['message']} {words['accepted']}")
@@ -588,7 +677,9 @@ def test_append_cut_off_by_the_end() -> None:
 
 
 def test_answer_that_overtakes_a_literal() -> None:
-    lines = logged_in("C: b APPEND x {9+}\nC| abc\nS: b NO [TOOBIG]\nC| def\\r\\n\\x00\\r\\n\nC: c LOGIN x y\nS: c OK\n")
+    lines = logged_in(
+        "C: b APPEND x {9+}\nC| abc\nS: b NO [TOOBIG]\nC| def\\r\\n\\x00\\r\\n\nC: c LOGIN x y\nS: c OK\n"
+    )
     assert kinds(lines) == ["MessageTransferred", "MessageAnswered", "CredentialsSent", "AuthenticationEnded"]
 
 
@@ -630,8 +721,16 @@ def test_one_direction_alone() -> None:
         "4 mechanism='LOGIN' username='eve' secret_kind='none'", "4 outcome='cancelled'",
         "5 mechanism='LOGIN-CMD' username='z' secret='y'",
     ]  # fmt: skip
-    server = GREETING + "S: a OK [CAPABILITY X] in\nS: * 3 EXISTS\nS: + go\nS: * 1 FETCH (BODY[] {2}\nS: ab)\nS: b OK\nS: c BAD\n"
-    assert kinds(hear(ImapDissector, server)) == ["Greeted", "CapabilitiesOffered", "CapabilitiesOffered", "MessageTransferred"]
+    server = (
+        GREETING
+        + "S: a OK [CAPABILITY X] in\nS: * 3 EXISTS\nS: + go\nS: * 1 FETCH (BODY[] {2}\nS: ab)\nS: b OK\nS: c BAD\n"
+    )
+    assert kinds(hear(ImapDissector, server)) == [
+        "Greeted",
+        "CapabilitiesOffered",
+        "CapabilitiesOffered",
+        "MessageTransferred",
+    ]
 
 
 def test_from_the_middle() -> None:
@@ -640,13 +739,18 @@ def test_from_the_middle() -> None:
         dissector.midstream = True
         return dissector
 
-    lines = hear(make, "S: * 9 EXISTS\nS: x OK done\nS: * OK Still here\nS: text of a message)\nC: a LOGIN u p\nS: a OK\n")
+    lines = hear(
+        make, "S: * 9 EXISTS\nS: x OK done\nS: * OK Still here\nS: text of a message)\nC: a LOGIN u p\nS: a OK\n"
+    )
     assert kinds(lines) == ["CredentialsSent", "AuthenticationEnded"]
 
 
 def test_login_behind_a_gap_is_told_when_it_is_answered() -> None:
     beginning = LOGGED_IN + "C: b APPEND x {5\nC~ 9\n"
-    trap = hear(ImapDissector, beginning + "C: x\nC: t LOGIN trapuser trapsecret\nC: t AUTHENTICATE PLAIN AHRyYXAAdHJhcA==\nS: b OK\n")
+    trap = hear(
+        ImapDissector,
+        beginning + "C: x\nC: t LOGIN trapuser trapsecret\nC: t AUTHENTICATE PLAIN AHRyYXAAdHJhcA==\nS: b OK\n",
+    )
     assert logins(trap[4:]) == []
     # anything that was answered by its tag was a command
     lines = hear(ImapDissector, beginning + "C: x\nC: c LOGIN u2 p2\nS: c OK\nC: d LOGIN u3 p3\nS: d NO\n")
@@ -673,8 +777,13 @@ def test_go_ahead_that_was_lost() -> None:
 
 
 def test_go_ahead_before_the_question() -> None:
-    assert logins(listen("S: + early\nC: a LOGIN u {2}\nC: pw\nS: a OK\n")) == ["1 mechanism='LOGIN-CMD' username='u' secret='pw'", "1 outcome='accepted'"]
-    lines = listen(f"S: + {b64('<1@x>')}\nC: a AUTHENTICATE CRAM-MD5\nC: {b64('tim b913a602c7eda7a495b4e6e7334d3890')}\nS: a OK\n")
+    assert logins(listen("S: + early\nC: a LOGIN u {2}\nC: pw\nS: a OK\n")) == [
+        "1 mechanism='LOGIN-CMD' username='u' secret='pw'",
+        "1 outcome='accepted'",
+    ]
+    lines = listen(
+        f"S: + {b64('<1@x>')}\nC: a AUTHENTICATE CRAM-MD5\nC: {b64('tim b913a602c7eda7a495b4e6e7334d3890')}\nS: a OK\n"
+    )
     assert "challenge='<1@x>'" in lines[0]
 
 
@@ -686,9 +795,21 @@ def test_odd_dialogue() -> None:
 
 
 def test_lines_that_are_too_long() -> None:
-    pieces = cut([(CLIENT, b"a LOGIN " + b"x" * 70000 + b"\r\nb LOGIN u p\r\nc LOGIN {1+}\r\n" + b"x" * 70000 + b"\r\n"), (SERVER, b"* " + b"x" * 70000 + b"\r\nb OK\r\n")], 1000)
+    pieces = cut(
+        [
+            (CLIENT, b"a LOGIN " + b"x" * 70000 + b"\r\nb LOGIN u p\r\nc LOGIN {1+}\r\n" + b"x" * 70000 + b"\r\n"),
+            (SERVER, b"* " + b"x" * 70000 + b"\r\nb OK\r\n"),
+        ],
+        1000,
+    )
     said = play(ImapDissector(), [*read_transcript(GREETING), *pieces])
-    assert kinds(told(said))[2:] == ["Anomaly line_too_long", "CredentialsSent", "Anomaly line_too_long", "Anomaly line_too_long", "AuthenticationEnded"]
+    assert kinds(told(said))[2:] == [
+        "Anomaly line_too_long",
+        "CredentialsSent",
+        "Anomaly line_too_long",
+        "Anomaly line_too_long",
+        "AuthenticationEnded",
+    ]
 
 
 def test_a_flood_of_commands_is_bounded() -> None:
@@ -738,7 +859,9 @@ def dialogues(draw: st.DrawFn) -> list[Piece]:
     pieces: list[Piece] = []
     for _ in range(draw(st.integers(1, 25))):
         sender = draw(st.sampled_from([CLIENT, SERVER]))
-        lines = draw(st.lists(st.sampled_from(CLIENT_WORDS if sender == CLIENT else SERVER_WORDS), min_size=1, max_size=3))
+        lines = draw(
+            st.lists(st.sampled_from(CLIENT_WORDS if sender == CLIENT else SERVER_WORDS), min_size=1, max_size=3)
+        )
         pieces.append((sender, ("\r\n".join(lines) + "\r\n").encode("latin-1")))
     return pieces
 
@@ -764,7 +887,10 @@ def cut(pieces: list[Piece], step: int) -> list[Piece]:
     return out
 
 
-@given(dialogues(), st.lists(st.tuples(st.integers(0, 60), st.sampled_from([CLIENT, SERVER]), st.integers(1, 500)), max_size=4))
+@given(
+    dialogues(),
+    st.lists(st.tuples(st.integers(0, 60), st.sampled_from([CLIENT, SERVER]), st.integers(1, 500)), max_size=4),
+)
 @settings(max_examples=80, deadline=None)
 def test_gaps_anywhere_are_met_calmly(pieces: list[Piece], gaps: list[tuple[int, int, int]]) -> None:
     damaged = list(cut(pieces, 5))
@@ -780,7 +906,10 @@ def test_any_octets_are_met_calmly(pieces: list[tuple[int, bytes]]) -> None:
 
 
 def test_every_prefix_and_every_gap_of_a_session() -> None:
-    transcript = LOGGED_IN + "C: a LOGIN u {2}\nS: + x\nC: pp\nS: a NO\nC: f FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {3}\nS: abc)\nS: f OK\nC: i APPEND x {2+}\nC: ab\nS: i OK\n"
+    transcript = (
+        LOGGED_IN
+        + "C: a LOGIN u {2}\nS: + x\nC: pp\nS: a NO\nC: f FETCH 1 BODY[]\nS: * 1 FETCH (BODY[] {3}\nS: abc)\nS: f OK\nC: i APPEND x {2+}\nC: ab\nS: i OK\n"
+    )
     pieces = read_transcript(transcript)
     for index, (sender, data) in itertools.chain(enumerate(pieces)):
         assert isinstance(data, bytes)

@@ -49,7 +49,20 @@ def test_every_single_cut(line_end: bytes) -> None:
 
 @given(
     st.lists(
-        st.sampled_from([b"\r\n", b"\n", b".", b"-", b"--b", b"a: b", b"Content-Type: multipart/x; boundary=b", b"Content-Disposition: x; filename=f", b"\r", b"x"]),
+        st.sampled_from(
+            [
+                b"\r\n",
+                b"\n",
+                b".",
+                b"-",
+                b"--b",
+                b"a: b",
+                b"Content-Type: multipart/x; boundary=b",
+                b"Content-Disposition: x; filename=f",
+                b"\r",
+                b"x",
+            ]
+        ),
         max_size=60,
     ).map(b"".join),
     st.lists(st.integers(0, 600), max_size=20),
@@ -94,7 +107,14 @@ def test_message_without_header() -> None:
 def test_text_that_looks_like_a_part_names_nothing() -> None:
     part = b"--other\r\nContent-Disposition: attachment; filename=no.exe\r\n\r\n"
     assert read(b"Subject: x\r\n\r\n" + part)[2] == []
-    assert read(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part + b"--b\r\n\r\nContent-Disposition: x; filename=no\r\n\r\n")[2] == []
+    assert (
+        read(
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+            + part
+            + b"--b\r\n\r\nContent-Disposition: x; filename=no\r\n\r\n"
+        )[2]
+        == []
+    )
 
 
 def test_gap_in_the_header_still_finds_parts() -> None:
@@ -111,7 +131,10 @@ def test_limits() -> None:
     endless = b"x: " + b"y" * 200_000
     size, header, names = read(endless, list(range(0, 200_000, 997)))
     assert (size, len(header), names) == (len(endless), message.MAX_HEADER, [])
-    many = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\nContent-Disposition: a; filename=n\r\n\r\n\r\n" * 500
+    many = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        + b"--b\r\nContent-Disposition: a; filename=n\r\n\r\n\r\n" * 500
+    )
     assert len(read(many)[2]) == message.MAX_ATTACHMENTS
     long = b"Content-Disposition: a; filename=" + b"n" * 5000 + b"\r\n\r\n"
     assert len(read(long)[2][0]) == message.MAX_NAME

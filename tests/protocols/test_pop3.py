@@ -65,7 +65,10 @@ def test_user_refused_and_pass_sent_anyway() -> None:
         login("anna", "ap06"),
         ended("rejected", "no"),
     ]
-    assert heard("C: USER anna\nS: -ERR who?\nC: PASS ap06\nS: -ERR no") == [login("anna", "ap06"), ended("rejected", "no")]
+    assert heard("C: USER anna\nS: -ERR who?\nC: PASS ap06\nS: -ERR no") == [
+        login("anna", "ap06"),
+        ended("rejected", "no"),
+    ]
 
 
 def test_capabilities() -> None:
@@ -78,15 +81,24 @@ def test_capabilities() -> None:
 def test_password_that_the_capabilities_rule_out() -> None:
     capa = "C: CAPA\nS: +OK\nS: STLS\nS: TOP\nS: .\nC: USER a\nS: +OK\nC: PASS p\nS: +OK"
     assert "password_though_forbidden" in heard(capa)[1]
-    assert kinds(heard(capa.replace("S: TOP", "S: USER"))) == ["CapabilitiesOffered", "CredentialsSent", "AuthenticationEnded"]
+    assert kinds(heard(capa.replace("S: TOP", "S: USER"))) == [
+        "CapabilitiesOffered",
+        "CredentialsSent",
+        "AuthenticationEnded",
+    ]
 
 
 def test_credentials_before_the_answer_to_capa() -> None:
-    assert "Anomaly credentials_before_capabilities" in kinds(heard("C: CAPA\nC: USER a\nC: PASS p\nS: +OK\nS: STLS\nS: .\nS: +OK\nS: +OK"))
+    assert "Anomaly credentials_before_capabilities" in kinds(
+        heard("C: CAPA\nC: USER a\nC: PASS p\nS: +OK\nS: STLS\nS: .\nS: +OK\nS: +OK")
+    )
 
 
 def test_masked_capability() -> None:
-    assert kinds(heard("C: CAPA\nS: +OK\nS: USER\nS: XXXX\nS: .")) == ["CapabilitiesOffered", "Anomaly starttls_stripped"]
+    assert kinds(heard("C: CAPA\nS: +OK\nS: USER\nS: XXXX\nS: .")) == [
+        "CapabilitiesOffered",
+        "Anomaly starttls_stripped",
+    ]
 
 
 def test_apop() -> None:
@@ -110,14 +122,20 @@ def plain(user: str, password: str, number: int = 1) -> str:
 
 @pytest.mark.parametrize(
     "commands",
-    ["C: AUTH PLAIN AGFubmEAYXAwNw==", "C: auth plain\nS: +\nC: AGFubmEAYXAwNw==", "C: AUTH PLAIN\nC: AGFubmEAYXAwNw==\nS: + "],
+    [
+        "C: AUTH PLAIN AGFubmEAYXAwNw==",
+        "C: auth plain\nS: +\nC: AGFubmEAYXAwNw==",
+        "C: AUTH PLAIN\nC: AGFubmEAYXAwNw==\nS: + ",
+    ],
 )
 def test_sasl_plain(commands: str) -> None:
     assert heard(commands + "\nS: +OK in\nC: STAT\nS: +OK 0 0") == [plain("anna", "ap07"), ended("accepted", "in")]
 
 
 def test_sasl_login_cancelled_then_repeated() -> None:
-    lines = heard("C: AUTH LOGIN\nS: + VXNlcm5hbWU6\nC: *\nS: -ERR cancelled\nC: AUTH LOGIN\nS: + VXNlcm5hbWU6\nC: YW5uYQ==\nS: + UGFzc3dvcmQ6\nC: YXAwOA==\nS: +OK")
+    lines = heard(
+        "C: AUTH LOGIN\nS: + VXNlcm5hbWU6\nC: *\nS: -ERR cancelled\nC: AUTH LOGIN\nS: + VXNlcm5hbWU6\nC: YW5uYQ==\nS: + UGFzc3dvcmQ6\nC: YXAwOA==\nS: +OK"
+    )
     assert lines == [
         ended("cancelled"),
         "CredentialsSent exchange=2 mechanism='LOGIN' username='anna' secret='ap08' secret_kind='password'",
@@ -134,7 +152,10 @@ def test_sasl_refused_at_once() -> None:
 
 
 def test_auth_alone_lists_mechanisms() -> None:
-    assert heard("C: AUTH\nS: +OK\nS: PLAIN\nS: LOGIN\nS: .\nC: USER a\nS: +OK\nC: PASS p\nS: -ERR") == [login("a", "p"), ended("rejected")]
+    assert heard("C: AUTH\nS: +OK\nS: PLAIN\nS: LOGIN\nS: .\nC: USER a\nS: +OK\nC: PASS p\nS: -ERR") == [
+        login("a", "p"),
+        ended("rejected"),
+    ]
 
 
 def test_base64_that_is_a_verb() -> None:
@@ -147,7 +168,9 @@ def test_base64_that_is_a_verb() -> None:
 MESSAGE = "S: Subject: lunch\nS: \nS: USER trap\nS: PASS trap\nS: +OK Logged in\nS: ..dotted\nS: .\n"
 
 
-def message(number: int, size: int = 64, header: bytes = b"Subject: lunch\r\n", state: str = "ended=True complete=True") -> str:
+def message(
+    number: int, size: int = 64, header: bytes = b"Subject: lunch\r\n", state: str = "ended=True complete=True"
+) -> str:
     return f"MessageTransferred message={number} direction='retrieved' recipient_count=0 size={size} {state} header={header!r}"
 
 
@@ -163,7 +186,9 @@ def test_rset_and_a_lost_quit_delete_nothing() -> None:
     assert kinds(heard(retrieved + "C: RSET\nS: +OK\nC: QUIT\nS: +OK")) == ["MessageTransferred"]
     assert kinds(heard(retrieved + "C: QUIT")) == ["MessageTransferred"]
     assert kinds(heard(retrieved + "C: QUIT\nS: -ERR")) == ["MessageTransferred"]
-    assert kinds(heard(retrieved.replace("DELE 1\nS: +OK", "DELE 1\nS: -ERR") + "C: QUIT\nS: +OK")) == ["MessageTransferred"]
+    assert kinds(heard(retrieved.replace("DELE 1\nS: +OK", "DELE 1\nS: -ERR") + "C: QUIT\nS: +OK")) == [
+        "MessageTransferred"
+    ]
 
 
 def test_listings_with_and_without_argument() -> None:
@@ -188,7 +213,10 @@ def test_unasked_and_unreadable_replies() -> None:
 
 
 def test_unknown_commands_are_answered_no() -> None:
-    assert heard("C: FOO\nC: USER a\nC: PASS p\nS: -ERR what?\nS: +OK\nS: +OK in") == [login("a", "p"), ended("accepted", "in")]
+    assert heard("C: FOO\nC: USER a\nC: PASS p\nS: -ERR what?\nS: +OK\nS: +OK in") == [
+        login("a", "p"),
+        ended("accepted", "in"),
+    ]
 
 
 def test_a_proxys_line_is_answered_by_nobody() -> None:
@@ -221,8 +249,14 @@ def test_one_side_only() -> None:
 
 
 def test_an_answer_that_was_not_seen_is_guessed_from_what_follows() -> None:
-    assert heard("C: AUTH LOGIN\nS~ 20\nC: USER bob\nS: +OK\nC: PASS p\nS: +OK in")[-2:] == [login("bob", "p", 2), ended("accepted", "in", 2)]
-    assert heard("C: AUTH PLAIN\nS~ 4\nC: AGFubmEAYXAwNw==\nS: +OK in") == [plain("anna", "ap07"), ended("accepted", "in")]
+    assert heard("C: AUTH LOGIN\nS~ 20\nC: USER bob\nS: +OK\nC: PASS p\nS: +OK in")[-2:] == [
+        login("bob", "p", 2),
+        ended("accepted", "in", 2),
+    ]
+    assert heard("C: AUTH PLAIN\nS~ 4\nC: AGFubmEAYXAwNw==\nS: +OK in") == [
+        plain("anna", "ap07"),
+        ended("accepted", "in"),
+    ]
 
 
 def test_midstream() -> None:
@@ -253,8 +287,14 @@ def test_gap_that_swallows_a_messages_end() -> None:
 
 
 def test_gap_that_swallows_a_messages_beginning() -> None:
-    lines = heard("C: RETR 1\nS~ 50\nS: PASS trap\nS: +OK trap\nS: .\nC: NOOP\nS: +OK\nC: USER a\nS: +OK\nC: PASS p\nS: -ERR")
-    assert lines == [message(1, 21, header=b"", state="ended=True complete=False").replace(" header=b''", ""), login("a", "p"), ended("rejected")]
+    lines = heard(
+        "C: RETR 1\nS~ 50\nS: PASS trap\nS: +OK trap\nS: .\nC: NOOP\nS: +OK\nC: USER a\nS: +OK\nC: PASS p\nS: -ERR"
+    )
+    assert lines == [
+        message(1, 21, header=b"", state="ended=True complete=False").replace(" header=b''", ""),
+        login("a", "p"),
+        ended("rejected"),
+    ]
 
 
 def test_gaps_between_commands() -> None:
@@ -264,7 +304,9 @@ def test_gaps_between_commands() -> None:
 
 
 def test_end_of_capture_within_a_message() -> None:
-    assert heard("C: RETR 1\nS: +OK\nS: Subject: lunch\nS: \nS: text") == [message(1, 24, state="ended=False complete=False")]
+    assert heard("C: RETR 1\nS: +OK\nS: Subject: lunch\nS: \nS: text") == [
+        message(1, 24, state="ended=False complete=False")
+    ]
 
 
 # -- STLS
@@ -279,8 +321,13 @@ def test_stls_refused() -> None:
     ]
 
 
-TLS = "C| \\x16\\x03\\x01\\x00\\x02\\x01\\x00\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00\nC| USER trap\\r\\nPASS trap\\r\\n"
-TRAILING = ["trailing client b'\\x16\\x03\\x01\\x00\\x02\\x01\\x00USER trap\\r\\nPASS trap\\r\\n'", "trailing server b'\\x16\\x03\\x03\\x00\\x02\\x02\\x00'"]
+TLS = (
+    "C| \\x16\\x03\\x01\\x00\\x02\\x01\\x00\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00\nC| USER trap\\r\\nPASS trap\\r\\n"
+)
+TRAILING = [
+    "trailing client b'\\x16\\x03\\x01\\x00\\x02\\x01\\x00USER trap\\r\\nPASS trap\\r\\n'",
+    "trailing server b'\\x16\\x03\\x03\\x00\\x02\\x02\\x00'",
+]
 
 
 def test_stls_granted() -> None:
@@ -339,7 +386,49 @@ def test_pending_commands_are_bounded() -> None:
 
 
 LINES = st.sampled_from(
-    ["C: USER anna", "C: PASS p", "C: CAPA", "C: AUTH PLAIN", "C: AUTH LOGIN YW5uYQ==", "C: AGFubmEAYXAwNw==", "C: *", "C: RETR 1", "C: LIST", "C: LIST 1", "C: DELE 1", "C: TOP 1 1", "C: RSET", "C: QUIT", "C: STLS", "C: APOP a b", "C: what", "C: ", "S: +OK", "S: +OK ready <1@mx>", "S: -ERR no", "S: +", "S: + YQ==", "S: .", "S: ..", "S: text", "S: USER", "S: STLS", "S: Subject: x", "S: ", "C| USER", "S| +O", "S| \\r", "S| \\n", "C| \\r", "C| \\n", "C| \\x16\\x03\\x01", "S| \\x16\\x03\\x01", "C~ 5", "S~ 5", "--"]
+    [
+        "C: USER anna",
+        "C: PASS p",
+        "C: CAPA",
+        "C: AUTH PLAIN",
+        "C: AUTH LOGIN YW5uYQ==",
+        "C: AGFubmEAYXAwNw==",
+        "C: *",
+        "C: RETR 1",
+        "C: LIST",
+        "C: LIST 1",
+        "C: DELE 1",
+        "C: TOP 1 1",
+        "C: RSET",
+        "C: QUIT",
+        "C: STLS",
+        "C: APOP a b",
+        "C: what",
+        "C: ",
+        "S: +OK",
+        "S: +OK ready <1@mx>",
+        "S: -ERR no",
+        "S: +",
+        "S: + YQ==",
+        "S: .",
+        "S: ..",
+        "S: text",
+        "S: USER",
+        "S: STLS",
+        "S: Subject: x",
+        "S: ",
+        "C| USER",
+        "S| +O",
+        "S| \\r",
+        "S| \\n",
+        "C| \\r",
+        "C| \\n",
+        "C| \\x16\\x03\\x01",
+        "S| \\x16\\x03\\x01",
+        "C~ 5",
+        "S~ 5",
+        "--",
+    ]
 )
 
 
@@ -365,8 +454,15 @@ def test_any_octets_and_gaps(pieces: list[tuple[int, bytes | int]]) -> None:
 
 
 def test_server_alone() -> None:
-    assert heard("S: +OK\nS: TOP\nS: STLS\nS: .\nS: +OK\nS: +OK in\nS: +OK 2\nS: 1 10\nS: .\nS: +OK 80 octets\n" + MESSAGE + "S: +OK bye") == [
+    assert heard(
+        "S: +OK\nS: TOP\nS: STLS\nS: .\nS: +OK\nS: +OK in\nS: +OK 2\nS: 1 10\nS: .\nS: +OK 80 octets\n"
+        + MESSAGE
+        + "S: +OK bye"
+    ) == [
         "CapabilitiesOffered names=['TOP', 'STLS']",
         message(1),
     ]
-    assert kinds(heard("S: +OK Begin TLS negotiation now.\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00"))[:2] == ["StartTlsAccepted", "TlsStarted"]
+    assert kinds(heard("S: +OK Begin TLS negotiation now.\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00"))[:2] == [
+        "StartTlsAccepted",
+        "TlsStarted",
+    ]

@@ -171,7 +171,9 @@ DIGEST_RESPONSE = (
 
 
 def test_digest_md5_of_rfc_2831() -> None:
-    found = talk("DIGEST-MD5", (DIGEST_CHALLENGE,), DIGEST_RESPONSE, (b"rspauth=ea40f60335c427b5527b84dbabcdfffd",), b"")
+    found = talk(
+        "DIGEST-MD5", (DIGEST_CHALLENGE,), DIGEST_RESPONSE, (b"rspauth=ea40f60335c427b5527b84dbabcdfffd",), b""
+    )
     assert found == {
         "username": "chris", "domain": "elwood.innosoft.com", "challenge": DIGEST_CHALLENGE.decode(),
         "response": DIGEST_RESPONSE.decode(), "kind": "challenge_response", "complete": True,
@@ -195,7 +197,9 @@ def test_digest_md5_directives(response: bytes, username: str, authzid: str | No
     assert (found["username"], found.get("authzid")) == (username, authzid)
 
 
-@pytest.mark.parametrize("response", [b"*", b'username="x"', b"response=0", b'username="x,response=0', b'xusername="u",response=0'])
+@pytest.mark.parametrize(
+    "response", [b"*", b'username="x"', b"response=0", b'username="x,response=0', b'xusername="u",response=0']
+)
 def test_digest_md5_that_is_none(response: bytes) -> None:
     assert set(talk("DIGEST-MD5", (DIGEST_CHALLENGE,), response)) == {"challenge", "malformed"}
 
@@ -253,7 +257,11 @@ def test_scram_that_is_none(first: bytes) -> None:
 
 
 def test_scram_error_instead_of_a_final_message() -> None:
-    assert set(talk("SCRAM-SHA-1", b"n,,n=user,r=x", (b"r=xy,s=,i=1",), b"nonsense")) == {"username", "challenge", "malformed"}
+    assert set(talk("SCRAM-SHA-1", b"n,,n=user,r=x", (b"r=xy,s=,i=1",), b"nonsense")) == {
+        "username",
+        "challenge",
+        "malformed",
+    }
 
 
 # -- NTLM ----------------------------------------------------------------------------------------------------------------------
@@ -380,10 +388,18 @@ def test_xoauth2() -> None:
     }  # fmt: skip
     assert talk("XOAUTH2", message) == expected
     assert talk("XOAUTH2", message, (error,), b"") == expected
-    assert talk("XOAUTH2", b"user=u\x01auth=bearer t") == {"username": "u", "secret": "t", "kind": "bearer_token", "complete": True}
+    assert talk("XOAUTH2", b"user=u\x01auth=bearer t") == {
+        "username": "u",
+        "secret": "t",
+        "kind": "bearer_token",
+        "complete": True,
+    }
 
 
-@pytest.mark.parametrize("message", [b"user=u", b"auth=Bearer t\x01\x01", b"user=u\x01auth=Bearer \x01\x01", b"user=u\x01auth=Basic dTpw\x01\x01"])
+@pytest.mark.parametrize(
+    "message",
+    [b"user=u", b"auth=Bearer t\x01\x01", b"user=u\x01auth=Bearer \x01\x01", b"user=u\x01auth=Basic dTpw\x01\x01"],
+)
 def test_xoauth2_that_is_none(message: bytes) -> None:
     assert set(talk("XOAUTH2", message)) == {"malformed"}
 
@@ -399,7 +415,11 @@ def test_oauthbearer_of_rfc_7628() -> None:
     }  # fmt: skip
     assert talk("OAUTHBEARER", message) == expected
     assert talk("OAUTHBEARER", message, (b'{"status":"invalid_token"}',), b"\x01") == expected
-    assert talk("OAUTHBEARER", b"y,,\x01auth=Bearer t\x01\x01") == {"secret": "t", "kind": "bearer_token", "complete": True}
+    assert talk("OAUTHBEARER", b"y,,\x01auth=Bearer t\x01\x01") == {
+        "secret": "t",
+        "kind": "bearer_token",
+        "complete": True,
+    }
     assert talk("OAUTHBEARER", b"n,a=a=2Cb,\x01auth=Bearer t\x01\x01")["username"] == "a,b"
 
 
@@ -464,7 +484,10 @@ PIECES = [b"\0", b"\x01", b"user=", b"auth=Bearer ", b"n,", b"a=", b"n=", b"r=",
 
 @given(
     st.sampled_from(NAMES) | st.text(max_size=30),
-    st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(PIECES) | st.binary(max_size=40), max_size=12).map(b"".join)), max_size=6),
+    st.lists(
+        st.tuples(st.booleans(), st.lists(st.sampled_from(PIECES) | st.binary(max_size=40), max_size=12).map(b"".join)),
+        max_size=6,
+    ),
 )
 @settings(max_examples=200, deadline=None)
 def test_any_octets_are_met_calmly(name: str, said: list[tuple[bool, bytes]]) -> None:

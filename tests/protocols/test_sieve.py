@@ -44,18 +44,28 @@ def ended(outcome: str, reply: str = "", number: int = 1) -> str:
     ],
 )
 def test_plain(commands: str) -> None:
-    assert heard(commands + '\nS: OK "Logged in."\nC: LOGOUT\nS: OK "bye"') == [credentials("PLAIN", "anna", "ap21"), ended("accepted", "Logged in.")]
+    assert heard(commands + '\nS: OK "Logged in."\nC: LOGOUT\nS: OK "bye"') == [
+        credentials("PLAIN", "anna", "ap21"),
+        ended("accepted", "Logged in."),
+    ]
 
 
 def test_login_refused_cancelled_and_repeated() -> None:
     assert heard(
         'C: AUTHENTICATE "NTLM"\nS: NO "no"\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"\nC: "*"\nS: NO "cancelled"\n'
         'C: AUTHENTICATE "LOGIN"\nS: {12}\nS: VXNlcm5hbWU6\nC: "YW5uYQ=="\nS: "UGFzc3dvcmQ6"\nC: "YXAyMg=="\nS: NO (TRYLATER) "not now"'
-    ) == [ended("rejected", "no"), ended("cancelled", number=2), credentials("LOGIN", "anna", "ap22", 3), ended("rejected", "not now", 3)]
+    ) == [
+        ended("rejected", "no"),
+        ended("cancelled", number=2),
+        credentials("LOGIN", "anna", "ap22", 3),
+        ended("rejected", "not now", 3),
+    ]
 
 
 def test_final_data_and_literal_text() -> None:
-    lines = heard('C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: OK (SASL "cnNwYXV0aD0x") "in"\nC: NOOP\nS: OK {3}\nS: hey')
+    lines = heard(
+        'C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: OK (SASL "cnNwYXV0aD0x") "in"\nC: NOOP\nS: OK {3}\nS: hey'
+    )
     assert lines == [credentials("PLAIN", "anna", "ap21"), ended("accepted", "in")]
 
 
@@ -64,7 +74,10 @@ def test_scripts_are_not_read() -> None:
     size = len(script.encode().decode("unicode_escape"))
     trap = f'C: PUTSCRIPT "a" {{{size}+}}\nC| {script}\\r\\n\nS: OK\n'
     got = f'C: GETSCRIPT "a"\nS: {{{size}}}\nS| {script}\\r\\n\nS: OK\n'
-    assert heard(trap + got + 'C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: OK') == [credentials("PLAIN", "anna", "ap21"), ended("accepted")]
+    assert heard(trap + got + 'C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: OK') == [
+        credentials("PLAIN", "anna", "ap21"),
+        ended("accepted"),
+    ]
     lines = heard(trap.replace("C| ", "C~ 20\nC| ") + 'C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: OK')
     assert not any("trap" in line for line in lines)
 
@@ -75,12 +88,21 @@ def test_capabilities_again() -> None:
 
 
 def test_masked_capability() -> None:
-    assert kinds(hear(SieveDissector, 'S: "SIEVE" "x"\nS: "XXXXXXXA"\nS: OK')) == ["Greeted", "CapabilitiesOffered", "Anomaly starttls_stripped"]
+    assert kinds(hear(SieveDissector, 'S: "SIEVE" "x"\nS: "XXXXXXXA"\nS: OK')) == [
+        "Greeted",
+        "CapabilitiesOffered",
+        "Anomaly starttls_stripped",
+    ]
 
 
 def test_password_that_was_forbidden() -> None:
     attempt = 'C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\n'
-    assert kinds(heard(attempt + 'S: NO (ENCRYPT-NEEDED) "TLS first"\n' + attempt + "S: OK")).count("Anomaly password_though_forbidden") == 1
+    assert (
+        kinds(heard(attempt + 'S: NO (ENCRYPT-NEEDED) "TLS first"\n' + attempt + "S: OK")).count(
+            "Anomaly password_though_forbidden"
+        )
+        == 1
+    )
     assert "Anomaly password_though_forbidden" not in kinds(heard(attempt + 'S: NO "wrong"\n' + attempt + "S: OK"))
 
 
@@ -92,13 +114,20 @@ STARTED = ["StartTlsRequested", "StartTlsAccepted", "TlsStarted"]
 
 def test_starttls() -> None:
     assert kinds(heard('C: STARTTLS\nS: OK "go"\n' + TLS))[:3] == STARTED
-    assert heard('C: STARTTLS\nS: NO "no TLS"\nC: NOOP\nS: OK') == ["StartTlsRequested", "StartTlsRefused reply='no TLS'"]
+    assert heard('C: STARTTLS\nS: NO "no TLS"\nC: NOOP\nS: OK') == [
+        "StartTlsRequested",
+        "StartTlsRefused reply='no TLS'",
+    ]
 
 
 def test_injections() -> None:
     lines = heard('C: STARTTLS\nC: AUTHENTICATE "PLAIN" "AHRyYXAAdHJhcA=="\nS: OK\n' + TLS)
     assert kinds(lines)[:4] == [*STARTED[:2], "Anomaly starttls_command_injection", "TlsStarted"]
-    assert kinds(heard('C: STARTTLS\nS: OK\nS: "SASL" "PLAIN"\n' + TLS))[:4] == [*STARTED[:2], "Anomaly starttls_response_injection", "TlsStarted"]
+    assert kinds(heard('C: STARTTLS\nS: OK\nS: "SASL" "PLAIN"\n' + TLS))[:4] == [
+        *STARTED[:2],
+        "Anomaly starttls_response_injection",
+        "TlsStarted",
+    ]
 
 
 @pytest.mark.parametrize("listing", [HELLO, ""])
@@ -125,7 +154,10 @@ def test_gaps() -> None:
     attempt = 'C: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: OK'
     assert heard("C~ 10\nS: OK\n" + attempt) == [credentials("PLAIN", "anna", "ap21"), ended("accepted")]
     assert heard("C: NOOP\nS~ 4\n" + attempt) == [credentials("PLAIN", "anna", "ap21"), ended("accepted")]
-    assert heard('C: AUTHENTICATE "LOGIN"\nS~ 16\nC: "YW5uYQ=="\nS: ""\nC: "YXAyMg=="\nS: OK') == [credentials("LOGIN", "anna", "ap22"), ended("accepted")]
+    assert heard('C: AUTHENTICATE "LOGIN"\nS~ 16\nC: "YW5uYQ=="\nS: ""\nC: "YXAyMg=="\nS: OK') == [
+        credentials("LOGIN", "anna", "ap22"),
+        ended("accepted"),
+    ]
     assert heard('C: AUTHENTICATE "PLAIN" {16+}\nC| AGFub\nC~ 11\nC: \nS: NO "bad"')[-1] == ended("rejected", "bad")
 
 
@@ -133,8 +165,14 @@ def test_oddities() -> None:
     assert kinds(heard('C: NOOP\nS: OK\nS: OK "what?"')) == ["Anomaly unexpected_reply"]
     assert kinds(heard('C: NOOP\nS: OK\nS: BYE "idle"')) == []
     assert kinds(heard("C: AUTHENTICATE\nS: NO")) == ["Anomaly malformed_command"]
-    assert heard('C: WHAT\nS: NO "what?"\nC: \nC: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: BYE "wrong"')[-1] == ended("rejected", "wrong")
-    assert kinds(hear(SieveDissector, "C: NOOP\n" + HELLO + "S: OK")) == ["Greeted", "Anomaly pipelined_before_greeting", "CapabilitiesOffered"]
+    assert heard('C: WHAT\nS: NO "what?"\nC: \nC: AUTHENTICATE "PLAIN" "AGFubmEAYXAyMQ=="\nS: BYE "wrong"')[
+        -1
+    ] == ended("rejected", "wrong")
+    assert kinds(hear(SieveDissector, "C: NOOP\n" + HELLO + "S: OK")) == [
+        "Greeted",
+        "Anomaly pipelined_before_greeting",
+        "CapabilitiesOffered",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +199,11 @@ def test_words(line: bytes, words: list[bytes], size: int) -> None:
 
 def test_bounds() -> None:
     dissector = SieveDissector()
-    said = play(dissector, [*read_transcript(HELLO), (CLIENT, b"NOOP\r\n" * 5000), (SERVER, b'"X" "y"\r\n' * 5000)], finish=False)
+    said = play(
+        dissector,
+        [*read_transcript(HELLO), (CLIENT, b"NOOP\r\n" * 5000), (SERVER, b'"X" "y"\r\n' * 5000)],
+        finish=False,
+    )
     assert len(dissector._pending) == sieve.MAX_PENDING
     assert len(dissector._names) <= sieve.MAX_CAPABILITIES
     assert len(said) < 200
@@ -169,8 +211,40 @@ def test_bounds() -> None:
 
 ROWS = st.sampled_from(
     [
-        *["C: NOOP", 'C: AUTHENTICATE "PLAIN"', 'C: AUTHENTICATE "LOGIN" "YW5uYQ=="', 'C: "YW5uYQ=="', 'C: "*"', "C: {5+}", 'C: PUTSCRIPT "a" {9+}', "C: STARTTLS", "C: LOGOUT", "C: CAPABILITY", "C: what", "C: "],
-        *["S: OK", 'S: NO "x"', "S: BYE", 'S: ""', 'S: "SASL" "PLAIN"', "S: {4}", "S: abcd", 'S: OK (SASL "YQ==")', "C| ab", "S| O", "C| \\r", "C| \\n", "S| \\n", "C| \\x16\\x03\\x01", "S| \\x16\\x03\\x01", "C~ 5", "S~ 5", "--"],
+        *[
+            "C: NOOP",
+            'C: AUTHENTICATE "PLAIN"',
+            'C: AUTHENTICATE "LOGIN" "YW5uYQ=="',
+            'C: "YW5uYQ=="',
+            'C: "*"',
+            "C: {5+}",
+            'C: PUTSCRIPT "a" {9+}',
+            "C: STARTTLS",
+            "C: LOGOUT",
+            "C: CAPABILITY",
+            "C: what",
+            "C: ",
+        ],
+        *[
+            "S: OK",
+            'S: NO "x"',
+            "S: BYE",
+            'S: ""',
+            'S: "SASL" "PLAIN"',
+            "S: {4}",
+            "S: abcd",
+            'S: OK (SASL "YQ==")',
+            "C| ab",
+            "S| O",
+            "C| \\r",
+            "C| \\n",
+            "S| \\n",
+            "C| \\x16\\x03\\x01",
+            "S| \\x16\\x03\\x01",
+            "C~ 5",
+            "S~ 5",
+            "--",
+        ],
     ]
 )
 
@@ -182,7 +256,12 @@ def test_any_split_says_the_same(rows: list[str], seed: int) -> None:
     assert told(play(SieveDissector(), pieces), True) == told(play(SieveDissector(), cut_randomly(pieces, seed)), True)
 
 
-@given(st.lists(st.tuples(st.sampled_from([CLIENT, SERVER]), st.one_of(st.integers(1, 3000), st.binary(max_size=40))), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([CLIENT, SERVER]), st.one_of(st.integers(1, 3000), st.binary(max_size=40))),
+        max_size=40,
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_any_octets_and_gaps(pieces: list[tuple[int, bytes | int]]) -> None:
     play(SieveDissector(), pieces)

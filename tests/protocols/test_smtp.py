@@ -35,7 +35,9 @@ def message(
     state: str = "ended=True complete=True",
     header: bytes = b"Subject: lunch\r\n",
 ) -> str:
-    start = f"MessageTransferred message={number} direction={direction!r}" + (f" mail_from={sender!r}" if sender else "")
+    start = f"MessageTransferred message={number} direction={direction!r}" + (
+        f" mail_from={sender!r}" if sender else ""
+    )
     if to:
         start += f" recipients={list(to)!r}"
     return f"{start} recipient_count={len(to)} size={size} {state}" + (f" header={header!r}" if header else "")
@@ -69,16 +71,25 @@ def test_keywords() -> None:
 
 
 def test_hello_in_other_ways() -> None:
-    assert hear(SmtpDissector, "S: 220 mx\nC: EHLO\nS: 501 no\nC: HELO me\nS: 250 mx") == ["Greeted text='mx'", "ClientNamed name='me'"]
+    assert hear(SmtpDissector, "S: 220 mx\nC: EHLO\nS: 501 no\nC: HELO me\nS: 250 mx") == [
+        "Greeted text='mx'",
+        "ClientNamed name='me'",
+    ]
     assert hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nS: 250 mx")[-1] == "CapabilitiesOffered"
     # Lines of one reply with codes that differ: the last one counts.
-    assert hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 220-SIZE\nS: 250 STARTTLS")[-1] == "CapabilitiesOffered names=['SIZE', 'STARTTLS']"
+    assert (
+        hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 220-SIZE\nS: 250 STARTTLS")[-1]
+        == "CapabilitiesOffered names=['SIZE', 'STARTTLS']"
+    )
     assert kinds(hear(SmtpDissector, "S: 554 go away\nC: QUIT\nS: 221 bye")) == []
 
 
 @pytest.mark.parametrize("keyword", ["XXXXXXXA", "XXXXXXXX"])
 def test_masked_keyword(keyword: str) -> None:
-    assert kinds(hear(SmtpDissector, f"S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 250 {keyword}"))[-1] == "Anomaly starttls_stripped"
+    assert (
+        kinds(hear(SmtpDissector, f"S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 250 {keyword}"))[-1]
+        == "Anomaly starttls_stripped"
+    )
 
 
 def test_masked_banner_and_command() -> None:
@@ -112,7 +123,9 @@ def test_login(prompts: tuple[str, str]) -> None:
         credentials("LOGIN", "anna", "ap12"),
         ended("rejected", "535 no"),
     ]
-    assert heard(f"C: AUTH LOGIN YW5uYQ==\nS: 334 {password}\nC: YXAxMg==\nS: 454 later")[0] == credentials("LOGIN", "anna", "ap12")
+    assert heard(f"C: AUTH LOGIN YW5uYQ==\nS: 334 {password}\nC: YXAxMg==\nS: 454 later")[0] == credentials(
+        "LOGIN", "anna", "ap12"
+    )
 
 
 def test_cancelled_refused_and_repeated() -> None:
@@ -127,7 +140,10 @@ def test_cancelled_refused_and_repeated() -> None:
 
 
 def test_exchanges_authentication() -> None:
-    assert heard("C: X-EXPS LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [credentials("LOGIN", "anna", "ap12"), ended("accepted", "235 in")]
+    assert heard("C: X-EXPS LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [
+        credentials("LOGIN", "anna", "ap12"),
+        ended("accepted", "235 in"),
+    ]
 
 
 def test_a_verb_in_place_of_a_response() -> None:
@@ -139,8 +155,18 @@ def test_a_verb_in_place_of_a_response() -> None:
 
 def test_credentials_that_the_server_had_forbidden() -> None:
     again = "C: AUTH PLAIN AGFubmEAYXAxMQ==\nS: {}\n" * 2
-    assert kinds(heard(again.format("538 Encryption required", "538 Encryption required"))).count("Anomaly password_though_forbidden") == 1
-    assert kinds(heard(again.format("530 Must issue a STARTTLS command first", "235 in"))).count("Anomaly password_though_forbidden") == 1
+    assert (
+        kinds(heard(again.format("538 Encryption required", "538 Encryption required"))).count(
+            "Anomaly password_though_forbidden"
+        )
+        == 1
+    )
+    assert (
+        kinds(heard(again.format("530 Must issue a STARTTLS command first", "235 in"))).count(
+            "Anomaly password_though_forbidden"
+        )
+        == 1
+    )
     assert "Anomaly password_though_forbidden" not in kinds(heard(again.format("535 no", "235 in")))
     mail = "C: MAIL FROM:<a@b>\nS: 530 5.7.0 {}\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 235 in"
     assert "Anomaly password_though_forbidden" in kinds(heard(mail.format("Must issue a STARTTLS command first")))
@@ -187,14 +213,24 @@ def test_several_messages_and_rset() -> None:
 
 
 def test_refused_recipients_do_not_count() -> None:
-    assert heard("C: MAIL FROM:<a@b.example>\nC: RCPT TO:<no@d>\nC: RCPT TO:<c@d.example>\nC: RCPT TO:<no2@d>\nC: DATA\nS: 250 ok\nS: 550 no\nS: 250 ok\nS: 451 no\nS: 354 go\n" + BODY + "S: 250 ok") == [
+    assert heard(
+        "C: MAIL FROM:<a@b.example>\nC: RCPT TO:<no@d>\nC: RCPT TO:<c@d.example>\nC: RCPT TO:<no2@d>\nC: DATA\nS: 250 ok\nS: 550 no\nS: 250 ok\nS: 451 no\nS: 354 go\n"
+        + BODY
+        + "S: 250 ok"
+    ) == [
         message(),
         answered(),
     ]
 
 
 def test_nested_mail_keeps_the_first_envelope() -> None:
-    assert heard("C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: MAIL FROM:<z@z>\nS: 503 nested\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go\n" + BODY)[0] == message()
+    assert (
+        heard(
+            "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: MAIL FROM:<z@z>\nS: 503 nested\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: DATA\nS: 354 go\n"
+            + BODY
+        )[0]
+        == message()
+    )
 
 
 def test_data_refused() -> None:
@@ -210,7 +246,9 @@ def test_message_sent_in_spite_of_a_refusal_is_text() -> None:
 
 
 def test_everything_pipelined() -> None:
-    commands = "C: EHLO me.example\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n" + BODY + "C: QUIT\n"
+    commands = (
+        "C: EHLO me.example\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n" + BODY + "C: QUIT\n"
+    )
     replies = "S: 220 mx.example ESMTP\nS: 250 mx\nS: 250 ok\nS: 250 ok\nS: 354 go\nS: 250 queued\nS: 221 bye"
     assert kinds(hear(SmtpDissector, commands + replies)) == [
         "ClientNamed",
@@ -224,15 +262,22 @@ def test_everything_pipelined() -> None:
 
 def test_body_is_never_commands() -> None:
     body = "C: Subject: lunch\nC: \nC: AUTH LOGIN\nC: dHJhcA==\nC: ...\nC: . \nC:  .\nC| x.\\r\nC| \\n.\\n.x\\r\\n\nC: BDAT 5\nC: .\n"
-    assert kinds(heard(MAIL + "C: DATA\nS: 354 go\n" + body + "S: 250 queued\nC: QUIT\nS: 221 bye")) == ["MessageTransferred", "MessageAnswered"]
+    assert kinds(heard(MAIL + "C: DATA\nS: 354 go\n" + body + "S: 250 queued\nC: QUIT\nS: 221 bye")) == [
+        "MessageTransferred",
+        "MessageAnswered",
+    ]
 
 
 def test_unended_message() -> None:
-    assert heard(MAIL + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nC: ..")[0] == message(size=21, state="ended=False complete=False")
+    assert heard(MAIL + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nC: ..")[0] == message(
+        size=21, state="ended=False complete=False"
+    )
 
 
 def test_server_gives_up_within_a_message() -> None:
-    assert heard(MAIL + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nS: 552 too big\nC: text\nC: .\nC: NOOP\nS: 250 ok") == [message(size=24), answered(False)]
+    assert heard(
+        MAIL + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nS: 552 too big\nC: text\nC: .\nC: NOOP\nS: 250 ok"
+    ) == [message(size=24), answered(False)]
 
 
 # -- BDAT
@@ -243,16 +288,29 @@ def chunks(transcript: str, **how: object) -> list[str]:
 
 
 def test_chunks() -> None:
-    assert heard(MAIL + "C: BDAT 20\nC| Subject: lunch\\r\\n\\r\\nQU\nC: BDAT 4 last\nC| IT\\r\\n\nC: QUIT\nS: 250 ok\nS: 250 ok\nS: 221 bye") == [
+    assert heard(
+        MAIL
+        + "C: BDAT 20\nC| Subject: lunch\\r\\n\\r\\nQU\nC: BDAT 4 last\nC| IT\\r\\n\nC: QUIT\nS: 250 ok\nS: 250 ok\nS: 221 bye"
+    ) == [
         message(size=24),
         answered(),
     ]
-    assert heard(MAIL + "C: BDAT 18\nC| Subject: lunch\\r\\n\\r\\n\nS: 250 ok\nC: BDAT 0 LAST\nS: 250 ok") == [message(size=18), answered()]
+    assert heard(MAIL + "C: BDAT 18\nC| Subject: lunch\\r\\n\\r\\n\nS: 250 ok\nC: BDAT 0 LAST\nS: 250 ok") == [
+        message(size=18),
+        answered(),
+    ]
 
 
 def test_chunk_followed_by_a_command_without_line_end() -> None:
     envelope = "C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: BDAT 6 LAST\nC| a: b.c\n"
-    assert kinds(heard(envelope + "C: RSET\n" + envelope + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 550 no\nS: 554 no")) == [
+    assert kinds(
+        heard(
+            envelope
+            + "C: RSET\n"
+            + envelope
+            + "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 550 no\nS: 554 no"
+        )
+    ) == [
         "MessageTransferred",
         "MessageAnswered",
         "MessageTransferred",
@@ -262,16 +320,23 @@ def test_chunk_followed_by_a_command_without_line_end() -> None:
 
 
 def test_refused_chunk_is_read_nevertheless() -> None:
-    assert heard("C: BDAT 12\nC| MAIL FROM:a\\n\nC: BDAT 6 LAST\nC| QUIT\\r\\n\nS: 503 no\nS: 503 no") == [message(size=18, sender=None, to=(), header=b"MAIL FROM:a\nQUIT\r\n"), answered(False)]
+    assert heard("C: BDAT 12\nC| MAIL FROM:a\\n\nC: BDAT 6 LAST\nC| QUIT\\r\\n\nS: 503 no\nS: 503 no") == [
+        message(size=18, sender=None, to=(), header=b"MAIL FROM:a\nQUIT\r\n"),
+        answered(False),
+    ]
 
 
 @pytest.mark.parametrize("argument", ["", "5 X", "LAST", "-5", "5 LAST x", "99999999999999999999999", "0x5"])
 def test_chunk_of_no_size(argument: str) -> None:
-    assert kinds(heard(f"C: BDAT {argument}\nC: MAIL FROM:<a@b>\nS: 501 no\nS: 250 ok")) == ["Anomaly malformed_command"]
+    assert kinds(heard(f"C: BDAT {argument}\nC: MAIL FROM:<a@b>\nS: 501 no\nS: 250 ok")) == [
+        "Anomaly malformed_command"
+    ]
 
 
 def test_chunks_given_up() -> None:
-    assert heard(MAIL + "C: BDAT 18\nC| Subject: lunch\\r\\n\\r\\n\nS: 552 no\nC: RSET\nS: 250 ok")[0] == message(size=18, state="ended=False complete=False")
+    assert heard(MAIL + "C: BDAT 18\nC| Subject: lunch\\r\\n\\r\\n\nS: 552 no\nC: RSET\nS: 250 ok")[0] == message(
+        size=18, state="ended=False complete=False"
+    )
 
 
 # -- LMTP
@@ -324,12 +389,20 @@ def test_mail_without_an_address() -> None:
 # -- STARTTLS
 
 TLS = "C| \\x16\\x03\\x01\\x00\\x02\\x01\\x00\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00\n"
-TRAILING = ["trailing client b'\\x16\\x03\\x01\\x00\\x02\\x01\\x00'", "trailing server b'\\x16\\x03\\x03\\x00\\x02\\x02\\x00'"]
+TRAILING = [
+    "trailing client b'\\x16\\x03\\x01\\x00\\x02\\x01\\x00'",
+    "trailing server b'\\x16\\x03\\x03\\x00\\x02\\x02\\x00'",
+]
 
 
 @pytest.mark.parametrize("verb", ["STARTTLS", "starttls", "X-ANONYMOUSTLS"])
 def test_starttls(verb: str) -> None:
-    assert heard(f"C: {verb}\nS: 220-go\nS: 220 on\n{TLS}") == ["StartTlsRequested", "StartTlsAccepted", "TlsStarted", *TRAILING]
+    assert heard(f"C: {verb}\nS: 220-go\nS: 220 on\n{TLS}") == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "TlsStarted",
+        *TRAILING,
+    ]
 
 
 @pytest.mark.parametrize("reply", ["454 not now", "502 no", "500 what?"])
@@ -343,7 +416,11 @@ def test_starttls_refused(reply: str) -> None:
 
 
 def test_starttls_stripped_on_the_way() -> None:
-    assert kinds(heard("C: STARTTLS\nS: 500 #5.5.1 command not recognized")) == ["StartTlsRequested", "Anomaly starttls_stripped", "StartTlsRefused"]
+    assert kinds(heard("C: STARTTLS\nS: 500 #5.5.1 command not recognized")) == [
+        "StartTlsRequested",
+        "Anomaly starttls_stripped",
+        "StartTlsRefused",
+    ]
 
 
 def test_command_injection() -> None:
@@ -355,8 +432,15 @@ def test_command_injection() -> None:
         *TRAILING,
     ]
     # The same in one segment with the handshake.
-    lines = heard("C: STARTTLS\nC: RSET\nC| \\x16\\x03\\x01\\x00\\x02\\x01\\x00\nS: 220 go\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00")
-    assert kinds(lines[:4]) == ["StartTlsRequested", "StartTlsAccepted", "Anomaly starttls_command_injection", "TlsStarted"]
+    lines = heard(
+        "C: STARTTLS\nC: RSET\nC| \\x16\\x03\\x01\\x00\\x02\\x01\\x00\nS: 220 go\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00"
+    )
+    assert kinds(lines[:4]) == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "Anomaly starttls_command_injection",
+        "TlsStarted",
+    ]
     assert lines[4:] == TRAILING
 
 
@@ -370,11 +454,20 @@ def test_response_injection() -> None:
 
 
 def test_refused_with_commands_behind_it() -> None:
-    assert heard("C: STARTTLS\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 454 no\nS: 235 in")[2:] == [credentials("PLAIN", "anna", "ap11"), ended("accepted", "235 in")]
+    assert heard("C: STARTTLS\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 454 no\nS: 235 in")[2:] == [
+        credentials("PLAIN", "anna", "ap11"),
+        ended("accepted", "235 in"),
+    ]
 
 
 def test_text_goes_on() -> None:
-    lines = heard("C: STARTTLS\nS: 220 go\nC: EHLO me.example\nS: 250-mx\nS: 250 SIZE\n" + MAIL + "C: DATA\nS: 354 go\n" + BODY + "S: 250 ok")
+    lines = heard(
+        "C: STARTTLS\nS: 220 go\nC: EHLO me.example\nS: 250-mx\nS: 250 SIZE\n"
+        + MAIL
+        + "C: DATA\nS: 354 go\n"
+        + BODY
+        + "S: 250 ok"
+    )
     assert kinds(lines) == [
         "StartTlsRequested",
         "StartTlsAccepted",
@@ -391,18 +484,32 @@ def test_text_goes_on() -> None:
 
 
 def test_client_alone() -> None:
-    lines = hear(SmtpDissector, "C: EHLO me.example\nC: AUTH LOGIN\nC: YW5uYQ==\nC: YXAxMg==\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n" + BODY + "C: QUIT")
+    lines = hear(
+        SmtpDissector,
+        "C: EHLO me.example\nC: AUTH LOGIN\nC: YW5uYQ==\nC: YXAxMg==\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n"
+        + BODY
+        + "C: QUIT",
+    )
     assert lines == ["ClientNamed name='me.example'", credentials("LOGIN", "anna", "ap12"), message()]
     lines = hear(SmtpDissector, "C: EHLO me.example\nC: STARTTLS\nC| \\x16\\x03\\x01\\x00\\x02\\x01\\x00")
     assert kinds(lines)[:3] == ["ClientNamed", "StartTlsRequested", "TlsStarted"]
 
 
 def test_server_alone() -> None:
-    assert kinds(hear(SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 SIZE\nS: 334 VXNlcm5hbWU6\nS: 235 in\nS: 354 go\nS: 250 ok\nS: 221 bye")) == ["Greeted", "CapabilitiesOffered"]
+    assert kinds(
+        hear(
+            SmtpDissector,
+            "S: 220 mx\nS: 250-mx\nS: 250 SIZE\nS: 334 VXNlcm5hbWU6\nS: 235 in\nS: 354 go\nS: 250 ok\nS: 221 bye",
+        )
+    ) == ["Greeted", "CapabilitiesOffered"]
 
 
 def test_large_message_of_a_client_alone() -> None:
-    text = "C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\nC: Subject: lunch\nC: \n" + ("C: " + "x" * 998 + "\n") * 100 + "C: .\nC: RSET"
+    text = (
+        "C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\nC: Subject: lunch\nC: \n"
+        + ("C: " + "x" * 998 + "\n") * 100
+        + "C: .\nC: RSET"
+    )
     assert hear(SmtpDissector, text, seeds=[]) == [message(size=100018)]
 
 
@@ -419,12 +526,18 @@ def test_midstream_within_a_message() -> None:
 
 
 def test_gap_in_a_message() -> None:
-    lines = heard(MAIL + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nC~ 1000\nC: AUTH PLAIN AHRyYXAAdHJhcA==\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye")
+    lines = heard(
+        MAIL
+        + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nC~ 1000\nC: AUTH PLAIN AHRyYXAAdHJhcA==\nC: .\nS: 250 ok\nC: QUIT\nS: 221 bye"
+    )
     assert lines == [message(size=1047, state="ended=True complete=False"), answered()]
 
 
 def test_gap_that_swallows_a_messages_end() -> None:
-    lines = heard(MAIL + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nC~ 1000\nS: 250 ok\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 235 in")
+    lines = heard(
+        MAIL
+        + "C: DATA\nS: 354 go\nC: Subject: lunch\nC: \nC~ 1000\nS: 250 ok\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 235 in"
+    )
     assert lines == [
         message(size=1018, state="ended=False complete=False"),
         answered(),
@@ -435,7 +548,9 @@ def test_gap_that_swallows_a_messages_end() -> None:
 
 def test_gap_that_swallows_the_data_command() -> None:
     text = "C~ 40\nC: said:\nC: AUTH PLAIN AHRyYXAAdHJhcA==\nC: .\nS: 250 ok\nC: AUTH PLAIN AGFubmEAYXAxMQ==\nS: 235 in"
-    assert credentials("PLAIN", "anna", "ap11") in heard(MAIL.replace("S: 250 ok\n", "") + "S: 250 ok\nS: 250 ok\n" + text.replace("C: said", "C: x\nC: said"))
+    assert credentials("PLAIN", "anna", "ap11") in heard(
+        MAIL.replace("S: 250 ok\n", "") + "S: 250 ok\nS: 250 ok\n" + text.replace("C: said", "C: x\nC: said")
+    )
     assert not any("trap" in line for line in heard(MAIL + text.replace("C: said", "C: x\nC: said")))
     lines = heard(MAIL + "C~ 6\nS: 354 go\n" + BODY + "S: 250 ok\nC: QUIT\nS: 221 bye")
     assert lines == [message(), answered()]
@@ -443,12 +558,21 @@ def test_gap_that_swallows_the_data_command() -> None:
 
 def test_gap_that_swallows_the_go_ahead() -> None:
     assert heard(MAIL + "C: DATA\nS~ 8\n" + BODY + "S: 250 ok") == [message(), answered()]
-    assert heard("C: AUTH LOGIN\nS~ 18\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [credentials("LOGIN", "anna", "ap12"), ended("accepted", "235 in")]
+    assert heard("C: AUTH LOGIN\nS~ 18\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [
+        credentials("LOGIN", "anna", "ap12"),
+        ended("accepted", "235 in"),
+    ]
 
 
 def test_gap_in_a_chunk() -> None:
-    assert heard(MAIL + "C: BDAT 30 LAST\nC: Subject: lunch\nC~ 14\nC: QUIT\nS: 250 ok\nS: 221 bye") == [message(size=30, state="ended=True complete=False"), answered()]
-    assert kinds(heard(MAIL + "C: BDAT 30 LAST\nC: Subject: lunch\nC~ 30\nS: 250 ok\nC: QUIT\nS: 221 bye")) == ["MessageTransferred", "MessageAnswered"]
+    assert heard(MAIL + "C: BDAT 30 LAST\nC: Subject: lunch\nC~ 14\nC: QUIT\nS: 250 ok\nS: 221 bye") == [
+        message(size=30, state="ended=True complete=False"),
+        answered(),
+    ]
+    assert kinds(heard(MAIL + "C: BDAT 30 LAST\nC: Subject: lunch\nC~ 30\nS: 250 ok\nC: QUIT\nS: 221 bye")) == [
+        "MessageTransferred",
+        "MessageAnswered",
+    ]
 
 
 def test_gaps_between_commands() -> None:
@@ -471,8 +595,14 @@ def test_a_proxys_line_is_answered_by_nobody() -> None:
 
 
 def test_long_lines() -> None:
-    assert kinds(hear(SmtpDissector, "S: 220 " + "x" * 5000 + "\nC: EHLO " + "y" * 4000 + "\nS: 250 mx", seeds=[])) == ["Greeted", "ClientNamed", "CapabilitiesOffered"]
-    assert kinds(hear(SmtpDissector, HELLO + "C: NOOP " + "y" * 70000 + "\nS: 500 no\nC: RSET\nS: 250 ok", seeds=[]))[3:] == ["Anomaly line_too_long"]
+    assert kinds(hear(SmtpDissector, "S: 220 " + "x" * 5000 + "\nC: EHLO " + "y" * 4000 + "\nS: 250 mx", seeds=[])) == [
+        "Greeted",
+        "ClientNamed",
+        "CapabilitiesOffered",
+    ]
+    assert kinds(hear(SmtpDissector, HELLO + "C: NOOP " + "y" * 70000 + "\nS: 500 no\nC: RSET\nS: 250 ok", seeds=[]))[
+        3:
+    ] == ["Anomaly line_too_long"]
 
 
 # -- limits and properties
@@ -480,7 +610,11 @@ def test_long_lines() -> None:
 
 def test_bounds() -> None:
     dissector = SmtpDissector()
-    play(dissector, [*read_transcript(HELLO), (CLIENT, b"RCPT TO:<a@b>\r\n" * 5000), (SERVER, b"250-x\r\n" * 5000)], finish=False)
+    play(
+        dissector,
+        [*read_transcript(HELLO), (CLIENT, b"RCPT TO:<a@b>\r\n" * 5000), (SERVER, b"250-x\r\n" * 5000)],
+        finish=False,
+    )
     assert len(dissector._pending) == smtp.MAX_PENDING
     assert len(dissector._reply) == smtp.MAX_REPLY_LINES
     assert dissector._envelope is not None
@@ -490,9 +624,55 @@ def test_bounds() -> None:
 
 ROWS = st.sampled_from(
     [
-        *["C: EHLO me", "C: MAIL FROM:<a@b>", "C: RCPT TO:<c@d>", "C: DATA", "C: BDAT 5", "C: BDAT 5 LAST", "C: BDAT 0 LAST", "C: .", "C: ..", "C: text: x", "C: ", "C: AUTH PLAIN", "C: AUTH LOGIN"],
-        *["C: AUTH PLAIN AGFubmEAYXAxMQ==", "C: AGFubmEAYXAxMQ==", "C: *", "C: QUIT", "C: RSET", "C: STARTTLS", "C: what", "C: LHLO x", "S: 220 mx", "S: 250 ok", "S: 250-ok", "S: 354 go", "S: 334 YQ=="],
-        *["S: 235 in", "S: 535 no", "S: 550 no", "S: 421 bye", "S: 454 no", "S: what", "C| hello", "C| \\r", "C| \\n", "C| .", "S| 2", "S| \\n", "C| \\x16\\x03\\x01", "S| \\x16\\x03\\x01", "C~ 5", "S~ 5", "--"],
+        *[
+            "C: EHLO me",
+            "C: MAIL FROM:<a@b>",
+            "C: RCPT TO:<c@d>",
+            "C: DATA",
+            "C: BDAT 5",
+            "C: BDAT 5 LAST",
+            "C: BDAT 0 LAST",
+            "C: .",
+            "C: ..",
+            "C: text: x",
+            "C: ",
+            "C: AUTH PLAIN",
+            "C: AUTH LOGIN",
+        ],
+        *[
+            "C: AUTH PLAIN AGFubmEAYXAxMQ==",
+            "C: AGFubmEAYXAxMQ==",
+            "C: *",
+            "C: QUIT",
+            "C: RSET",
+            "C: STARTTLS",
+            "C: what",
+            "C: LHLO x",
+            "S: 220 mx",
+            "S: 250 ok",
+            "S: 250-ok",
+            "S: 354 go",
+            "S: 334 YQ==",
+        ],
+        *[
+            "S: 235 in",
+            "S: 535 no",
+            "S: 550 no",
+            "S: 421 bye",
+            "S: 454 no",
+            "S: what",
+            "C| hello",
+            "C| \\r",
+            "C| \\n",
+            "C| .",
+            "S| 2",
+            "S| \\n",
+            "C| \\x16\\x03\\x01",
+            "S| \\x16\\x03\\x01",
+            "C~ 5",
+            "S~ 5",
+            "--",
+        ],
     ]
 )
 
@@ -504,19 +684,31 @@ def test_any_split_says_the_same(rows: list[str], seed: int) -> None:
     assert told(play(SmtpDissector(), pieces), True) == told(play(SmtpDissector(), cut_randomly(pieces, seed)), True)
 
 
-@given(st.lists(st.tuples(st.sampled_from([CLIENT, SERVER]), st.one_of(st.integers(1, 3000), st.binary(max_size=40))), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([CLIENT, SERVER]), st.one_of(st.integers(1, 3000), st.binary(max_size=40))),
+        max_size=40,
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_any_octets_and_gaps(pieces: list[tuple[int, bytes | int]]) -> None:
     play(SmtpDissector(), pieces)
 
 
 def test_replies_whose_end_is_missing() -> None:
-    assert hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 250-SIZE\nC: AUTH LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in")[2:] == [
+    assert hear(
+        SmtpDissector,
+        "S: 220 mx\nC: EHLO me\nS: 250-mx\nS: 250-SIZE\nC: AUTH LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in",
+    )[2:] == [
         "CapabilitiesOffered names=['SIZE']",
         credentials("LOGIN", "anna", "ap12"),
         ended("accepted", "235 in"),
     ]
-    assert kinds(hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nC: STARTTLS\nS: 220 go\n" + TLS))[-5:-2] == ["StartTlsRequested", "StartTlsAccepted", "TlsStarted"]
+    assert kinds(hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nC: STARTTLS\nS: 220 go\n" + TLS))[-5:-2] == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "TlsStarted",
+    ]
 
 
 @pytest.mark.parametrize("end", ["\\r\\n.\\n", "\\n.\\r\\n", "\\n.\\n", "\\r\\n.\\n\\n"])
@@ -534,17 +726,26 @@ def test_ends_that_servers_take_though_they_should_not(end: str) -> None:
 
 
 def test_server_alone_that_offers_tls() -> None:
-    lines = hear(SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 STARTTLS\nS: 220 go\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00")
+    lines = hear(
+        SmtpDissector, "S: 220 mx\nS: 250-mx\nS: 250 STARTTLS\nS: 220 go\nS| \\x16\\x03\\x03\\x00\\x02\\x02\\x00"
+    )
     assert kinds(lines)[:4] == ["Greeted", "CapabilitiesOffered", "StartTlsAccepted", "TlsStarted"]
 
 
 def test_replies_that_are_missing_without_a_trace() -> None:
-    assert heard("C: NOOP\nC: AUTH LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [credentials("LOGIN", "anna", "ap12"), ended("accepted", "235 in")]
+    assert heard("C: NOOP\nC: AUTH LOGIN\nS: 334\nC: YW5uYQ==\nS: 334\nC: YXAxMg==\nS: 235 in") == [
+        credentials("LOGIN", "anna", "ap12"),
+        ended("accepted", "235 in"),
+    ]
 
 
 def test_client_that_says_all_and_hangs_up() -> None:
     dissector = SmtpDissector()
-    said = play(dissector, read_transcript("C: HELO me\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n" + BODY), finish=False)
+    said = play(
+        dissector,
+        read_transcript("C: HELO me\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n" + BODY),
+        finish=False,
+    )
     said += play(dissector, read_transcript("S: 220 mx\nS: 250 mx\nS: 250 ok\nS: 250 ok\nS: 354 go\nS: 250 ok"))
     assert told(said)[-2:] == [message(), answered()]
 

@@ -112,14 +112,20 @@ def test_hello_retry_request():
 def test_only_the_retry_request_was_seen():
     offer = lab.extension(43, lab.counted(1, lab.codes(0x0304)))
     retry = lab.server_hello(
-        suite=0x1302, random_octets=RETRY_RANDOM, extensions=lab.extension(43, lab.codes(0x0304)) + lab.extension(51, lab.codes(24))
+        suite=0x1302,
+        random_octets=RETRY_RANDOM,
+        extensions=lab.extension(43, lab.codes(0x0304)) + lab.extension(51, lab.codes(24)),
     )
-    facts = same_however_cut([(CLIENT, record(22, lab.client_hello(extensions=offer))), (SERVER, record(22, retry))]).facts
+    facts = same_however_cut(
+        [(CLIENT, record(22, lab.client_hello(extensions=offer))), (SERVER, record(22, retry))]
+    ).facts
     assert (facts.version, facts.cipher_suite, facts.group) == ("TLSv1.3", "TLS_AES_256_GCM_SHA384", "secp384r1")
     assert (facts.retried, facts.handshake) == (True, "incomplete")
 
 
-@pytest.mark.parametrize(("version", "ticket", "kind"), [(TLS12, False, "session_id"), (TLS12, True, "ticket"), (TLS13, True, "psk")])
+@pytest.mark.parametrize(
+    ("version", "ticket", "kind"), [(TLS12, False, "session_id"), (TLS12, True, "ticket"), (TLS13, True, "psk")]
+)
 def test_resumption(version: ssl.TLSVersion, ticket: bool, kind: str):
     client, server = context(CLIENT, version), context(SERVER, version)
     if not ticket:
@@ -161,7 +167,12 @@ def test_client_without_the_certificate_that_the_server_wants():
     connection = Connection(context(CLIENT, TLS12), server).shake_hands()
     assert connection.errors
     facts = same_however_cut(connection.pieces).facts
-    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == ("failed", "alert", "handshake_failure", SERVER)
+    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == (
+        "failed",
+        "alert",
+        "handshake_failure",
+        SERVER,
+    )
     assert facts.client_certificate_requested
     assert facts.client_certificates == []
 
@@ -182,7 +193,12 @@ def test_client_refuses_the_certificate_in_tls12():
     connection.pieces += [(CLIENT, None), (SERVER, None)]
     played = same_however_cut(connection.pieces)
     facts = played.facts
-    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == ("failed", "alert", "unknown_ca", CLIENT)
+    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == (
+        "failed",
+        "alert",
+        "unknown_ca",
+        CLIENT,
+    )
     assert facts.certificates == lab.server_identity().chain
     assert not facts.client_went_on
     assert played.kinds() == ["TlsHelloSeen", "TlsAlert", "TlsFailed"]
@@ -194,12 +210,21 @@ def test_client_refuses_the_certificate_in_tls13():
     assert connection.errors
     connection.pieces += [(CLIENT, None), (SERVER, None)]
     facts = same_however_cut(connection.pieces).facts
-    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == ("failed", "alert", "unknown_ca", CLIENT)
+    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == (
+        "failed",
+        "alert",
+        "unknown_ca",
+        CLIENT,
+    )
     assert not facts.established
 
 
 def test_client_refuses_the_certificate_under_encryption():
-    pieces = [*lab.tls13_hellos(), (SERVER, record(23, bytes(900))), (CLIENT, record(20, b"\x01") + record(23, bytes(19)))]
+    pieces = [
+        *lab.tls13_hellos(),
+        (SERVER, record(23, bytes(900))),
+        (CLIENT, record(20, b"\x01") + record(23, bytes(19))),
+    ]
     pieces += [(CLIENT, None), (SERVER, None)]
     facts = same_however_cut(pieces).facts
     assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == (
@@ -211,7 +236,12 @@ def test_client_refuses_the_certificate_under_encryption():
 def test_no_common_version():
     connection = Connection(context(CLIENT, TLS13), context(SERVER, TLS12)).shake_hands()
     facts = same_however_cut(connection.pieces).facts
-    assert (facts.handshake, facts.alert, facts.alert_sender, facts.version) == ("failed", "protocol_version", SERVER, None)
+    assert (facts.handshake, facts.alert, facts.alert_sender, facts.version) == (
+        "failed",
+        "protocol_version",
+        SERVER,
+        None,
+    )
     assert facts.offered_versions == ["TLSv1.3"]
 
 
@@ -247,7 +277,9 @@ def test_encrypted_data_is_never_handed_over():
 # -- built octet by octet --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("code", "version"), [(0x0300, "SSLv3"), (0x0301, "TLSv1.0"), (0x0302, "TLSv1.1"), (0x0303, "TLSv1.2")])
+@pytest.mark.parametrize(
+    ("code", "version"), [(0x0300, "SSLv3"), (0x0301, "TLSv1.0"), (0x0302, "TLSv1.1"), (0x0303, "TLSv1.2")]
+)
 def test_rsa_key_transport_of_old_versions(code: int, version: str):
     played = same_however_cut(lab.old_handshake(code))
     facts = played.facts
@@ -274,7 +306,11 @@ def test_sslv2_format_hello_answered_by_tls():
     assert (facts.version, facts.handshake) == ("TLSv1.0", "completed")
     assert facts.client_hello.sslv2
     assert facts.offered_versions == ["SSLv2", "TLSv1.0"]
-    assert facts.offered_suites == ["TLS_RSA_WITH_AES_128_CBC_SHA", "SSL_CK_RC4_128_WITH_MD5", "TLS_RSA_WITH_3DES_EDE_CBC_SHA"]
+    assert facts.offered_suites == [
+        "TLS_RSA_WITH_AES_128_CBC_SHA",
+        "SSL_CK_RC4_128_WITH_MD5",
+        "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    ]
     assert (facts.ja3, facts.ja4) == (None, None)
 
 
@@ -316,7 +352,13 @@ def test_messages_are_joined_and_cut_by_records():
 
 def test_diffie_hellman_primes():
     def exchange(prime: bytes) -> object:
-        body = lab.counted(2, prime) + lab.counted(2, b"\x02") + lab.counted(2, b"\x05") + lab.codes(0x0804) + lab.counted(2, bytes(256))
+        body = (
+            lab.counted(2, prime)
+            + lab.counted(2, b"\x02")
+            + lab.counted(2, b"\x05")
+            + lab.codes(0x0804)
+            + lab.counted(2, bytes(256))
+        )
         flight = lab.server_hello(suite=0x009E) + lab.message(12, body)
         return same_however_cut([(CLIENT, record(22, lab.client_hello())), (SERVER, record(22, flight))]).facts
 
@@ -380,7 +422,13 @@ def test_a_server_that_echoes_the_session_id_and_sends_a_certificate_resumes_not
 
 def test_renegotiation():
     ccs, sealed = record(20, bytes(24)), record(22, bytes(60))
-    pieces = [*lab.old_handshake(0x0303), (CLIENT, sealed), (SERVER, sealed), (CLIENT, sealed + ccs + sealed), (SERVER, ccs + sealed)]
+    pieces = [
+        *lab.old_handshake(0x0303),
+        (CLIENT, sealed),
+        (SERVER, sealed),
+        (CLIENT, sealed + ccs + sealed),
+        (SERVER, ccs + sealed),
+    ]
     facts = same_however_cut(pieces).facts
     assert (facts.renegotiations, facts.handshake, facts.alert) == (1, "completed", None)
     assert play(lab.old_handshake(0x0303)).facts.renegotiations == 0
@@ -398,7 +446,12 @@ def test_warning_alerts_do_not_fail_a_handshake():
 def test_a_warning_followed_by_the_end_is_why_the_handshake_failed():
     pieces = [*lab.old_handshake(0x0303)[:2], (CLIENT, record(21, b"\x01\x2e")), (CLIENT, None)]
     facts = same_however_cut(pieces).facts
-    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == ("failed", "alert", "certificate_unknown", CLIENT)
+    assert (facts.handshake, facts.failure, facts.alert, facts.alert_sender) == (
+        "failed",
+        "alert",
+        "certificate_unknown",
+        CLIENT,
+    )
 
 
 def test_close_before_the_end_of_the_handshake():
@@ -415,7 +468,12 @@ def test_encrypted_alert_instead_of_the_servers_finished():
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [(b"-ERR not now\r\nmore", "-ERR not now"), (b"HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 400 Bad Request"), (b"5", "5")]
+    ("text", "line"),
+    [
+        (b"-ERR not now\r\nmore", "-ERR not now"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 400 Bad Request"),
+        (b"5", "5"),
+    ],
 )
 def test_text_instead_of_tls(text: bytes, line: str):
     pieces: list[Piece] = [(CLIENT, record(22, lab.client_hello())), (SERVER, text), (SERVER, None), (CLIENT, None)]
@@ -444,7 +502,11 @@ def test_null_cipher_by_hand_and_its_limits():
     played = same_however_cut(pieces)
     assert played.plain == [b"USER alice\r\n", b"+OK\r\n"]
     # a gap inside a record costs that record alone
-    pieces += [(CLIENT, record(23, b"PASS x\r\n" + mac)[:8]), (CLIENT, 35), (CLIENT, b"\0" * 2 + record(23, b"QUIT\r\n" + mac))]
+    pieces += [
+        (CLIENT, record(23, b"PASS x\r\n" + mac)[:8]),
+        (CLIENT, 35),
+        (CLIENT, b"\0" * 2 + record(23, b"QUIT\r\n" + mac)),
+    ]
     assert same_however_cut(pieces).plain[CLIENT] == b"USER alice\r\nQUIT\r\n"
     # data that nobody takes is dropped, and counted
     dissector = TlsDissector("implicit")
@@ -458,7 +520,11 @@ def test_null_cipher_by_hand_and_its_limits():
 
 def test_null_cipher_of_tls13():
     tag = bytes(32)
-    pieces = [*lab.tls13_hellos(0xC0B4), (SERVER, record(23, bytes(400) + b"\x16" + tag)), (CLIENT, record(23, bytes(36) + b"\x16" + tag))]
+    pieces = [
+        *lab.tls13_hellos(0xC0B4),
+        (SERVER, record(23, bytes(400) + b"\x16" + tag)),
+        (CLIENT, record(23, bytes(36) + b"\x16" + tag)),
+    ]
     pieces += [(CLIENT, record(23, b"USER alice\r\n\x17\0\0" + tag))]
     played = same_however_cut(pieces)
     assert (played.facts.null_cipher, played.facts.handshake) == (True, "completed")
@@ -541,7 +607,12 @@ def test_hello_without_an_answer():
 
 def test_gap_inside_application_data_is_stepped_over():
     data = record(23, bytes(5000))
-    pieces = [*lab.old_handshake(0x0303), (SERVER, data[:500]), (SERVER, 4000), (SERVER, data[4500:] + record(23, bytes(7)))]
+    pieces = [
+        *lab.old_handshake(0x0303),
+        (SERVER, data[:500]),
+        (SERVER, 4000),
+        (SERVER, data[4500:] + record(23, bytes(7))),
+    ]
     played = same_however_cut(pieces)
     assert played.facts.server_data_records == 3
     assert not played.facts.damaged
@@ -551,14 +622,21 @@ def test_gap_inside_application_data_is_stepped_over():
 def test_gap_over_record_headers_resynchronises():
     sealed = bytes([7]) * 3000
     data = record(23, sealed) * 3
-    pieces = [*lab.old_handshake(0x0303), (SERVER, data[:500]), (SERVER, 4000), (SERVER, data[4500:] + record(23, bytes(9)))]
+    pieces = [
+        *lab.old_handshake(0x0303),
+        (SERVER, data[:500]),
+        (SERVER, 4000),
+        (SERVER, data[4500:] + record(23, bytes(9))),
+    ]
     played = same_however_cut(pieces)
     assert played.facts.server_data_octets == 64 + 3000 + 3000 + 9
     assert played.anomalies() == []
 
 
 def test_gap_inside_the_certificate_costs_the_certificate_alone():
-    flight = record(22, lab.server_hello() + lab.certificates(bytes(3000)) + lab.message(13, bytes(8)) + lab.message(14, b""))
+    flight = record(
+        22, lab.server_hello() + lab.certificates(bytes(3000)) + lab.message(13, bytes(8)) + lab.message(14, b"")
+    )
     pieces = [
         lab.old_handshake(0x0303)[0], (SERVER, flight[:400]), (SERVER, 1000), (SERVER, flight[1400:]),
         *lab.old_handshake(0x0303)[2:],
@@ -581,7 +659,10 @@ def test_gap_over_a_hello():
 
 
 def test_garbage_between_records():
-    pieces = [*lab.old_handshake(0x0303), (SERVER, b"garbage and noise" + record(23, bytes(30)) + record(23, bytes(30)))]
+    pieces = [
+        *lab.old_handshake(0x0303),
+        (SERVER, b"garbage and noise" + record(23, bytes(30)) + record(23, bytes(30))),
+    ]
     played = same_however_cut(pieces)
     assert played.anomalies() == ["tls_stream_lost"]
     assert played.facts.server_data_octets == 64 + 60
@@ -594,7 +675,9 @@ def test_garbage_without_end_is_given_up():
     assert played.facts.server_data_records < 100
 
 
-@pytest.mark.parametrize("header", [b"\x16\x03\x01\xff\xff", b"\x16\x04\x01\x00\x40", b"\x19\x03\x01\x00\x40", b"\x17\x03\x09\x00\x40"])
+@pytest.mark.parametrize(
+    "header", [b"\x16\x03\x01\xff\xff", b"\x16\x04\x01\x00\x40", b"\x19\x03\x01\x00\x40", b"\x17\x03\x09\x00\x40"]
+)
 def test_impossible_record_headers(header: bytes):
     played = same_however_cut([(CLIENT, header + bytes(100))])
     assert not played.dissector.recognised
@@ -614,14 +697,18 @@ def test_a_client_hello_that_claims_16_megabytes_costs_little():
 
 def test_a_long_message_is_kept_up_to_its_limit_only():
     dissector = TlsDissector("implicit")
-    dissector.receive_data(CLIENT, record(22, b"\x01" + (MAX_HANDSHAKE).to_bytes(3, "big") + bytes(16000)), Position(1, 0, 0))
+    dissector.receive_data(
+        CLIENT, record(22, b"\x01" + (MAX_HANDSHAKE).to_bytes(3, "big") + bytes(16000)), Position(1, 0, 0)
+    )
     for _ in range(40):
         dissector.receive_data(CLIENT, record(22, bytes(16000)), Position(1, 0, 0))
         assert len(dissector._from_client.message) <= MAX_HANDSHAKE + 4
 
 
 def test_unknown_handshake_messages_cost_their_record():
-    pieces: list[Piece] = [(CLIENT, record(22, lab.message(99, bytes(10))) + record(22, lab.client_hello(extensions=lab.sni(HOST))))]
+    pieces: list[Piece] = [
+        (CLIENT, record(22, lab.message(99, bytes(10))) + record(22, lab.client_hello(extensions=lab.sni(HOST))))
+    ]
     played = same_however_cut(pieces)
     assert played.anomalies() == ["tls_malformed"]
     assert played.facts.sni == HOST

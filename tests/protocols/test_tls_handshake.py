@@ -33,7 +33,11 @@ def test_client_hello():
     hello = messages.parse_client_hello(body, 0, len(body))
     assert not hello.malformed
     assert (hello.version, hello.suites, hello.sni) == (0x0303, lab.codes(0x1301, 0xC02F, 0x002F), "imap.example.test")
-    assert (hello.groups, hello.point_formats, hello.signature_schemes) == (lab.codes(29, 23), b"\0", lab.codes(0x0403, 0x0804))
+    assert (hello.groups, hello.point_formats, hello.signature_schemes) == (
+        lab.codes(29, 23),
+        b"\0",
+        lab.codes(0x0403, 0x0804),
+    )
     assert hello.alpn == [b"imap", b"pop3"]
     assert (hello.ticket, hello.psk, hello.early_data, hello.encrypted_hello, hello.has_sni) == (True,) * 5
     assert hello.offers_tls13()
@@ -67,15 +71,28 @@ def test_every_cut_of_a_client_hello_is_read_as_far_as_it_goes():
 
 
 def test_server_hello():
-    body = lab.server_hello(suite=0x1302, extensions=lab.extension(43, lab.codes(0x0304)) + lab.extension(41, lab.codes(0)))[4:]
+    body = lab.server_hello(
+        suite=0x1302, extensions=lab.extension(43, lab.codes(0x0304)) + lab.extension(41, lab.codes(0))
+    )[4:]
     hello = messages.parse_server_hello(body, 0, len(body))
-    assert (hello.legacy_version, hello.version, hello.suite, hello.psk, hello.malformed) == (0x0303, 0x0304, 0x1302, True, False)
+    assert (hello.legacy_version, hello.version, hello.suite, hello.psk, hello.malformed) == (
+        0x0303,
+        0x0304,
+        0x1302,
+        True,
+        False,
+    )
     for size in range(len(body)):
         messages.parse_server_hello(body, 0, size)
 
 
 def test_server_hello_of_an_early_draft_of_tls13():
-    body = lab.codes(0x7F12) + bytes(32) + lab.codes(0x1301) + lab.counted(2, lab.extension(51, lab.codes(29) + lab.counted(2, bytes(32))))
+    body = (
+        lab.codes(0x7F12)
+        + bytes(32)
+        + lab.codes(0x1301)
+        + lab.counted(2, lab.extension(51, lab.codes(29) + lab.counted(2, bytes(32))))
+    )
     hello = messages.parse_server_hello(body, 0, len(body))
     assert (hello.version, hello.suite, hello.group, hello.malformed) == (0x7F12, 0x1301, 29, False)
 
@@ -91,7 +108,9 @@ def test_certificates_are_bounded():
 
 def test_key_exchanges():
     curve = b"\x03" + lab.codes(23) + lab.counted(1, bytes(65))
-    found = messages.parse_key_exchange(curve + lab.codes(0x0403) + lab.counted(2, b"s"), 0, len(curve) + 5, "ECDHE", True)
+    found = messages.parse_key_exchange(
+        curve + lab.codes(0x0403) + lab.counted(2, b"s"), 0, len(curve) + 5, "ECDHE", True
+    )
     assert (found.group, found.signature_scheme) == (23, 0x0403)
     hinted = lab.counted(2, b"hint") + curve
     assert messages.parse_key_exchange(hinted, 0, len(hinted), "ECDHE_PSK", True).group == 23
@@ -101,7 +120,10 @@ def test_key_exchanges():
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.one_of(st.binary(max_size=200), st.integers(0, 400).map(lambda n: hello_body(EXTENSIONS)[:n] + b"\xff" * 20)), st.integers(0, 50))
+@given(
+    st.one_of(st.binary(max_size=200), st.integers(0, 400).map(lambda n: hello_body(EXTENSIONS)[:n] + b"\xff" * 20)),
+    st.integers(0, 50),
+)
 def test_no_octets_make_a_parser_raise(octets: bytes, start: int):
     start = min(start, len(octets))
     client = messages.parse_client_hello(octets, start, len(octets))

@@ -35,7 +35,10 @@ def test_suites_are_those_of_openssl():
     if shutil.which("openssl") is None:
         return  # nothing to compare with
     out = subprocess.run(
-        ["openssl", "ciphers", "-V", "-stdname", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"], capture_output=True, text=True, check=True
+        ["openssl", "ciphers", "-V", "-stdname", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     compared = 0
     for line in out.splitlines():

@@ -19,7 +19,9 @@ from analyzer.sessions import certificates
 from analyzer.sessions.certificates import TrustStore
 
 
-def talk_over(version: ssl.TLSVersion, server: str, port: int, *, ciphers: str = "DEFAULT", verify: bool = False) -> Talk:
+def talk_over(
+    version: ssl.TLSVersion, server: str, port: int, *, ciphers: str = "DEFAULT", verify: bool = False
+) -> Talk:
     client = lab.context(lab.CLIENT, version, ciphers=ciphers, verify=verify)
     connection = lab.Connection(client, lab.context(lab.SERVER, version, ciphers=ciphers)).shake_hands()
     if not verify:

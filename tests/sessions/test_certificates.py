@@ -102,7 +102,9 @@ def test_keys(key: object, name: str, weak: bool):
 @pytest.mark.parametrize(("kind", "name"), [(ed25519.Ed25519PrivateKey, "Ed25519"), (ed448.Ed448PrivateKey, "Ed448")])
 def test_edwards_keys(kind: object, name: str):
     key = kind.generate()
-    builder = x509.CertificateBuilder().subject_name(lab.name("a")).issuer_name(lab.name("a")).public_key(key.public_key())
+    builder = (
+        x509.CertificateBuilder().subject_name(lab.name("a")).issuer_name(lab.name("a")).public_key(key.public_key())
+    )
     builder = builder.serial_number(5).not_valid_before(START).not_valid_after(END)
     certificate = parse_certificate(builder.sign(key, None).public_bytes(serialization.Encoding.DER))
     assert (certificate.key, certificate.signature, certificate.weak_key) == (name, name, False)
@@ -130,7 +132,9 @@ def test_signatures(last: int, name: str, weak: bool):
 
 def test_pss_signatures_tell_their_digest():
     key = rsa.generate_private_key(65537, 2048)
-    builder = x509.CertificateBuilder().subject_name(lab.name("a")).issuer_name(lab.name("b")).public_key(key.public_key())
+    builder = (
+        x509.CertificateBuilder().subject_name(lab.name("a")).issuer_name(lab.name("b")).public_key(key.public_key())
+    )
     builder = builder.serial_number(5).not_valid_before(START).not_valid_after(END)
     pss = padding.PSS(padding.MGF1(hashes.SHA384()), padding.PSS.DIGEST_LENGTH)
     der = builder.sign(key, hashes.SHA384(), rsa_padding=pss).public_bytes(serialization.Encoding.DER)
@@ -298,11 +302,15 @@ def test_nesting_without_end_costs_bounded_time(good: lab.Identity):
     nested = b""
     while len(nested) < certificates.MAX_CERTIFICATE_OCTETS - 8:
         size = len(nested)
-        nested = (b"\x30\x83" + size.to_bytes(3, "big") if size > 65535 else b"\x30\x82" + size.to_bytes(2, "big")) + nested
+        nested = (
+            b"\x30\x83" + size.to_bytes(3, "big") if size > 65535 else b"\x30\x82" + size.to_bytes(2, "big")
+        ) + nested
     assert parse_certificate(nested[: certificates.MAX_CERTIFICATE_OCTETS]).unparsable
     inside = good.chain[0]
     at = inside.index(b"\x30", 40)
-    assert judge([inside[:at] + nested[: certificates.MAX_CERTIFICATE_OCTETS - len(inside)] + inside[at:]], MIDDLE_NS, HOST, None)
+    assert judge(
+        [inside[:at] + nested[: certificates.MAX_CERTIFICATE_OCTETS - len(inside)] + inside[at:]], MIDDLE_NS, HOST, None
+    )
     assert time.perf_counter() - began < 2.0
 
 
@@ -353,7 +361,9 @@ def test_a_maze_of_cross_signed_issuers_costs_bounded_time(tmp_path: Path):
 def test_many_names_are_cut():
     san = x509.SubjectAlternativeName([x509.DNSName(f"h{number}.example.test") for number in range(1000)])
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = x509.CertificateBuilder().subject_name(lab.name("a")).issuer_name(lab.name("a")).public_key(key.public_key())
+    builder = (
+        x509.CertificateBuilder().subject_name(lab.name("a")).issuer_name(lab.name("a")).public_key(key.public_key())
+    )
     builder = builder.serial_number(5).not_valid_before(START).not_valid_after(END).add_extension(san, critical=False)
     der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
     assert len(parse_certificate(der).names) == certificates.MAX_NAMES

@@ -22,7 +22,13 @@ from analyzer.sessions.replay import decrypt, read_inside
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 EXPECTED = [json.loads(line) for line in (CAPTURES / "expected.jsonl").read_text().splitlines()]
-SEALED = sorted({one["sample"] for one in EXPECTED if one["tls_credentials"] and one["sample"].endswith("pcapng") and "secrets" in one["sample"]})
+SEALED = sorted(
+    {
+        one["sample"]
+        for one in EXPECTED
+        if one["tls_credentials"] and one["sample"].endswith("pcapng") and "secrets" in one["sample"]
+    }
+)
 
 
 def inside(session: Session) -> list[dict[str, str | None]]:
@@ -43,7 +49,9 @@ def inside(session: Session) -> list[dict[str, str | None]]:
 @pytest.mark.tshark
 @pytest.mark.parametrize("sample", SEALED)
 def test_samples_with_secrets_open_to_what_the_clients_did(sample: str) -> None:
-    sessions = {f"{one.client_ip}:{one.client_port}": one for one in run(CAPTURES / sample, engine="wireshark").sessions}
+    sessions = {
+        f"{one.client_ip}:{one.client_port}": one for one in run(CAPTURES / sample, engine="wireshark").sessions
+    }
     streams = [one for one in EXPECTED if one["sample"] == sample]
     assert len(streams) == len(sessions) > 0
     for stream in streams:
@@ -51,7 +59,9 @@ def test_samples_with_secrets_open_to_what_the_clients_did(sample: str) -> None:
         where = f"{sample} stream {stream['stream']}"
         for want, got in zip(stream["tls_credentials"], inside(session), strict=True):
             assert {word: got[word] for word in want} == want, where
-        assert sum(1 for one in session.message_list or () if one.ended and not one.exposed) == stream["tls_messages"], where
+        assert (
+            sum(1 for one in session.message_list or () if one.ended and not one.exposed) == stream["tls_messages"]
+        ), where
         assert all(not one.exposed for one in session.credentials or ()), where
         assert (session.transport, session.starttls) == (stream["transport"], stream["starttls"]), where
         assert session.exposure in ("none", "metadata"), where
@@ -59,7 +69,18 @@ def test_samples_with_secrets_open_to_what_the_clients_did(sample: str) -> None:
 
 
 @pytest.mark.tshark
-@pytest.mark.parametrize("sample", ["tap-loss.pcap", "bad-wire.pcap", "snaplen.pcap", "tls-versions.pcap", "ipv6.pcap", "server-only.pcap", "any-sll2.pcap"])
+@pytest.mark.parametrize(
+    "sample",
+    [
+        "tap-loss.pcap",
+        "bad-wire.pcap",
+        "snaplen.pcap",
+        "tls-versions.pcap",
+        "ipv6.pcap",
+        "server-only.pcap",
+        "any-sll2.pcap",
+    ],
+)
 def test_both_engines_agree(sample: str) -> None:
     assert differences(run(CAPTURES / sample), run(CAPTURES / sample, engine="wireshark")) == []
 
@@ -75,7 +96,16 @@ def test_a_key_log_opens_the_sessions_it_fits(tmp_path: Path, version: ssl.TLSVe
     for engine in ("native", "wireshark"):
         result = run(path, keylog=keylog, engine=engine)
         (session,) = result.sessions
-        assert inside(session) == [{"mechanism": "LOGIN-CMD", "username": "mila", "secret": "Quartz.river4", "challenge": None, "response": None, "outcome": "accepted"}]
+        assert inside(session) == [
+            {
+                "mechanism": "LOGIN-CMD",
+                "username": "mila",
+                "secret": "Quartz.river4",
+                "challenge": None,
+                "response": None,
+                "outcome": "accepted",
+            }
+        ]
         assert [(one.size, one.complete, one.exposed) for one in session.message_list or ()] == [(32, True, False)]
         assert session.session_id() == plain.sessions[0].session_id()
         assert session.capture == str(path)
@@ -91,7 +121,19 @@ def test_frames_inside_tls_are_those_of_the_records(tmp_path: Path) -> None:
     (session,) = run(path, keylog=keylog).sessions
     assert session.credentials is not None
     frame = session.credentials[0].frame
-    command = ["tshark", "-r", path, "-o", f"tls.keylog_file:{keylog}", "-Y", 'imap.request contains "LOGIN"', "-T", "fields", "-e", "frame.number"]
+    command = [
+        "tshark",
+        "-r",
+        path,
+        "-o",
+        f"tls.keylog_file:{keylog}",
+        "-Y",
+        'imap.request contains "LOGIN"',
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+    ]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [str(frame)]
 
 
@@ -169,7 +211,12 @@ def test_the_command_line_checks_one_engine_with_the_other(tmp_path: Path) -> No
     path, keylog = sealed_session(tmp_path)
 
     def mailtap(*arguments: object) -> tuple[int, str, str]:
-        done = subprocess.run([sys.executable, "-m", "analyzer", "analyze", *map(str, arguments)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "analyzer", "analyze", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         return done.returncode, done.stdout, done.stderr
 
     assert mailtap(path, "--cross-check") == (0, "both engines tell the same of 1 sessions\n", "")

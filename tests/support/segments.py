@@ -1,11 +1,11 @@
 """Makes TCP segments out of dialogues, and pushes segments into a flow table.
 
-    talk = Talk()                   # or Talk(client_port=..., server_port=110, ...)
-    talk.open()                     # SYN, SYN-ACK, ACK
-    talk.say(SERVER, b"+OK\\r\\n")  # one segment; the other side acknowledges it in its next
-    talk.say(CLIENT, b"QUIT\\r\\n", size=1)
-    talk.close()
-    recorders = play(talk.segments)
+talk = Talk()                   # or Talk(client_port=..., server_port=110, ...)
+talk.open()                     # SYN, SYN-ACK, ACK
+talk.say(SERVER, b"+OK\\r\\n")  # one segment; the other side acknowledges it in its next
+talk.say(CLIENT, b"QUIT\\r\\n", size=1)
+talk.close()
+recorders = play(talk.segments)
 """
 
 from __future__ import annotations

@@ -204,7 +204,9 @@ class Connection:
         return self
 
 
-def play(pieces: list[Piece], *, cut: str = "whole", seed: int = 0, midstream: bool = False, finish: bool = True) -> Played:
+def play(
+    pieces: list[Piece], *, cut: str = "whole", seed: int = 0, midstream: bool = False, finish: bool = True
+) -> Played:
     """Feed pieces to a dissector: as they are, octet by octet, or in random pieces."""
     dissector = TlsDissector("implicit", midstream)
     events: list[Event] = []
