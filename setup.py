@@ -24,6 +24,7 @@ COMPILED_MODULES = (
     "analyzer/report/columns.py",
     "analyzer/report/encryption.py",
     "analyzer/report/formats/json.py",
+    "analyzer/report/glance.py",
     "analyzer/report/migration.py",
     "analyzer/report/rows.py",
     "analyzer/report/servers.py",

@@ -196,11 +196,13 @@ def password_reuse(session: Session, found: Found) -> None:
     has both. The same name with and without its domain is taken for one account; rejected logins do not count.
     """
     for credential in session.credentials or []:
+        # The outcome first: it is at hand, the secret may have to be fetched from far.
+        outcome = credential.outcome
+        if outcome == REJECTED or outcome == CANCELLED or credential.secret_kind != PASSWORD:
+            continue
         secret = credential.secret
         name = credential.username
-        if secret is None or not name or credential.secret_kind != PASSWORD or secret.length == 0:
-            continue
-        if credential.outcome == REJECTED or credential.outcome == CANCELLED:
+        if secret is None or not name or secret.length == 0:
             continue
         key = fingerprint(secret)
         past = found.history.secrets.get(key)

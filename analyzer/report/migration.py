@@ -135,6 +135,9 @@ class Port:
         self.server_port: i64 = session.server_port
         self.protocol = session.protocol
         self.service = session.port_service
+        #: a port for TLS; a port that no user's login belongs on, or a port for TLS
+        self.sealed: bool = session.port_service in ("pop3s", "imaps", "submissions", "smtps")
+        self.odd: bool = self.sealed or session.server_port == 25
         #: client and account -> row
         self.rows: dict[str, Migrant] = {}
         #: client in clear -> its accounts
@@ -179,68 +182,82 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
-def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
-    """Who is still in clear, and what to enter instead. ``servers`` are the postures of the same sessions."""
-    by_address: dict[str, dict[int, list[Port]]] = {}
-    every: list[Port] = []
-    rows: list[Migrant] = []
-    #: client, server and protocol -> why its TLS handshakes failed
-    failures: dict[str, str] = {}
-    for session in sessions:
+class Migrants:
+    """Collects who is still in clear, session by session."""
+
+    def __init__(self) -> None:
+        self._by_address: dict[str, dict[int, list[Port]]] = {}
+        self._ports: list[Port] = []
+        self._rows: list[Migrant] = []
+        #: client, server and protocol -> why its TLS handshakes failed
+        self._failures: dict[str, str] = {}
+
+    def receive(self, session: Session) -> None:
+        """The next session."""
         transport = session.transport
         tls = session.tls
-        if tls is not None and tls.handshake == "failed" and len(failures) < MAX_KEPT:
-            failures[f"{session.client_ip} {session.server_ip} {session.protocol}"] = tls.alert or tls.failure or ""
+        if tls is not None and tls.handshake == "failed" and len(self._failures) < MAX_KEPT:
+            key = f"{session.client_ip} {session.server_ip} {session.protocol}"
+            self._failures[key] = tls.alert or tls.failure or ""
         if transport == STARTTLS:
-            port = _port(by_address, every, session)
+            port = self._port(session)
             if len(port.upgraded) < MAX_KEPT:
                 port.upgraded.add(session.client_ip)
         elif transport == PLAINTEXT and session.protocol != UNKNOWN:
             if session.credentials is not None:
-                _add_logins(_port(by_address, every, session), session, rows)
+                _add_logins(self._port(session), session, self._rows)
             elif session.message_list is not None:
-                _add_mail(_port(by_address, every, session), session, rows)
-    kept = _without_guessers(rows)
-    for one in kept:
-        port = one.port
-        port.clients[one.client_ip] = port.clients.get(one.client_ip, 0) + 1
-        if one.username is not None:
-            port.accounts.add(one.username)
-        _name_problems(one, failures)
-    migration = Migration()
-    migration.rows = kept
-    advisor = _Advisor(servers)
-    for port in every:
-        if port.clients:
-            port.host = advisor.host(port)
-            port.setting = advisor.setting(port)
-            port.closing = port.sentence()
-            migration.ports.append(port)
-    migration.ports.sort(key=_port_order)
-    return migration
+                _add_mail(self._port(session), session, self._rows)
+
+    def finish(self, servers: list[Posture]) -> Migration:
+        """The table; ``servers`` are the postures of the same sessions."""
+        migration = Migration()
+        migration.rows = _without_guessers(self._rows)
+        for one in migration.rows:
+            port = one.port
+            port.clients[one.client_ip] = port.clients.get(one.client_ip, 0) + 1
+            if one.username is not None:
+                port.accounts.add(one.username)
+            _name_problems(one, self._failures)
+        advisor = _Advisor(servers)
+        for port in self._ports:
+            if port.clients:
+                port.host = advisor.host(port)
+                port.setting = advisor.setting(port)
+                port.closing = port.sentence()
+                migration.ports.append(port)
+        migration.ports.sort(key=_port_order)
+        return migration
+
+    def _port(self, session: Session) -> Port:
+        """The port of a session's server."""
+        ports = self._by_address.get(session.server_ip)
+        if ports is None:
+            ports = {}
+            self._by_address[session.server_ip] = ports
+        known = ports.get(session.server_port)
+        if known is None:
+            known = []
+            ports[session.server_port] = known
+        for port in known:  # more than one only where a port was met with several protocols
+            if port.protocol == session.protocol:
+                return port
+        port = Port(session)
+        known.append(port)
+        self._ports.append(port)
+        return port
+
+
+def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
+    """Who is still in clear, and what to enter instead. ``servers`` are the postures of the same sessions."""
+    migrants = Migrants()
+    for session in sessions:
+        migrants.receive(session)
+    return migrants.finish(servers)
 
 
 def _port_order(one: Port) -> tuple[int, str, int]:
     return (-len(one.accounts), one.server_ip, one.server_port)
-
-
-def _port(by_address: dict[str, dict[int, list[Port]]], every: list[Port], session: Session) -> Port:
-    """The port of a session's server; ``every`` port is listed in order of appearance."""
-    ports = by_address.get(session.server_ip)
-    if ports is None:
-        ports = {}
-        by_address[session.server_ip] = ports
-    known = ports.get(session.server_port)
-    if known is None:
-        known = []
-        ports[session.server_port] = known
-    for port in known:  # more than one only where a port was met with several protocols
-        if port.protocol == session.protocol:
-            return port
-    port = Port(session)
-    known.append(port)
-    every.append(port)
-    return port
 
 
 def _add_logins(port: Port, session: Session, rows: list[Migrant]) -> None:
@@ -311,9 +328,11 @@ def _without_guessers(rows: list[Migrant]) -> list[Migrant]:
 
 def _name_problems(one: Migrant, failures: dict[str, str]) -> None:
     """Misconfigurations that users meet, by name."""
-    problems: list[str] = []
     port = one.port
-    if port.service in ("pop3s", "imaps", "submissions", "smtps"):
+    if not one.deletes and one.rejected < one.logins and not failures and not port.odd:
+        return
+    problems: list[str] = []
+    if port.sealed:
         problems.append(f"port {port.server_port} without SSL/TLS: it cannot work so")
     if failures:
         failure = failures.get(f"{one.client_ip} {port.server_ip} {port.protocol}")

@@ -192,17 +192,23 @@ def _worst_first(one: tuple[int, str]) -> tuple[int, str]:
     return (-one[0], one[1])
 
 
-def postures(sessions: list[Session], trust: TrustStore | None) -> list[Posture]:
-    """One posture a server address, port and protocol, in order of appearance. Without a trust store, trust is not judged."""
-    found: list[Posture] = []
-    by_address: dict[str, dict[int, list[Posture]]] = {}
-    for session in sessions:
+class Postures:
+    """Collects what is seen of servers, session by session. Without a trust store, trust is not judged."""
+
+    def __init__(self, trust: TrustStore | None) -> None:
+        #: one posture a server address, port and protocol, in order of appearance
+        self.found: list[Posture] = []
+        self._trust = trust
+        self._by_address: dict[str, dict[int, list[Posture]]] = {}
+
+    def receive(self, session: Session) -> None:
+        """The next session."""
         if session.protocol == UNKNOWN:
-            continue
-        ports = by_address.get(session.server_ip)
+            return
+        ports = self._by_address.get(session.server_ip)
         if ports is None:
             ports = {}
-            by_address[session.server_ip] = ports
+            self._by_address[session.server_ip] = ports
         known = ports.get(session.server_port)
         if known is None:
             known = []
@@ -215,9 +221,16 @@ def postures(sessions: list[Session], trust: TrustStore | None) -> list[Posture]
         if posture is None:
             posture = Posture(session)
             known.append(posture)
-            found.append(posture)
-        _add(posture, session, trust)
-    return found
+            self.found.append(posture)
+        _add(posture, session, self._trust)
+
+
+def postures(sessions: list[Session], trust: TrustStore | None) -> list[Posture]:
+    """One posture a server address, port and protocol, in order of appearance."""
+    servers = Postures(trust)
+    for session in sessions:
+        servers.receive(session)
+    return servers.found
 
 
 def _keep(words: list[str], word: str) -> None:

@@ -150,11 +150,12 @@ def summarize(sessions: list[Session]) -> Summary:
     """Totals over sessions."""
     total = Summary()
     for session in sessions:
-        _add_session(total, session)
+        add_session(total, session)
     return total
 
 
-def _add_session(total: Summary, session: Session) -> None:
+def add_session(total: Summary, session: Session) -> None:
+    """Count one more session."""
     total.sessions += 1
     if total.first_ns == 0 or session.start_ns < total.first_ns:
         total.first_ns = session.start_ns

@@ -7,20 +7,14 @@ from typing import TYPE_CHECKING, Final
 from rich.padding import Padding
 from rich.text import Text
 
-from analyzer.findings.engine import Engine, push_findings
-from analyzer.findings.strength import MAX_JUDGED_AT_A_GLANCE, PasswordJudge
 from analyzer.findings.tally import FindingTally, Group
 from analyzer.model import SEVERITIES
 from analyzer.report.formats.text import MAX_ROWS, _show, _table
-from analyzer.report.migration import Migration, migrate
-from analyzer.report.servers import postures
+from analyzer.report.migration import Migration
 from analyzer.report.visible import shorten, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from analyzer.pipeline import Result
-    from analyzer.sessions.certificates import TrustStore
 
 #: Findings of no severity above this are kept out of the table as long as there are worse ones, and counted below it.
 QUIET: Final = 0
@@ -31,16 +25,12 @@ MAX_SENTENCES: Final = 5
 STYLES: Final[dict[str, str]] = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "", "info": "dim"}
 
 
-def show_findings(console: Console, result: Result, trust: TrustStore | None) -> list[str]:
-    """Findings, worst first, one line a rule and server. What comes back are sentences about what they lack."""
-    tally = FindingTally()
-    engine = Engine(tally, trust=trust, strength=PasswordJudge(MAX_JUDGED_AT_A_GLANCE, True))
-    push_findings(result.sessions, result.captures, engine)
+def show_findings(console: Console, tally: FindingTally) -> None:
+    """Findings, worst first, one line a rule and server."""
     groups = tally.groups()
     if groups:
         counts = [f"{count:,} {SEVERITIES[at]}" for at, count in enumerate(tally.by_severity) if count]
         _show_groups(console, groups, ", ".join(reversed(counts)))
-    return engine.notes()
 
 
 def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
@@ -69,14 +59,10 @@ def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
     )
 
 
-def show_settings(console: Console, result: Result) -> None:
+def show_settings(console: Console, migration: Migration) -> None:
     """The settings that bring today's clients out of the clear, and what closing the old ports would cut off."""
-    migration = migrate(result.sessions, postures(result.sessions, None))
-    if migration.rows:
-        _show_migration(console, migration)
-
-
-def _show_migration(console: Console, migration: Migration) -> None:
+    if not migration.rows:
+        return
     table = _table(
         "Settings to change",
         ("client", False),

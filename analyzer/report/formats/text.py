@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness, tally_tls
-from analyzer.report.summary import AccountTally, ServerTally, Summary, summarize
+from analyzer.report.glance import glance
+from analyzer.report.summary import AccountTally, ServerTally, Summary
 from analyzer.report.visible import shorten, visible
 from analyzer.sessions.certificates import TrustStore, parse_certificate
 
@@ -66,21 +67,22 @@ def write_text(
     )
     if console.width > WIDTH:
         console.width = WIDTH
-    total = summarize(result.sessions)
+    seen = glance(result.sessions, result.captures, trust)
+    total = seen.total
     _head(console, result, total, version)
     _lead(console, total)
     from analyzer.report.formats._verdicts import show_findings, show_settings
 
-    notes = show_findings(console, result, trust)
+    show_findings(console, seen.tally)
     _accounts(console, total, result, show_secrets)
-    show_settings(console, result)
+    show_settings(console, seen.migration)
     _clients(console, total)
     _servers(console, total)
     if total.starttls or total.implicit_tls:
         _tls(console, tally_tls(result.sessions, trust if trust is not None else TrustStore()))
     _anomalies(console, total)
     _captures(console, result)
-    _limits(console, result, total, notes)
+    _limits(console, result, total, seen.notes)
 
 
 def _head(console: Console, result: Result, total: Summary, version: str) -> None:
