@@ -101,11 +101,19 @@ class Ledger:
         self.limits[limit] = self.limits.get(limit, 0) + 1
 
 
+def turned(key: bytes) -> bytes:
+    """The key of the other direction."""
+    size: i64 = len(key)
+    address: i64 = (size - 4) >> 1
+    return key[address : 2 * address] + key[:address] + key[size - 2 :] + key[size - 4 : size - 2]
+
+
 @mypyc_attr(acyclic=True)
 class Half:
     """One direction of a connection: the stream of one sender."""
 
     def __init__(self, key: bytes, sender: int) -> None:
+        #: empty until asked for (:meth:`full_key`) in the direction that was not seen first
         self.key = key
         self.sender: int = sender
         #: the key as numbers (source, target, both ports), for the look-up; the source is -1 where the key is not of IPv4
@@ -143,6 +151,21 @@ class Half:
         self.recent_size: i64 = 0
         self.strays: i64 = 0
         self.stray_seq: i64 = 0
+
+    def turn(self, other: Half) -> None:
+        """Takes over the key of the other direction, turned round."""
+        if other.source >= 0:
+            self.source = other.target
+            self.target = other.source
+            self.ports = (other.ports & 0xFFFF) << 16 | other.ports >> 16
+        else:
+            self.key = turned(other.key)
+
+    def full_key(self) -> bytes:
+        """Addresses and ports as they stand in this direction's packets."""
+        if not self.key and self.peer is not None:
+            self.key = turned(self.peer.key)
+        return self.key
 
     def start_at(self, seq: i64, firm: bool) -> None:
         """The stream's first octet has this sequence number. An acknowledgement of more than that stays noted."""
@@ -227,7 +250,7 @@ class Connection(Flow):
             bit: i64 = SERVER_MAY_OPEN if half.sender == SERVER else CLIENT_MAY_OPEN
             if ledger.opening_octets[data[0]] & bit == 0:
                 return None
-        key = self.client.key
+        key = self.client.full_key()
         size: i64 = (len(key) - 4) >> 1
         self.client_ip = key[:size]
         self.server_ip = key[size : 2 * size]

@@ -151,9 +151,7 @@ class FlowTable(SegmentSink):
         self.segments += 1
         if timestamp_ns >= self._tick_ns:
             self.advance(timestamp_ns)
-        half = self._slots[self._slot(key)]
-        while half is not None and half.key != key:
-            half = half.behind
+        half = self._find(key)
         if half is not None:
             self._receive_known(half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
         elif start < end or flags & SYN != 0 or missing != 0:
@@ -231,7 +229,7 @@ class FlowTable(SegmentSink):
         if flow is None or peer is None:
             return
         if flow.slow or missing != 0 or flags & 0x07 != 0 or timestamp_ns - flow.end_ns > flow.timeout_ns:
-            self._receive_slow(flow, half, half.key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            self._receive_slow(flow, half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
             return
         ahead: i64 = 0
         if flags & ACK != 0:
@@ -240,7 +238,7 @@ class FlowTable(SegmentSink):
                 peer.acked = ack
         size: i64 = end - start
         if (size != 0 and seq != half.next_seq) or (ahead != 0 and ahead < SEQUENCE_HALF):
-            self._receive_slow(flow, half, half.key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+            self._receive_slow(flow, half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
             return
         ledger = self._ledger
         ledger.mail_packets += 1
@@ -281,13 +279,35 @@ class FlowTable(SegmentSink):
         ):
             self._forget(flow)
 
+    def _find(self, key: bytes) -> Half | None:
+        """The direction of a flow that a key names, None where there is none."""
+        if len(key) != 12:
+            half = self._slots[self._slot(key)]
+            while half is not None and half.key != key:
+                half = half.behind
+            return half
+        source = u32(key, 0)
+        target = u32(key, 4)
+        ports = u32(key, 8)
+        half = self._slots[self._slot_of_ipv4(source, target, ports)]
+        while half is not None and (half.ports != ports or half.source != source or half.target != target):
+            half = half.behind
+        return half
+
+    def _slot_of(self, half: Half) -> i64:
+        if half.source >= 0:
+            return self._slot_of_ipv4(half.source, half.target, half.ports)
+        return self._slot(half.key)
+
+    def _slot_of_ipv4(self, source: i64, target: i64, ports: i64) -> i64:
+        """Where a key of IPv4 is looked for; ``receive_ipv4`` reckons the same."""
+        mixed = source * self._seed_0 + target * self._seed_1 + ports * self._seed_2
+        return (mixed >> SLOT_SHIFT) & self._slot_mask
+
     def _slot(self, key: bytes) -> i64:
-        """Where a key is looked for; ``receive_ipv4`` reckons the same from the octets of the packet."""
+        """Where a longer key is looked for."""
         size: i64 = len(key)
         mixed: i64 = 0
-        if size == 12:
-            mixed = u32(key, 0) * self._seed_0 + u32(key, 4) * self._seed_1 + u32(key, 8) * self._seed_2
-            return (mixed >> SLOT_SHIFT) & self._slot_mask
         at: i64 = 0
         while at + 4 <= size:
             mixed = (mixed >> 20 & 0xFFFFFFFF) * self._seed_0 + u32(key, at) * self._seed_1
@@ -300,7 +320,6 @@ class FlowTable(SegmentSink):
         self,
         flow: Connection,
         half: Half,
-        key: bytes,
         buffer: bytes,
         start: i64,
         end: i64,
@@ -316,6 +335,7 @@ class FlowTable(SegmentSink):
             or (flow.state == CLOSED and start < end and self._resumes(flow, half, seq))
             or (flags & SYN != 0 and self._replaces(flow, half, seq, ack, flags))
         ):
+            key = half.full_key()
             self._end(flow)
             self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
             return
@@ -324,13 +344,12 @@ class FlowTable(SegmentSink):
             if flow.state == OPEN:
                 self._synchronise(flow, half, seq, ack, flags)
             seq = (seq + 1) & SEQUENCE_MASK
-        self._hand_to(flow, half, key, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
+        self._hand_to(flow, half, buffer, start, end, missing, seq, ack, flags, timestamp_ns, frame)
 
     def _hand_to(
         self,
         flow: Connection,
         half: Half,
-        key: bytes,
         buffer: bytes,
         start: i64,
         end: i64,
@@ -350,6 +369,7 @@ class FlowTable(SegmentSink):
                 flow.server_packets -= 1
             else:
                 flow.client_packets -= 1
+            key = half.full_key()
             self._end(flow)
             self._receive_unknown(key, buffer, start, end, missing, seq, ack, flags & ~SYN, timestamp_ns, frame)
             return
@@ -477,15 +497,15 @@ class FlowTable(SegmentSink):
             seq = (seq + 1) & SEQUENCE_MASK
         else:
             half.start_at(seq, True)
-        self._hand_to(flow, half, key, buffer, start, end, missing, seq, ack, flags & ~SYN, timestamp_ns, frame)
+        self._hand_to(flow, half, buffer, start, end, missing, seq, ack, flags & ~SYN, timestamp_ns, frame)
 
     # -- opening and ending ----------------------------------------------------------------------------------------------------
 
     def _open(self, key: bytes, sender: int, listed: bool, source: i64, target: i64) -> Connection | None:
-        size: i64 = len(key)
-        address: i64 = (size - 4) >> 1
-        reverse = key[address : 2 * address] + key[:address] + key[size - 2 :] + key[size - 4 : size - 2]
-        if reverse == key:
+        half = Half(key, sender)
+        other = Half(b"", 1 - sender)
+        other.turn(half)
+        if half.source == other.source and half.target == other.target and half.ports == other.ports and other.key in (b"", key):
             self._ledger.strays += 1  # a packet from a port to itself
             return None
         active: i64 = self._ledger.active
@@ -495,11 +515,11 @@ class FlowTable(SegmentSink):
         if embryos >= MAX_EMBRYOS:
             self._evict_embryos()
         if sender == SERVER:
-            flow = Connection(self._ledger, Half(reverse, CLIENT), Half(key, SERVER), listed)
+            flow = Connection(self._ledger, other, half, listed)
             flow.client_port = target
             flow.server_port = source
         else:
-            flow = Connection(self._ledger, Half(key, CLIENT), Half(reverse, SERVER), listed)
+            flow = Connection(self._ledger, half, other, listed)
             flow.client_port = source
             flow.server_port = target
         flow.capture = self.capture
@@ -516,7 +536,7 @@ class FlowTable(SegmentSink):
     def _enter(self, half: Half) -> None:
         """Into the look-up."""
         slots = self._slots
-        slot = self._slot(half.key)
+        slot = self._slot_of(half)
         half.behind = slots[slot]
         slots[slot] = half
 
@@ -532,7 +552,7 @@ class FlowTable(SegmentSink):
 
     def _leave(self, half: Half) -> None:
         """Out of the look-up."""
-        slot = self._slot(half.key)
+        slot = self._slot_of(half)
         before = self._slots[slot]
         if before is half:
             self._slots[slot] = half.behind

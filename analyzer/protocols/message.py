@@ -36,6 +36,11 @@ MAX_BOUNDARY_LINE: Final = 128
 NO_OCTETS: Final[list[bytes]] = []
 NO_NAMES: Final[list[str]] = []
 
+# What lines of a header begin with: a dot, which may be a stuffed one; the letter of Content-Type and its sisters.
+DOTTED: Final = 1
+LETTER_C: Final = 2
+ANY_MARKS: Final = 3
+
 # What the next octets are.
 _TOP: Final = 0  # the message's own header block
 _PART: Final = 1  # the header block of a part, or of a message within the message
@@ -67,6 +72,8 @@ class MessageReader:
         self._line_start: bool = True
         #: dots taken off so far
         self._stuffed: i64 = 0
+        #: what lines of the header may begin with
+        self._marks: i64 = ANY_MARKS
         self._state: i64 = _TOP
         self._header: list[bytes] = NO_OCTETS
         self._header_size: i64 = 0
@@ -116,7 +123,7 @@ class MessageReader:
     def header(self) -> bytes:
         """The header block up to its blank line, as received, at most :data:`MAX_HEADER` octets."""
         block = self._joined_header()
-        if self._stuffed > 0:
+        if self._stuffed > 0 and self._marks & DOTTED != 0:
             block = block.replace(b"\n.", b"\n")
             if block.startswith(b"."):
                 block = block[1:]
@@ -141,6 +148,32 @@ class MessageReader:
                 names.append(name)
         return names
 
+    def _find_header(self, data: bytes, start: i64, end: i64) -> i64:
+        """:func:`blank_line`, that notes on its way what the header's lines begin with."""
+        if not COMPILED:
+            return blank_line(data, start, end)
+        near = end - 2
+        if near > start + NEAR:
+            near = start + NEAR
+        behind: i64 = data[start]
+        marks: i64 = 0
+        if behind == 46:
+            marks = DOTTED
+        elif behind | 32 == 99:
+            marks = LETTER_C
+        while start < near:
+            if data[start] == 10:
+                behind = data[start + 1]
+                if behind == 10 or (behind == 13 and data[start + 2] == 10):
+                    self._marks = marks
+                    return start
+                if behind == 46:
+                    marks |= DOTTED
+                elif behind | 32 == 99:
+                    marks |= LETTER_C
+            start += 1
+        return blank_line(data, start, end)
+
     def _keep_header(self, part: bytes) -> None:
         if self._header_size == 0:
             self._header = [part]
@@ -152,7 +185,7 @@ class MessageReader:
         first: i64 = data[start]
         if self._header_size == 0 and first != 10 and first != 13:
             # The message begins here, and mostly its whole header is here.
-            blank = blank_line(data, start, end)
+            blank = self._find_header(data, start, end)
             if blank >= 0 and blank + 1 - start <= MAX_HEADER:
                 self._keep_header(data[start : blank + 1])
                 self.header_complete = not self.torn
@@ -161,6 +194,7 @@ class MessageReader:
                     begin: i64 = data.find(b"\n", blank + 1)
                     self._read_parts(data, begin, end)
                 return
+        self._marks = ANY_MARKS
         carried = self._carried
         window = carried + data[start:end]
         size: i64 = len(window)
@@ -194,7 +228,7 @@ class MessageReader:
 
     def _begin_text(self, header: bytes, cut: bool) -> None:
         self._carried = b""
-        nested = self._read_header(header)
+        nested = self._marks & LETTER_C != 0 and self._read_header(header)
         if cut:
             self._any_boundary = True
         if nested:

@@ -95,6 +95,18 @@ _VERBS: Final[dict[bytes, int]] = {
     b"REST": _PLAIN,
 }
 
+# Verbs of four letters as numbers.
+_WORD_USER: Final = 0x55534552
+_WORD_PASS: Final = 0x50415353
+_WORD_STAT: Final = 0x53544154
+_WORD_NOOP: Final = 0x4E4F4F50
+_WORD_QUIT: Final = 0x51554954
+_WORD_RETR: Final = 0x52455452
+_WORD_DELE: Final = 0x44454C45
+_WORD_LIST: Final = 0x4C495354
+_WORD_UIDL: Final = 0x5549444C
+_WORD_CAPA: Final = 0x43415041
+
 #: Capabilities one of which begins most listings (RFC 2449 section 6 and what servers put first).
 _CAPABILITIES: Final = (
     "CAPA",
@@ -175,13 +187,15 @@ class Pop3Dissector(Dissector):
         self._answer_due = False
         size: i64 = len(line)
         space: i64 = 4  # most verbs have four letters
+        kind: int = _UNKNOWN
         if size == 4:
             space = -1
-        elif size < 4 or line[4] != 32:
-            space = line.find(b" ")
-        verb = line if space < 0 else line[:space]
-        kind = _VERBS.get(verb, _UNKNOWN)
+            kind = kind_of_four(line)
+        elif size > 4 and line[4] == 32:
+            kind = kind_of_four(line)
         if kind == _UNKNOWN:
+            space = line.find(b" ")
+            verb = line if space < 0 else line[:space]
             kind = _VERBS.get(verb.rstrip(b"\t ").upper(), _UNKNOWN)
             if kind == _UNKNOWN:
                 self._receive_unknown(line)
@@ -195,7 +209,7 @@ class Pop3Dissector(Dissector):
                 self._user_open = True
                 self._user_at = self.at
                 self._user_offset = self.line_offset
-                self._user = argument.strip(b" ")[:MAX_TEXT].decode("utf-8", "surrogateescape")
+                self._user = text_of(argument.strip(b" ")[:MAX_TEXT])
             elif kind == _PASS:
                 self._receive_password(argument)
                 return
@@ -258,7 +272,7 @@ class Pop3Dissector(Dissector):
         self._check_timing()
         if self._forbidden:
             self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "PASS, although the server takes no password in clear")
-        exchange = self.tell_login("USER/PASS", self._user, argument.decode("utf-8", "surrogateescape"), PASSWORD)
+        exchange = self.tell_login("USER/PASS", self._user, text_of(argument), PASSWORD)
         self._push(_PASS, exchange)
 
     def _begin_auth(self, argument: bytes) -> None:
@@ -626,6 +640,37 @@ class Pop3Dissector(Dissector):
         if self._user_open:
             self._tell_user()
         self._tell_message(False)
+
+
+def kind_of_four(line: bytes) -> int:
+    """The command that four letters at the beginning of a line are, in whatever case, for the commonest ones: without a key made."""
+    # Only letters become capitals by losing this bit.
+    word = (i64(line[0]) << 24 | i64(line[1]) << 16 | i64(line[2]) << 8 | line[3]) & 0xDFDFDFDF
+    if word == _WORD_USER:
+        return _USER
+    if word == _WORD_PASS:
+        return _PASS
+    if word == _WORD_STAT or word == _WORD_NOOP:
+        return _PLAIN
+    if word == _WORD_QUIT:
+        return _QUIT
+    if word == _WORD_RETR:
+        return _RETR
+    if word == _WORD_DELE:
+        return _DELE
+    if word == _WORD_LIST or word == _WORD_UIDL:
+        return _LIST
+    if word == _WORD_CAPA:
+        return _CAPA
+    return _UNKNOWN
+
+
+def text_of(data: bytes) -> str:
+    """Octets of the client as text; those that are no UTF-8 can be had back from it."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogateescape")
 
 
 def first_word(line: bytes) -> bytes:

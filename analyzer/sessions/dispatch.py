@@ -98,6 +98,10 @@ def make_dissector(protocol: str, service: str | None, midstream: bool) -> Disse
             smtp.protocol = "lmtp"
         smtp.submission = service == "submission" or service == "submissions" or service == "smtps"
         dissector = smtp
+    return _begun(dissector, midstream)
+
+
+def _begun(dissector: Dissector, midstream: bool) -> Dissector:
     dissector.midstream = midstream
     return dissector
 

@@ -13,6 +13,7 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, Secret
+from analyzer.packets.octets import u32
 from analyzer.protocols.tls_facts import TlsFacts
 
 # transport
@@ -483,14 +484,25 @@ class SessionList(SessionSink):
 #: Addresses whose text is kept; the cache starts over when it is full.
 MAX_ADDRESS_CACHE: Final = 65536
 _addresses: Final[dict[bytes, str]] = {}
+#: The same for IPv4, by number: a number is hashed at a tenth of the cost.
+_addresses_4: Final[dict[int, str]] = {}
 
 
 def address_text(packed: bytes) -> str:
     """An IPv4 or IPv6 address (4 or 16 octets, network order) as text (RFC 5952 for IPv6)."""
+    if len(packed) == 4:
+        number = u32(packed, 0)
+        text = _addresses_4.get(number)
+        if text is None:
+            if len(_addresses_4) >= MAX_ADDRESS_CACHE:
+                _addresses_4.clear()
+            text = f"{packed[0]}.{packed[1]}.{packed[2]}.{packed[3]}"
+            _addresses_4[number] = text
+        return text
     text = _addresses.get(packed)
     if text is None:
         if len(_addresses) >= MAX_ADDRESS_CACHE:
             _addresses.clear()
-        text = socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
+        text = socket.inet_ntop(socket.AF_INET6, packed)
         _addresses[packed] = text
     return text
