@@ -10,8 +10,8 @@ from analyzer.findings.base import Finding, FindingSink, Rule
 from analyzer.model import SEVERITIES
 from analyzer.sessions.records import Session
 
-#: Clients and accounts counted of one group; beyond it their number is a lower bound.
-MAX_COUNTED: Final = 10000
+#: Clients and accounts counted of one group; beyond it their number is a lower bound. Small, so that counting stays cheap.
+MAX_COUNTED: Final = 1000
 #: Groups kept; findings of further ones are counted in ``FindingTally.left_out``.
 MAX_GROUPS: Final = 100000
 

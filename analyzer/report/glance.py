@@ -6,7 +6,7 @@ from analyzer.capture.base import CaptureStats
 from analyzer.findings.engine import Engine, in_order
 from analyzer.findings.strength import MAX_JUDGED_AT_A_GLANCE, PasswordJudge
 from analyzer.findings.tally import FindingTally
-from analyzer.report.migration import Migrants, Migration
+from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE, Migrants, Migration
 from analyzer.report.servers import Postures
 from analyzer.report.summary import Summary, add_session
 from analyzer.sessions.certificates import TrustStore
@@ -30,7 +30,7 @@ def glance(sessions: list[Session], captures: list[CaptureStats], trust: TrustSt
     tally = FindingTally()
     engine = Engine(tally, trust=trust, strength=PasswordJudge(MAX_JUDGED_AT_A_GLANCE, True))
     servers = Postures(None)
-    migrants = Migrants()
+    migrants = Migrants(MAX_MIGRANTS_AT_A_GLANCE)
     for stats in captures:
         engine.receive_capture(stats)
     for session in in_order(sessions):

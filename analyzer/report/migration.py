@@ -1,8 +1,9 @@
 """The way out of plaintext: for each client and account still in clear, today's setting and the setting to enter.
 
 Settings are in the words of mail clients' dialogs. A setting is recommended by what is known of the server: first what was seen
-working there, then what it offers, then what it may have; never what it is known not to offer. Among equals, TLS from the first
-octet comes before STARTTLS (RFC 8314 section 3), and submission on 465 before 587.
+working there, then TLS from the first octet unless it is known to be missing or broken (RFC 8314 section 3: only that lets the port
+in clear be closed; the row says to check it first), then a STARTTLS that is offered; never what the server is known not to offer.
+Among equals submission on 465 comes before 587.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ CERTIFICATE_ALERTS: Final = (
     "certificate_expired",
     "unsupported_certificate",
 )
+
+#: Rows of the table, and rows kept for a report at a glance, which shows few.
+MAX_MIGRANTS: Final = 1_000_000
+MAX_MIGRANTS_AT_A_GLANCE: Final = 1000
 
 #: Failed handshakes remembered, and clients with STARTTLS counted for one port.
 MAX_KEPT: Final = 65536
@@ -149,6 +154,13 @@ class Port:
         self.setting: Setting | None = None
         self.closing: str = ""
 
+    def count(self, client_ip: str, username: str | None) -> None:
+        """Count a client and account that have no row."""
+        if client_ip not in self.clients:
+            self.clients[client_ip] = 0
+        if username is not None:
+            self.accounts.add(username)
+
     def sentence(self) -> str:
         """``closing port 110 of 198.51.100.20 today would cut off 11 clients, 11 accounts``."""
         where = f"port {self.server_port} of {self.server_ip}"
@@ -174,6 +186,8 @@ class Migration:
     def __init__(self) -> None:
         #: in order of the first login in clear
         self.rows: list[Migrant] = []
+        #: logins of clients and accounts beyond the limit; they are counted in ``ports`` all the same
+        self.left_out: int = 0
         #: those with most accounts first
         self.ports: list[Port] = []
 
@@ -185,7 +199,9 @@ def _count(number: int, word: str) -> str:
 class Migrants:
     """Collects who is still in clear, session by session."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_MIGRANTS) -> None:
+        self._limit = limit
+        self._left_out: i64 = 0
         self._by_address: dict[str, dict[int, list[Port]]] = {}
         self._ports: list[Port] = []
         self._rows: list[Migrant] = []
@@ -205,14 +221,15 @@ class Migrants:
                 port.upgraded.add(session.client_ip)
         elif transport == PLAINTEXT and session.protocol != UNKNOWN:
             if session.credentials is not None:
-                _add_logins(self._port(session), session, self._rows)
+                self._left_out += _add_logins(self._port(session), session, self._rows, self._limit)
             elif session.message_list is not None:
-                _add_mail(self._port(session), session, self._rows)
+                self._left_out += _add_mail(self._port(session), session, self._rows, self._limit)
 
     def finish(self, servers: list[Posture]) -> Migration:
         """The table; ``servers`` are the postures of the same sessions."""
         migration = Migration()
         migration.rows = _without_guessers(self._rows)
+        migration.left_out = self._left_out
         for one in migration.rows:
             port = one.port
             port.clients[one.client_ip] = port.clients.get(one.client_ip, 0) + 1
@@ -260,14 +277,20 @@ def _port_order(one: Port) -> tuple[int, str, int]:
     return (-len(one.accounts), one.server_ip, one.server_port)
 
 
-def _add_logins(port: Port, session: Session, rows: list[Migrant]) -> None:
-    """The accounts of one session in clear."""
+def _add_logins(port: Port, session: Session, rows: list[Migrant], limit: int) -> int:
+    """The accounts of one session in clear; how many logins found no room in the table."""
+    left_out = 0
     for credential in session.credentials or []:
         if not credential.exposed or credential.secret_kind == NO_SECRET:
             continue
-        one = _row(port, session, credential.username, rows)
-        one.logins += 1
         outcome = credential.outcome
+        one = _row(port, session, credential.username, rows, limit)
+        if one is None:
+            if outcome != REJECTED:
+                left_out += 1
+                port.count(session.client_ip, credential.username)
+            continue
+        one.logins += 1
         if outcome == ACCEPTED:
             one.accepted += 1
             if session.message_list is not None and not one.deletes:
@@ -283,6 +306,7 @@ def _add_logins(port: Port, session: Session, rows: list[Migrant]) -> None:
             one.readable = True
         elif credential.secret_kind == BEARER_TOKEN:
             one.token = True
+    return left_out
 
 
 def _deletes(session: Session) -> bool:
@@ -290,18 +314,25 @@ def _deletes(session: Session) -> bool:
     return any(message.deleted for message in session.message_list or [])
 
 
-def _add_mail(port: Port, session: Session, rows: list[Migrant]) -> None:
-    """Mail handed in without a login, at a place meant for users: a setting as well."""
+def _add_mail(port: Port, session: Session, rows: list[Migrant], limit: int) -> int:
+    """Mail handed in without a login, at a place meant for users: a setting as well. 1 where it found no room, else 0."""
     if session.port_service == "submission" or session.port_service == "submissions":
-        one = _row(port, session, None, rows)
+        one = _row(port, session, None, rows, limit)
+        if one is None:
+            port.count(session.client_ip, None)
+            return 1
         one.logins += 1
         one.accepted += 1
+    return 0
 
 
-def _row(port: Port, session: Session, username: str | None, rows: list[Migrant]) -> Migrant:
+def _row(port: Port, session: Session, username: str | None, rows: list[Migrant], limit: int) -> Migrant | None:
+    """The row of a client and account; None where there is no room for a new one."""
     key = session.client_ip if username is None else f"{session.client_ip} {username}"
     one = port.rows.get(key)
     if one is None:
+        if len(rows) >= limit:
+            return None
         one = Migrant(port, session.client_ip, username)
         port.rows[key] = one
         rows.append(one)
@@ -371,11 +402,16 @@ class _Advisor:
         """The best setting for this server; None where it is known to have none."""
         best: Setting | None = None
         choices = list(CHOICES.get(one.protocol, ()))
-        if (one.server_port, False) not in choices and (one.server_port, True) not in choices:
+        relay = one.protocol == "smtp" and one.server_port == 25
+        if not relay and (one.server_port, False) not in choices and (one.server_port, True) not in choices:
+            # A service on a port of its own; port 25 is no port for users, whatever it offers (RFC 8314 section 3.3).
             choices.append((one.server_port, False))
+        best_rank = 2 * NOT_THERE
         for port, implicit in choices:
             known = self._known(one, port, implicit)
-            if known > NOT_THERE and (best is None or known > best.known):
+            rank = 2 * OFFERED + 1 if implicit and known == UNSEEN else 2 * known
+            if rank > best_rank:
+                best_rank = rank
                 best = Setting(port, implicit, known)
         return best
 

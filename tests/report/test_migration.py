@@ -65,9 +65,9 @@ def test_starttls_that_works_comes_before_what_was_not_seen(tmp_path: Path) -> N
     assert advice(tmp_path, clear(), upgraded)[0][2:] == ("POP3 port 110, STARTTLS", True)
 
 
-def test_an_offer_comes_before_what_was_not_seen(tmp_path: Path) -> None:
-    assert advice(tmp_path, clear())[0][2:] == ("POP3 port 110, STARTTLS", False)
-    assert rows(tmp_path, "migration", clear())[0]["basis"] == "offered by this server, not seen in use"
+def test_tls_from_the_first_octet_that_may_be_there_comes_before_an_offer_that_nobody_used(tmp_path: Path) -> None:
+    assert advice(tmp_path, clear())[0][2:] == ("POP3 port 995, SSL/TLS", False)
+    assert rows(tmp_path, "migration", clear())[0]["basis"] == "not seen: check first that this server has it"
 
 
 def test_what_the_server_is_known_not_to_offer_is_never_recommended(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_the_server_is_known_not_to_offer_is_never_recommended(tmp_path: Pa
 
 def test_submission_goes_to_465_or_587(tmp_path: Path) -> None:
     offered = talk(SMTP.format("250-STARTTLS\\r\\n"), 587)
-    assert advice(tmp_path, offered)[0][1:] == ("SMTP port 587, no encryption", "SMTP port 587, STARTTLS", False)
+    assert advice(tmp_path, offered)[0][1:] == ("SMTP port 587, no encryption", "SMTP port 465, SSL/TLS", False)
     both = tls(good_tls(), 465, client="192.0.2.50", at=9)
     assert advice(tmp_path, offered, both)[0][2:] == ("SMTP port 465, SSL/TLS", True)
     relay = talk(SMTP.format("250-STARTTLS\\r\\n"), 25)
@@ -233,3 +233,15 @@ def test_a_server_has_one_row_a_port_and_protocol(tmp_path: Path) -> None:
     ]
     assert found[2]["tls_versions"] == ["TLSv1.3"]
     assert found[0]["accepted_mechanisms"] == ["USER/PASS"]
+
+
+def test_what_finds_no_room_in_the_table_is_counted_all_the_same(tmp_path: Path) -> None:
+    from analyzer.report.migration import Migrants
+
+    result = read(tmp_path, [clear(f"user{at}", client=f"192.0.2.{100 + at}", at=at) for at in range(6)])
+    migrants = Migrants(2)
+    for session in result.sessions:
+        migrants.receive(session)
+    found = migrants.finish(postures(result.sessions, None))
+    assert (len(found.rows), found.left_out) == (2, 4)
+    assert [(len(port.clients), len(port.accounts)) for port in found.ports] == [(6, 6)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from rich.padding import Padding
 from rich.text import Text
 
-from analyzer.findings.tally import FindingTally, Group
+from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
 from analyzer.report.formats.text import MAX_ROWS, _show, _table
 from analyzer.report.migration import Migration
@@ -33,6 +33,11 @@ def show_findings(console: Console, tally: FindingTally) -> None:
         _show_groups(console, groups, ", ".join(reversed(counts)))
 
 
+def _number(counted: int) -> str:
+    """A number of clients or accounts, which are counted so far only."""
+    return f"{counted:,}" if counted < MAX_COUNTED else f"{counted:,}+"
+
+
 def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
     table = _table(
         f"Findings: {counts}", ("severity", False), ("what", False), ("server", False), ("times", True), ("clients", True),
@@ -47,8 +52,8 @@ def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
             Text(group.rule.title),
             Text(shorten(group.server(), 47)),
             f"{group.count:,}",
-            f"{len(group.clients):,}" if session is not None else "",
-            f"{len(group.accounts):,}" if group.accounts else "",
+            _number(len(group.clients)) if session is not None else "",
+            _number(len(group.accounts)) if group.accounts else "",
             f"{group.example.frame}" if session is not None else "",
         )
     _show(console, table, len(groups) - min(len(loud), MAX_ROWS), "kinds of findings")
@@ -91,7 +96,12 @@ def show_settings(console: Console, migration: Migration) -> None:
                 else one.basis().partition(",")[0].partition(":")[0]
             ),
         )
-    _show(console, table, len(migration.rows) - MAX_SETTINGS, "settings")
+    _show(
+        console,
+        table,
+        len(migration.rows) + migration.left_out - MAX_SETTINGS,
+        "settings" if not migration.left_out else "logins in clear",
+    )
     for port in migration.ports[:MAX_SENTENCES]:
         sentence = visible(port.closing)
         console.print(Text(f"  {sentence[:1].upper()}{sentence[1:]}."), overflow="fold")
