@@ -56,6 +56,13 @@ def say(message: str) -> None:
     print(f"mailtap: {message}", file=sys.stderr, flush=True)
 
 
+def quicker(extension: Any) -> Any:
+    """Tells the C compiler that nobody but each other calls the modules: calls need no table then, small functions no call."""
+    if os.name == "posix":
+        extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
+    return extension
+
+
 def extensions() -> list[Any]:
     """The extension modules, translated to C; none where that is not wanted or not possible."""
     if METADATA_ONLY & set(sys.argv):
@@ -70,9 +77,11 @@ def extensions() -> list[Any]:
         # dependencies nor their stubs, and type checking for its own sake is `make lint`. What the hot modules import
         # from elsewhere is read for its types, without judging it.
         options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent", *compiled_paths()]
-        return [*mypycify(options, opt_level="3", debug_level="0")]
+        return [quicker(extension) for extension in mypycify(options, opt_level="3", debug_level="0")]
     except ImportError as error:
         say(f"mypyc is not installed ({error}): installing the pure Python version")
+    except OSError as error:
+        say(f"mypyc could not write its C files ({error}): installing the pure Python version")
     except SystemExit:  # how mypyc says that it found type errors; it has printed them
         say("mypyc refused the source: installing the pure Python version")
     return []

@@ -37,6 +37,9 @@ DIFFERENT = 1
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
 INTERRUPTED = 130
 
+#: What the process has found, kept to its end lest it be taken apart; None where this is not the process's own run.
+_kept: list[Result] | None = None
+
 app = typer.Typer(
     name="mailtap",
     no_args_is_help=True,
@@ -150,7 +153,7 @@ def analyze(
         return
     maker = _maker(show_secrets, headers, ca_file)
     writer = load(form)
-    _check_output(writer, form, output)
+    _check_output(writer, form, output, paths)
     with shown_progress(True) as progress:
         result = run(
             paths,
@@ -159,8 +162,11 @@ def analyze(
             until_ns=parse_time(until),
             engine=engine,
             keylog=keylog,
+            headers=headers,
             progress=progress,
         )
+    if _kept is not None:
+        _kept.append(result)
     _write(result, writer, output, table.value, maker)
     for failure in result.failures:
         _say(f"error: {failure}")
@@ -269,14 +275,21 @@ def _ports(words: list[str]) -> dict[int, str]:
     ports: dict[int, str] = {}
     for word in words:
         number, equals, service = word.partition("=")
-        if not equals or not number.isdecimal():
+        if not equals or not number.isdecimal() or len(number) > 5:
             raise UsageError(f"--port {word}: write it as PORT=SERVICE, for example 1143=imap")
         ports[int(number)] = service
     return ports
 
 
-def _check_output(writer: Any, form: str, output: Path | None) -> None:
+def _check_output(writer: Any, form: str, output: Path | None, paths: list[str]) -> None:
     """Say before the run, not after it, that its result has nowhere to go."""
+    if output is not None:
+        for path in paths:
+            named = Path(path)
+            if path != "-" and output.exists() and named.exists() and output.samefile(named):
+                raise UsageError(f"-o {output} names a capture that is to be read; name another file for the result")
+        if writer.KIND not in (FOLDER, TABLES) and not output.parent.is_dir():
+            raise UsageError(f"-o {output}: there is no folder {output.parent}; make it first")
     if writer.KIND == FOLDER and (output is None or (output.exists() and not output.is_dir())):
         raise UsageError(f"--format {form} writes a folder of files: name one with -o FOLDER")
     if writer.KIND == BINARY and output is None and sys.stdout.isatty():
@@ -294,7 +307,7 @@ def _write(result: Result, writer: Any, output: Path | None, table: str, maker: 
         if writer.KIND == FOLDER or (writer.KIND == TABLES and output.suffix.lower() != ".csv"):
             writer.write_folder(job, output)
         else:
-            _write_file(output, partial(writer.write, job), binary)
+            _write_file(output, partial(writer.write, job), binary, maker.show_secrets)
     except OSError as error:
         _say(
             f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output"
@@ -317,8 +330,8 @@ def _write_stdout(write: Callable[[Any], None], binary: bool = False) -> None:
         raise OutputError(f"standard output: the result could not be written ({error.strerror or error})") from None
 
 
-def _write_file(path: Path, write: Callable[[Any], None], binary: bool) -> None:
-    """Write a file whole or not at all: an older result stays until the new one is complete."""
+def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private: bool = False) -> None:
+    """Write a file whole or not at all: an older result stays until the new one is complete. ``private``: for its owner alone."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file, or use --format csv for a folder of tables")
     mode, encoding = ("wb", None) if binary else ("w", "utf-8")
@@ -326,9 +339,15 @@ def _write_file(path: Path, write: Callable[[Any], None], binary: bool) -> None:
         with path.open(mode, encoding=encoding) as out:
             write(out)
         return
+    # A link stays a link, and permissions that were set on an older result stay.
+    path = path.resolve()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open(mode, encoding=encoding) as out:
+            if path.exists():
+                part.chmod(stat.S_IMODE(path.stat().st_mode))
+            elif private:
+                part.chmod(0o600)
             write(out)
         part.replace(path)
     except BaseException:
@@ -367,6 +386,8 @@ def main() -> None:
     """
     # One run, then the process ends: the cycle collector would only walk the records over and over.
     gc.disable()
+    global _kept  # noqa: PLW0603 - this is the process's own run
+    _kept = []
     code = run_command()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -12,7 +12,7 @@ from typing import Final
 from mypy_extensions import mypyc_attr
 
 from analyzer.capture.base import CaptureStats
-from analyzer.findings.base import Finding, FindingSink
+from analyzer.findings.base import Finding, FindingSink, Rule
 from analyzer.findings.behaviour import to_be_judged
 from analyzer.findings.engine import Engine, push_findings
 from analyzer.findings.strength import PasswordJudge
@@ -48,6 +48,7 @@ class RowMaker:
         self.strength = PasswordJudge()
         #: sentences for the user about what the tables lack
         self.notes: list[str] = []
+        self._references: dict[str, list[str]] = {}
 
     def session(self, one: Session) -> Row:
         """A row of ``sessions``."""
@@ -189,10 +190,18 @@ class RowMaker:
             one.username,
             one.detail(),
             rule.remediation,
-            list(rule.references),
+            self.references(rule),
             one.offset,
             one.capture if session is None else session.capture,
         ]
+
+    def references(self, rule: Rule) -> list[str]:
+        """A rule's references, the same list each time: formats need not write it anew."""
+        found = self._references.get(rule.slug)
+        if found is None:
+            found = list(rule.references)
+            self._references[rule.slug] = found
+        return found
 
     def server(self, one: Posture) -> Row:
         """A row of ``servers``."""

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import json
 import time
+from json.encoder import encode_basestring_ascii as encode_ascii
 from typing import TYPE_CHECKING, Final
+
+from mypy_extensions import i64
 
 from analyzer.report.columns import TABLES
 from analyzer.report.rows import Row, RowMaker, RowSink, push_rows
@@ -24,39 +27,78 @@ KIND: Final = "text"
 SCHEMA_VERSION: Final = 1
 #: Rows joined before they are written.
 BATCH: Final = 512
+#: Words of one column that are kept as text.
+MAX_WORDS: Final = 512
+#: What no row holds.
+_NOTHING: Final = object()
 
 
 class RowWriter:
-    """Turns the rows of one table into JSON objects."""
+    """Turns the rows of one table into JSON objects.
 
-    def __init__(self, table: str) -> None:
+    Neighbouring rows have most words in common: a value that is the same object as in the row before is not written anew,
+    and words that come again and again are kept with their column's name.
+    """
+
+    def __init__(self, table: str, head: str = "{") -> None:
         columns = TABLES[table]
-        self.heads: list[str] = [f'"{column.name}":' for column in columns]
+        #: what stands before each value: the column's name, and a comma or what opens the object
+        self.heads: list[str] = [f',"{column.name}":' for column in columns]
+        self.heads[0] = head + self.heads[0][1:]
         self.times: list[bool] = [column.kind == "time" for column in columns]
         self.second: int = -1
         self.prefix: str = ""
+        self._last: list[object] = [_NOTHING] * len(columns)
+        self._last_text: list[str] = [""] * len(columns)
+        #: column -> word -> its text; None for a column of ever new words
+        self._words: list[dict[str, str] | None] = [{} for _ in columns]
 
     def write(self, row: Row) -> str:
         """One JSON object on one line."""
         parts: list[str] = []
+        self.write_to(row, parts)
+        return "".join(parts)
+
+    def write_to(self, row: Row, parts: list[str]) -> None:
+        """One JSON object on one line, in pieces."""
         heads = self.heads
-        times = self.times
-        for at in range(len(heads)):
+        last = self._last
+        texts = self._last_text
+        count: i64 = len(heads)
+        at: i64 = 0
+        while at < count:
             value = row[at]
-            if value is None:
-                text = "null"
-            elif isinstance(value, str):
-                text = json_text(value)
-            elif isinstance(value, bool):
-                text = "true" if value else "false"
-            elif isinstance(value, int):
-                text = self.time_text(value) if times[at] else str(value)
-            elif isinstance(value, list):
-                text = f"[{','.join([json_text(str(one)) for one in value])}]" if value else "[]"
-            else:
-                text = json_text(str(value))
-            parts.append(heads[at] + text)
-        return "{" + ",".join(parts) + "}"
+            if value is not last[at]:
+                text = heads[at]
+                if value is None:
+                    text += "null"
+                elif isinstance(value, str):
+                    text = self._word(at, value)
+                elif isinstance(value, bool):
+                    text += "true" if value else "false"
+                elif isinstance(value, int):
+                    text += self.time_text(value) if self.times[at] else str(value)
+                elif isinstance(value, list):
+                    text += f"[{','.join([json_text(str(one)) for one in value])}]" if value else "[]"
+                else:
+                    text += json_text(str(value))
+                last[at] = value
+                texts[at] = text
+            parts.append(texts[at])
+            at += 1
+        parts.append("}")
+
+    def _word(self, at: i64, value: str) -> str:
+        words = self._words[at]
+        if words is None:
+            return self.heads[at] + json_text(value)
+        text = words.get(value)
+        if text is None:
+            text = self.heads[at] + json_text(value)
+            words[value] = text
+            if len(words) > MAX_WORDS:
+                self._words[at] = None
+        return text
 
     def time_text(self, timestamp_ns: int) -> str:
         """A time as RFC 3339, with nanoseconds."""
@@ -64,7 +106,7 @@ class RowWriter:
         if second != self.second:
             self.second = second
             self.prefix = rfc3339_second(second)
-        return f'"{self.prefix}.{timestamp_ns - second * 1_000_000_000:09d}Z"'
+        return f'"{self.prefix}.{str(timestamp_ns - second * 1_000_000_000 + 1_000_000_000)[1:]}Z"'
 
 
 def rfc3339_second(second: int) -> str:
@@ -78,8 +120,8 @@ def rfc3339_second(second: int) -> str:
 
 def json_text(text: str) -> str:
     """A JSON string."""
-    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
+    if text.isascii():
+        return encode_ascii(text)
     return json.dumps(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
@@ -109,25 +151,28 @@ class _RowPrinter(RowSink):
     """Writes rows as they come, in batches."""
 
     def __init__(self, table: str, out: TextIO, named: bool) -> None:
-        self._writer = RowWriter(table)
+        self._writer = RowWriter(table, f'{{"table":"{table}",' if named else "{")
         self._out = out
-        self._head = f'{{"table":"{table}",' if named else "{"
         self._between = "\n" if named else ",\n"
         self._batch: list[str] = []
+        self._rows: i64 = 0
         self.written = False
 
     def receive_row(self, row: Row) -> None:
-        self._batch.append(self._head + self._writer.write(row)[1:])
-        if len(self._batch) >= BATCH:
+        if self.written:
+            self._batch.append(self._between)
+        self.written = True
+        self._writer.write_to(row, self._batch)
+        self._rows += 1
+        if self._rows >= BATCH:
             self.flush()
 
     def flush(self) -> None:
         """Write what has come together."""
         if self._batch:
-            text = self._between.join(self._batch)
-            self._out.write(self._between + text if self.written else text)
-            self.written = True
+            self._out.write("".join(self._batch))
             self._batch = []
+            self._rows = 0
 
 
 def _write_rows(result: Result, maker: RowMaker, table: str, out: TextIO, named: bool) -> None:
