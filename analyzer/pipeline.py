@@ -158,12 +158,13 @@ def run(
     until_ns: int | None = None,
     engine: str = NATIVE,
     keylog: str | Path | None = None,
+    headers: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Read captures into records.
 
     ``since_ns`` and ``until_ns`` (nanoseconds since the epoch) keep the sessions that were alive between the two. ``engine`` is
-    ``native`` or ``wireshark``; with a ``keylog`` the native engine hands the TLS sessions whose secrets it holds to the other.
+    ``native`` or ``wireshark``; ``headers`` keeps the header blocks of messages, for subjects and addresses; with a ``keylog`` the native engine hands the TLS sessions whose secrets it holds to the other.
 
     Raises:
         CaptureError: an input named by the caller is missing or unreadable, or nothing in any of them could be read.
@@ -181,6 +182,7 @@ def run(
     result = Result()
     sink = SessionList()
     pipeline = Pipeline(sink, ports=parse_ports(ports), sensor=sensor)
+    pipeline.factory.keep_headers = headers
     # Flows break their cycles themselves when they end, so the cycle collector would find nothing, at a third of the run's time.
     collecting = gc.isenabled()
     gc.disable()
@@ -209,7 +211,11 @@ def run(
     if engine == NATIVE and not result.interrupted:
         _decrypt(pipeline, result, secrets, None if keylog is None else str(keylog))
     result.counters = counters(pipeline)
+    result.warnings.extend(_limits_hit(result.counters))
     for index, stats in enumerate(pipeline.captures):
+        if stats.undecoded:
+            kinds = ", ".join(str(linktype) for linktype in stats.linktypes)
+            stats.warnings.append(f"{stats.undecoded:,} packets could not be decoded (link types of the file: {kinds})")
         if index < len(pipeline.factory.mail_packets):
             stats.mail_packets = pipeline.factory.mail_packets[index]
         result.warnings.extend(f"{stats.name}: {warning}" for warning in stats.warnings)
@@ -328,6 +334,24 @@ def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog:
         result.sessions = [opened.get(session.session_id(), session) for session in result.sessions]
 
 
+def _limits_hit(found: dict[str, int]) -> list[str]:
+    """A sentence for each limit that cost something: results near it may be incomplete."""
+    sentences = [
+        f"a limit of mailtap was reached {count:,} times ({name.removeprefix('flows.limit_').replace('_', ' ')}): "
+        "connections open at the same time may be told in part"
+        for name, count in sorted(found.items())
+        if name.startswith("flows.limit_") and count
+    ]
+    for name, words in (
+        ("packets.fragments_dropped", "IP fragments could not be put together"),
+        ("packets.too_deep", "packets are wrapped in more layers than mailtap takes off"),
+        ("packets.encrypted", "frames are encrypted on the radio or the link"),
+    ):
+        if found.get(name):
+            sentences.append(f"{found[name]:,} {words}: what they carry is unseen")
+    return sentences
+
+
 def _size_of(name: str) -> int:
     try:
         return Path(name).stat().st_size
@@ -402,6 +426,7 @@ def analyze(
             until_ns=parse_time(until),
             engine=engine,
             keylog=keylog,
+            headers=headers,
             progress=shown,
         )
     return Report(result, maker)

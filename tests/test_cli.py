@@ -234,10 +234,33 @@ def test_full_disk_keeps_the_result(talk: Path) -> None:
     assert "EXPOSED: 1 account" in done.stdout
 
 
-def test_output_that_cannot_be_made_keeps_the_result(talk: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_told_before_the_run(talk: Path, tmp_path: Path) -> None:
     done = mailtap("analyze", talk, "-o", tmp_path / "no" / "such" / "folder" / "out.txt")
-    assert done.returncode == 3
-    assert "EXPOSED: 1 account" in done.stdout
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no folder" in done.stderr
+
+
+def test_a_capture_is_never_overwritten(talk: Path) -> None:
+    before = talk.read_bytes()
+    done = mailtap("analyze", talk, "-f", "json", "-o", talk)
+    assert done.returncode == 2
+    assert talk.read_bytes() == before
+
+
+def test_results_keep_their_permissions_and_links(talk: Path, tmp_path: Path) -> None:
+    out, link = tmp_path / "out.json", tmp_path / "link.json"
+    assert mailtap("analyze", talk, "-f", "json", "-o", out, "--show-secrets").returncode == 0
+    assert out.stat().st_mode & 0o777 == 0o600
+    link.symlink_to(out)
+    assert mailtap("analyze", talk, "-f", "json", "-o", link).returncode == 0
+    assert link.is_symlink()
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_logins_without_a_name_lead_too(tmp_path: Path) -> None:
+    path = tmp_path / "talk.pcap"
+    path.write_bytes(capture(Talk(handshake=False).play("C: PASS Zulu7Tango\nS: +OK in").frames()))
+    assert "EXPOSED: 1 login went over the wire in clear" in mailtap("analyze", path).stdout
 
 
 def test_an_older_result_stays_until_the_new_one_is_complete(talk: Path, tmp_path: Path) -> None:

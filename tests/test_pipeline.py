@@ -225,11 +225,13 @@ LEAKS = {
     "smtp": f"S: 220 x\nC: EHLO x\nS: 250 AUTH PLAIN LOGIN XOAUTH2\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: a2lt\nS: 334 UGFzc3dvcmQ6\n"
     f"C: {base64.b64encode(SECRET.encode()).decode()}\nS: 535 no\nC: AUTH XOAUTH2 {base64.b64encode(f'user=kim{chr(1)}auth=Bearer {SECRET}{chr(1)}{chr(1)}'.encode()).decode()}\nS: 235 ok",
     "injected": f"S: 220 x\nC: EHLO x\nS: 250 STARTTLS\nC: STARTTLS\\r\\nAUTH PLAIN {base64.b64encode(f'|kim|{SECRET}'.replace('|', chr(0)).encode()).decode()}\nS: 220 go\nC: \\x16\\x03\\x01\\x00\\x05hello",
+    "continued": f"S: 220 x\nC: EHLO x\nS: 250 STARTTLS\nC: STARTTLS\\r\\nAUTH PLAIN\\r\\n{base64.b64encode(f'|kim|{SECRET}'.replace('|', chr(0)).encode()).decode()}\\r\\n{SECRET}\nS: 220 go\nC: \\x16\\x03\\x01\\x00\\x05hello",
+    "echoed": f"S: 220 x\nC: EHLO x\nS: 250 STARTTLS\nC: STARTTLS\nS: 500 #5.5.1 {SECRET}\nC: NOOP\nS: 250 ok\nS: 250 {SECRET}",
     "malformed": f"S: 220 x\nC: EHLO x\nS: 250 AUTH PLAIN\nC: AUTH PLAIN {SECRET}\nS: 501 bad\nC: AUTH PLAIN\nS: 334 \nC: {SECRET}=\nS: 501 bad",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv"])
+@pytest.mark.parametrize("form", ["text", "json", "jsonl", "csv", "markdown", "html", "ecs", "zeek"])
 @pytest.mark.parametrize("name", sorted(LEAKS))
 def test_no_secret_nor_its_base64_in_any_output(tmp_path: Path, name: str, form: str) -> None:
     port = {"pop3": 110, "imap": 143}.get(name, 25)

@@ -229,6 +229,11 @@ def tls_fallback_to_plaintext(session: Session, found: Found) -> None:
             past.failures[session.protocol] = session
             found.history.failures += 1
             return
+        if tls.handshake == "completed" and found.history.failures > 0:
+            # It got through after all (a retry with another version): what comes in clear later is no answer to the failure.
+            again = found.history.known_client(session)
+            if again is not None and session.protocol in again.failures:
+                del again.failures[session.protocol]
         if session.transport != PLAINTEXT:
             return
     if found.history.failures == 0 or session.transport != PLAINTEXT:

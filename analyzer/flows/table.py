@@ -505,7 +505,12 @@ class FlowTable(SegmentSink):
         half = Half(key, sender)
         other = Half(b"", 1 - sender)
         other.turn(half)
-        if half.source == other.source and half.target == other.target and half.ports == other.ports and other.key in (b"", key):
+        if (
+            half.source == other.source
+            and half.target == other.target
+            and half.ports == other.ports
+            and other.key in (b"", key)
+        ):
             self._ledger.strays += 1  # a packet from a port to itself
             return None
         active: i64 = self._ledger.active

@@ -1069,8 +1069,17 @@ class Dissector:
         return False
 
 
+#: First words of lines that may be told; any other word may itself be a secret (a SASL response is one word).
+TOLD_WORDS: Final = frozenset(
+    {b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT", b"AUTH", b"VRFY", b"STARTTLS",
+     b"USER", b"PASS", b"APOP", b"CAPA", b"STAT", b"LIST", b"UIDL", b"RETR", b"DELE", b"TOP", b"STLS", b"+OK", b"-ERR", b"*",
+     b"LOGIN", b"AUTHENTICATE", b"CAPABILITY", b"SELECT", b"EXAMINE", b"FETCH", b"APPEND", b"LOGOUT", b"ID", b"OK", b"NO",
+     b"BAD", b"BYE", b"PUTSCRIPT", b"LISTSCRIPTS", b"SETACTIVE", b"HAVESPACE"}
+)  # fmt: skip
+
+
 def describe_lines(data: bytes) -> str:
-    """What lines of injected text say, without what they hold: their count, octets and first words (arguments may be secret)."""
+    """What lines of injected text say, without what they hold: their count, octets and commands (anything else may be secret)."""
     words: list[str] = []
     count = 0
     for line in data.split(b"\n"):
@@ -1079,6 +1088,16 @@ def describe_lines(data: bytes) -> str:
             continue
         count += 1
         if len(words) < 4:
-            first = text.split(b" ")[0][:24]
-            words.append("".join([chr(c) if 33 <= c <= 126 else "." for c in first]))
+            words.append(_told_word(text.split(b" ", 2)))
     return f"{count} line(s), {len(data)} octets: {', '.join(words)}"
+
+
+def _told_word(words: list[bytes]) -> str:
+    """The command or status of a line, the one behind a tag included; ``?`` for what may be a secret."""
+    for word in words[:2]:
+        name = word.upper()
+        if name in TOLD_WORDS:
+            return name.decode("ascii")
+        if len(name) >= 3 and name[:3].isdigit() and (len(name) == 3 or name[3] == 45):
+            return name[:3].decode("ascii")
+    return "?"

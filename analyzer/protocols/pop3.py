@@ -375,7 +375,7 @@ class Pop3Dissector(Dissector):
         self.reply_seen = True
         if self.commands:
             if not self._gaps and not self.midstream:
-                self.anomaly(SERVER, UNEXPECTED_REPLY, reply_text(line))
+                self.anomaly(SERVER, UNEXPECTED_REPLY, "a reply to no command")
             return
         # The client was never heard: its half of the dialogue may be missing.
         self._unasked_yes = good

@@ -236,7 +236,7 @@ class SieveDissector(Dissector):
         if not pending:
             self.reply_seen = True
             if self.commands and not bye and not self._gaps and not self.midstream:
-                self.anomaly(SERVER, UNEXPECTED_REPLY, text)
+                self.anomaly(SERVER, UNEXPECTED_REPLY, "a reply to no command")
             return
         kind = pending.pop(0)
         if not pending:

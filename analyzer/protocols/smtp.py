@@ -422,7 +422,7 @@ class SmtpDissector(Dissector):
             elif code == 220 and self._greeted:
                 self.starttls_granted()
         elif not self._gaps and not self.midstream and code != 421:
-            self.anomaly(SERVER, UNEXPECTED_REPLY, f"{code} {reply_text(lines[0])}")
+            self.anomaly(SERVER, UNEXPECTED_REPLY, str(code))
 
     def _receive_yes(self, kind: int, lines: list[bytes]) -> None:
         if kind == _EHLO or kind == _LHLO:
@@ -451,7 +451,7 @@ class SmtpDissector(Dissector):
             self._refuse_data()
         elif kind == _STARTTLS:
             if lines[0][4:].lstrip().startswith(b"#5.5.1"):
-                self.anomaly(SERVER, STARTTLS_STRIPPED, whole_reply(lines))
+                self.anomaly(SERVER, STARTTLS_STRIPPED, "500 #5.5.1")
             self.starttls_refused(whole_reply(lines))
         elif kind == _AUTH:
             self.exchange_ended(REJECTED, whole_reply(lines))

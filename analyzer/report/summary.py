@@ -116,6 +116,10 @@ class Summary:
         self.servers: dict[str, ServerTally] = {}
         #: address -> port -> the same tallies, found without making a key
         self._by_address: dict[str, dict[int, ServerTally]] = {}
+        #: accounts in order, as long as the number of sessions is this
+        self._ranked: i64 = -1
+        self._readable: list[AccountTally] = []
+        self._hashed: list[AccountTally] = []
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
@@ -135,11 +139,23 @@ class Summary:
 
     def exposed_accounts(self) -> list[AccountTally]:
         """Accounts whose password or token was readable, those with accepted logins first."""
-        return sorted([one for one in self.accounts.values() if one.readable], key=_account_order)
+        self._rank()
+        return self._readable
 
     def hashed_accounts(self) -> list[AccountTally]:
         """Accounts of which only challenge and response were readable (they can be guessed offline)."""
-        return sorted([one for one in self.accounts.values() if not one.readable], key=_account_order)
+        self._rank()
+        return self._hashed
+
+    def _rank(self) -> None:
+        """Put the accounts in order, again where some came since the last time."""
+        if self._ranked == self.sessions:
+            return
+        self._ranked = self.sessions
+        self._readable = [one for one in self.accounts.values() if one.readable]
+        self._readable.sort(key=_account_order)
+        self._hashed = [one for one in self.accounts.values() if not one.readable]
+        self._hashed.sort(key=_account_order)
 
 
 def _account_order(one: AccountTally) -> tuple[int, int, str, str]:

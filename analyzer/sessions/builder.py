@@ -63,8 +63,10 @@ UPGRADE_WORDS: Final = ("STARTTLS", "STLS", "X-ANONYMOUSTLS")
 class SessionBuilder:
     """Collects what the dissector says into one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_headers: bool = False) -> None:
         self.session: Session = Session()
+        #: keep the header blocks of messages (kilobytes each)
+        self.keep_headers = keep_headers
         #: events come from decrypted octets: nothing of them was exposed
         self.decrypted: bool = False
         self._offered: bool = False
@@ -179,7 +181,7 @@ class SessionBuilder:
         message = Message(
             event.message, event.frame, event.timestamp_ns, event.offset, event.direction, event.mail_from,
             event.recipients, event.recipient_count, event.size, event.ended, event.complete, event.mailbox,
-            event.attachments, event.header,
+            event.attachments, event.header if self.keep_headers else b"",
         )  # fmt: skip
         message.exposed = not self.decrypted
         session.message_list.append(message)

@@ -7,6 +7,7 @@ connection is over. A fault in a dissector costs that one session its remaining 
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import Final
 
@@ -480,7 +481,7 @@ class SessionStream(StreamSink):
     def _make_builder(self) -> SessionBuilder:
         builder = self._builder
         if builder is None:
-            builder = SessionBuilder()
+            builder = SessionBuilder(self._factory.keep_headers)
             self._builder = builder
         return builder
 
@@ -501,7 +502,10 @@ class SessionStream(StreamSink):
         self._record_fault(at)
 
     def _record_fault(self, at: Position) -> None:
-        text = traceback.format_exc(limit=-4)[-MAX_TRACEBACK:]
+        # Where it happened and what kind it was; its message may quote the traffic.
+        kind, _, where = sys.exc_info()
+        places = [f"{one.filename.rpartition('/')[2]}:{one.lineno}" for one in traceback.extract_tb(where, limit=-4)]
+        text = f"{kind.__name__ if kind is not None else 'fault'} at {' < '.join(reversed(places))}"[:MAX_TRACEBACK]
         self._make_builder().add_anomaly(DISSECTOR_FAULT, text, CLIENT, at.frame, at.timestamp_ns, 0)
         self._factory.faults += 1
 
@@ -616,6 +620,8 @@ class SessionStreamFactory(StreamSinkFactory):
     def __init__(self, sink: SessionSink, ports: dict[int, str] | None = None, sensor: str = "") -> None:
         self.sink = sink
         self.sensor = sensor
+        #: keep the header blocks of messages, for who asks for subjects and addresses
+        self.keep_headers: bool = False
         #: listed port -> service, the user's words included
         self.services: dict[int, str] = dict(SERVICES)
         if ports:

@@ -99,7 +99,7 @@ def test_octet_by_octet(name: str):
     assert read(SAMPLES[name], [1] * len(SAMPLES[name]))[0] == read(SAMPLES[name])[0]
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300, deadline=None)
 @given(mutations(), sizes)
 def test_mutated_captures(content: bytes, chunks: list[int]):
     whole, stats = read(content)
@@ -110,7 +110,7 @@ def test_mutated_captures(content: bytes, chunks: list[int]):
     assert stats.skipped_bytes == 0 or stats.damaged > 0
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([name for name in sorted(SAMPLES) if name != "pcap-cut"]), st.data())
 def test_one_flipped_bit_costs_three_records_at_most(name: str, data: st.DataObject):
     content = bytearray(SAMPLES[name])
@@ -124,13 +124,13 @@ def test_one_flipped_bit_costs_three_records_at_most(name: str, data: st.DataObj
     assert sum(1 for frame in left if frame in intact) >= len(intact) - 3
 
 
-@settings(max_examples=200, deadline=1000)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([4, 24, 28, 48, 60]), st.sampled_from(sorted(SAMPLES)))
 def test_any_octets_behind_any_start(octets: bytes, kept: int, name: str):
     read(SAMPLES[name][:kept] + octets)
 
 
-@settings(max_examples=100, deadline=1000)
+@settings(max_examples=100, deadline=None)
 @given(content=st.one_of(st.binary(max_size=200), mutations()))
 def test_any_file_gives_records_or_our_error(content: bytes, tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.getbasetemp() / "any"

@@ -295,7 +295,7 @@ def _findings(rows: list[Row], several: bool) -> View:
     view = View("findings", "Findings", [*heads, Head("Capture", "fixed")] if several else heads)
     for one in _records("findings", rows):
         cells = [
-            _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text(str(one["frame"])), _text(one["client_ip"]),
+            _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text("" if one["frame"] is None else str(one["frame"])), _text(one["client_ip"]),
             "" if one["server_ip"] is None else endpoint(one["server_ip"], one["server_port"]), _text(one["username"], MAX_NAME),
             _text(one["detail"]), _text(one["confidence"]),
         ]  # fmt: skip

@@ -106,7 +106,7 @@ def _head(console: Console, result: Result, total: Summary, version: str) -> Non
 def _lead(console: Console, total: Summary) -> None:
     readable = total.exposed_accounts()
     hashed = total.hashed_accounts()
-    if readable or total.nameless:
+    if readable:
         servers = {f"{one.server_ip}:{one.server_port}" for one in readable}
         clients: set[str] = set()
         for one in readable:
@@ -114,7 +114,9 @@ def _lead(console: Console, total: Summary) -> None:
         accepted = sum(1 for one in readable if one.accepted)
         line = Text()
         line.append(f"EXPOSED: {plural(len({one.username for one in readable}), 'account')}", style="bold red")
-        line.append(f" sent {'its' if len(readable) == 1 else 'their'} password or token in clear")
+        line.append(
+            f" sent {'its' if len({one.username for one in readable}) == 1 else 'their'} password or token in clear"
+        )
         line.append(
             f" ({accepted} of {len(readable)} account/server pairs with an accepted login)"
             if accepted != len(readable)
@@ -127,6 +129,11 @@ def _lead(console: Console, total: Summary) -> None:
             f"  clients  {_named(sorted(clients, key=lambda client: (-total.clients.get(client, 0), client)))}",
             overflow="fold",
         )
+    elif total.nameless:
+        line = Text()
+        line.append(f"EXPOSED: {plural(total.nameless, 'login')}", style="bold red")
+        line.append(" went over the wire in clear; the account names could not be read.")
+        console.print(line)
     elif total.mail:
         console.print("No password or token was seen in clear.", style="bold green")
     else:
