@@ -207,7 +207,7 @@ def password_reuse(session: Session, found: Found) -> None:
         key = fingerprint(secret)
         past = found.history.secrets.get(key)
         if past is None:
-            found.history.secrets.put(key, SecretPast(session, name))
+            found.history.secrets.put(key, SecretPast(session.server_ip, name))
             continue
         if past.username == name or _same_account(past.username, name):
             continue
@@ -218,7 +218,7 @@ def password_reuse(session: Session, found: Found) -> None:
         past.accounts.add(name)
         _add(
             session, found, credential, MEDIUM, SURE if credential.outcome == ACCEPTED else LIKELY,
-            f"{name} at {session.server_ip} has the same password as {past.username} at {past.session.server_ip}",
+            f"{name} at {session.server_ip} has the same password as {past.username} at {past.server_ip}",
         )  # fmt: skip
 
 

@@ -14,13 +14,13 @@ from analyzer.model import Secret
 from analyzer.sessions.records import Credential, Session
 
 #: Servers (address, port and protocol), clients at servers, accounts at servers, and secrets in memory: twice that at most.
-MAX_SERVERS: Final = 16384
-MAX_CLIENTS: Final = 16384
-MAX_ACCOUNTS: Final = 16384
-MAX_SECRETS: Final = 65536
+MAX_SERVERS: Final = 8192
+MAX_CLIENTS: Final = 8192
+MAX_ACCOUNTS: Final = 8192
+MAX_SECRETS: Final = 32768
 #: Sessions of one server that wait for what its later sessions say, and of all servers.
 MAX_WAITING: Final = 100
-MAX_WAITING_IN_ALL: Final = 20000
+MAX_WAITING_IN_ALL: Final = 4000
 #: Words of a server's capability lists that are counted.
 MAX_WORDS: Final = 200
 #: Rejected logins kept of one client at one server, or of one account.
@@ -80,7 +80,7 @@ class ServerPast:
         self.best_ns: i64 = 0
         #: capability lists seen, and in how many of them each word stood
         self.lists: i64 = 0
-        self.words: dict[str, int] = {}
+        self.words: dict[str, int] | None = None
         #: sessions without an offer of STARTTLS, and with weak mechanisms only, as long as no other session had more
         self.waiting: list[Session] | None = None
         self.waiting_weak: list[Session] | None = None
@@ -95,7 +95,7 @@ class ClientPast:
 
     def __init__(self) -> None:
         #: protocol -> the latest TLS handshake that failed
-        self.failures: dict[str, Session] = {}
+        self.failures: dict[str, Session] | None = None
         #: rejected logins, oldest first
         self.rejections: list[Rejection] = []
         #: account -> rejected logins of it, no less than there are in ``rejections``
@@ -129,11 +129,11 @@ class Rejection:
 class SecretPast:
     """The accounts that one secret was seen with. The secret itself is not kept."""
 
-    __slots__ = ("accounts", "session", "username")
+    __slots__ = ("accounts", "server_ip", "username")
 
-    def __init__(self, session: Session, username: str) -> None:
+    def __init__(self, server_ip: str, username: str) -> None:
         #: where it was seen first
-        self.session = session
+        self.server_ip = server_ip
         self.username = username
         #: accounts already reported
         self.accounts: set[str] | None = None

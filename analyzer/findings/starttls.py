@@ -226,20 +226,22 @@ def tls_fallback_to_plaintext(session: Session, found: Found) -> None:
     if tls is not None:
         if tls.handshake == "failed" or (tls.handshake == "incomplete" and session.reset_frame > 0):
             past = found.history.client(session)
+            if past.failures is None:
+                past.failures = {}
             past.failures[session.protocol] = session
             found.history.failures += 1
             return
         if tls.handshake == "completed" and found.history.failures > 0:
             # It got through after all (a retry with another version): what comes in clear later is no answer to the failure.
             again = found.history.known_client(session)
-            if again is not None and session.protocol in again.failures:
+            if again is not None and again.failures is not None and session.protocol in again.failures:
                 del again.failures[session.protocol]
         if session.transport != PLAINTEXT:
             return
     if found.history.failures == 0 or session.transport != PLAINTEXT:
         return
     known = found.history.known_client(session)
-    if known is None:
+    if known is None or known.failures is None:
         return
     failed = known.failures.get(session.protocol)
     if failed is None or failed is session or session.start_ns - failed.start_ns > FALLBACK_NS or not _went_on(session):
@@ -266,8 +268,12 @@ def capability_suppressed(session: Session, found: Found) -> None:
     if not offer.before_login or session.gap_bytes > 0:
         return
     past = found.history.server(session)
+    words = past.words
+    if words is None:
+        words = {}
+        past.words = words
     if past.lists >= MIN_LISTS:
-        missing = [word for word, count in past.words.items() if count == past.lists and word not in offer.words]
+        missing = [word for word, count in words.items() if count == past.lists and word not in offer.words]
         if missing:
             protective = any(word in PROTECTIVE_WORDS for word in missing)
             found.add_start(
@@ -278,8 +284,8 @@ def capability_suppressed(session: Session, found: Found) -> None:
             return
     past.lists += 1
     for word in offer.words:
-        if word not in UPGRADES and (word in past.words or len(past.words) < MAX_WORDS):
-            past.words[word] = past.words.get(word, 0) + 1
+        if word not in UPGRADES and (word in words or len(words) < MAX_WORDS):
+            words[word] = words.get(word, 0) + 1
 
 
 def sasl_downgrade(session: Session, found: Found) -> None:
