@@ -149,6 +149,10 @@ def analyze(
     from analyzer.report.progress import shown_progress
 
     if cross_check:
+        if form != "text" or output is not None or fail_on is not None or keylog is not None or ca_file is not None:
+            raise UsageError(
+                "--cross-check prints where the engines differ, and nothing else: leave out -f, -o, --fail-on, --keylog and --ca-file"
+            )
         _cross_check(paths, _ports(port or []), parse_time(since), parse_time(until))
         return
     maker = _maker(show_secrets, headers, ca_file)
@@ -258,7 +262,7 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
     verdict = (
         f"both engines tell the same of {total:,} sessions"
         if not lines
-        else f"{len(lines):,} differences in {total:,} sessions"
+        else f"the engines differ, in {total:,} sessions read"
     )
 
     def write(out: TextIO) -> None:
