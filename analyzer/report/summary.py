@@ -122,6 +122,8 @@ class Summary:
         self._hashed: list[AccountTally] = []
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
+        #: client -> accounts that it logged in to in clear
+        self.client_accounts: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
 
     def server(self, address: str, port: i64) -> ServerTally:
@@ -274,8 +276,9 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
             account.token = True
     elif kind == CHALLENGE_RESPONSE:
         account.hashed = True
-    if len(account.clients) < MAX_NAMED:
+    if len(account.clients) < MAX_NAMED and session.client_ip not in account.clients:
         account.clients.add(session.client_ip)
+        total.client_accounts[session.client_ip] = total.client_accounts.get(session.client_ip, 0) + 1
     if credential.mechanism not in account.mechanisms and len(account.mechanisms) < MAX_NAMED:
         account.mechanisms.append(credential.mechanism)
     if credential.timestamp_ns > account.last_ns:

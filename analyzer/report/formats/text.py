@@ -252,12 +252,8 @@ def _clients(console: Console, total: Summary) -> None:
         return
     ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
     table = _table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
-    accounts: dict[str, int] = {}
-    for one in total.accounts.values():
-        for client in one.clients:
-            accounts[client] = accounts.get(client, 0) + 1
     for client, logins in ranked[:MAX_ROWS]:
-        table.add_row(client, f"{logins:,}", f"{accounts.get(client, 0):,}")
+        table.add_row(client, f"{logins:,}", f"{total.client_accounts.get(client, 0):,}")
     _show(console, table, len(ranked) - MAX_ROWS, "clients")
 
 
