@@ -1,4 +1,5 @@
-"""The monitor room: live traffic to alerts.
+"""The live monitor: packets come in as they pass, alerts go out, and what was found is kept in a store.
 
-In come records as the one pipeline makes them from an interface or a growing file. Out go alerts to one or more sinks.
+The stages are those of offline runs (``analyzer.pipeline``); this room adds what only live use has: the loop, the store, alerts and
+their sinks, metrics, the screen, and leaving privileges behind.
 """

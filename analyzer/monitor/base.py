@@ -1,0 +1,176 @@
+"""What the parts of the monitor hand to each other: alerts, sinks that take them, and counters that metrics and screen show."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from analyzer.capture.live import LiveSource
+from analyzer.findings.base import Finding
+from analyzer.model import SEVERITIES
+
+#: Alerts that the screen can show.
+MAX_RECENT: Final = 50
+#: Servers, clients and accounts counted for screen and metrics; further ones are counted as one.
+MAX_NAMES: Final = 4096
+#: An alert is about a finding, or sums up what the rate limit and de-duplication held back.
+FINDING: Final = "finding"
+SUMMARY: Final = "summary"
+
+
+@dataclass(slots=True)
+class Alert:
+    """Something to tell the administrator now. Holds no secret; text from traffic is as it came, sinks escape it."""
+
+    kind: str
+    finding_id: str
+    rule: str
+    #: ``info low medium high critical``
+    severity: str
+    #: ``high medium low``
+    confidence: str
+    title: str
+    detail: str
+    #: capture time of the evidence, and wall clock of the alert: nanoseconds since the epoch
+    time_ns: int
+    raised_ns: int
+    sensor: str = ""
+    capture: str = ""
+    session_id: str | None = None
+    frame: int = 0
+    client_ip: str | None = None
+    client_port: int | None = None
+    server_ip: str | None = None
+    server_port: int | None = None
+    protocol: str | None = None
+    username: str | None = None
+    remediation: str = ""
+    references: tuple[str, ...] = ()
+    #: findings of the same rule, server and account that this alert stands for: itself, and those held back before it
+    count: int = 1
+
+    @property
+    def severity_number(self) -> int:
+        """The place of the severity among all, harmless first."""
+        return SEVERITIES.index(self.severity)
+
+    def key(self) -> tuple[str, str | None, int | None, str | None]:
+        """By which alerts are told as the same: rule, server and account."""
+        return (self.rule, self.server_ip, self.server_port, self.username)
+
+
+def alert_of(finding: Finding, sensor: str) -> Alert:
+    """The alert that tells of a finding."""
+    session = finding.session
+    rule = finding.rule
+    alert = Alert(
+        FINDING, finding.finding_id(), rule.slug, finding.severity_word(), finding.confidence, rule.title, finding.detail(),
+        int(finding.timestamp_ns), time.time_ns(), sensor, finding.capture, None, int(finding.frame),
+        username=finding.username, remediation=rule.remediation, references=rule.references,
+    )  # fmt: skip
+    if session is not None:
+        alert.capture = session.capture
+        alert.session_id = session.session_id()
+        alert.client_ip = session.client_ip
+        alert.client_port = int(session.client_port)
+        alert.server_ip = session.server_ip
+        alert.server_port = int(session.server_port)
+        alert.protocol = session.protocol
+    return alert
+
+
+class AlertSink:
+    """Takes alerts and brings them somewhere. One file of ``monitor/sinks`` a kind.
+
+    All methods are called from the alert thread, never from the one that reads packets, so they may wait; ``deliver`` must come back
+    within ``TIMEOUT_S`` all the same. What cannot be delivered now is either kept by the sink itself (spool) and tried again from
+    ``idle``, or counted as lost.
+    """
+
+    #: seconds after which a single attempt is given up
+    TIMEOUT_S: Final = 5.0
+
+    def __init__(self, name: str) -> None:
+        #: ``jsonl:/var/log/mailtap.jsonl``, as the user gave it
+        self.name = name
+        self.delivered: int = 0
+        #: waiting for a receiver that is down
+        self.waiting: int = 0
+        self.lost: int = 0
+        #: the last thing that went wrong, for people; empty when all is well
+        self.trouble: str = ""
+
+    def open(self) -> None:
+        """Get ready. Raises UsageError or OutputError where it never can be."""
+
+    def deliver(self, alerts: list[Alert]) -> None:
+        """Bring alerts to their receiver, or keep them, or count them as lost. Never raises for what the receiver does."""
+
+    def idle(self) -> None:
+        """Called a few times a second: a chance to try again."""
+
+    def reopen(self) -> None:
+        """SIGHUP: open files anew, connect anew."""
+
+    def close(self) -> None:
+        """The last chance; comes back within ``TIMEOUT_S``. What still waits stays in the spool, if there is one."""
+
+
+@dataclass(slots=True)
+class MonitorState:
+    """What the monitor knows of itself. Written by the loop alone; metrics and screen read it and must bear values in motion."""
+
+    version: str
+    sensor: str
+    started_ns: int
+    sources: list[LiveSource] = field(default_factory=list)
+    sinks: list[AlertSink] = field(default_factory=list)
+    #: wall clock of the loop's last turn, by which health is told
+    turn_ns: int = 0
+    #: True once sources are open and privileges dropped, until the stop
+    ready: bool = False
+    flows_open: int = 0
+    #: counters of the packets and flows rooms, ``packets.undecoded``, ``flows.limit_flows`` ...
+    counters: dict[str, int] = field(default_factory=dict)
+    #: (protocol, transport) -> sessions
+    sessions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: (rule, severity) -> findings
+    findings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: logins that an eavesdropper could read, and the accounts, clients and servers concerned, by sessions
+    exposed_logins: int = 0
+    exposed_accounts: Counter[str] = field(default_factory=Counter)
+    exposed_clients: Counter[str] = field(default_factory=Counter)
+    exposed_servers: Counter[str] = field(default_factory=Counter)
+    recent: deque[Alert] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))
+    alerts_raised: int = 0
+    #: held back by de-duplication, by the rate limit, by ``--min-severity``
+    alerts_repeated: int = 0
+    alerts_limited: int = 0
+    alerts_below: int = 0
+    #: the store: rows committed, waiting, given up; what is wrong with it
+    store_written: int = 0
+    store_waiting: int = 0
+    store_lost: int = 0
+    store_trouble: str = ""
+    #: seconds between the latest packet's time and the moment it was read
+    lag_s: float = 0.0
+
+    def count_name(self, counter: Counter[str], name: str) -> None:
+        """Count a name, bounded."""
+        if name in counter or len(counter) < MAX_NAMES:
+            counter[name] += 1
+        else:
+            counter["others"] += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Sums for a log line."""
+        packets = sum(source.counters().packets for source in self.sources)
+        drops = sum(source.counters().kernel_drops or 0 for source in self.sources)
+        return {
+            "packets": packets,
+            "drops": drops,
+            "sessions": sum(self.sessions.values()),
+            "alerts": self.alerts_raised,
+        }
