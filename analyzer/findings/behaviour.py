@@ -236,16 +236,29 @@ def weak_password(session: Session, found: Found) -> None:
     """A password that was readable is one of those that are guessed first.
 
     Judged by zxcvbn, as if nobody had seen it on the wire: fewer than a million guesses. Rejected passwords are not judged, for they are
-    nobody's; at most a few hundred are judged in a run, and only the first 20 characters of each. The finding does not hold the password.
+    nobody's; the first hundred different ones of a run are, and only the first 20 characters of each. What was left out is said, in the
+    report's remarks. The finding does not hold the password.
     """
+    strength = found.strength
     history = found.history
-    limit = found.strength.limit
-    if history.passwords_left_out > 0:
-        history.passwords_left_out += 1
-        return
     for credential in session.credentials or []:
-        if to_be_judged(credential):
-            history.weigh(session, credential, limit)
+        secret = credential.secret
+        if secret is None or not to_be_judged(credential):
+            continue
+        score = strength.score(secret, credential.username)
+        if score is None:
+            if strength.closed and secret.reveal() is not None:
+                history.passwords_left_out += 1
+        elif score <= WEAK_SCORE:
+            key = (fingerprint(secret), credential.username)
+            if key in history.weak:
+                continue
+            history.weak.add(key)
+            guesses = "at once" if score == 0 else "in less than a million tries"
+            _add(
+                session, found, credential, HIGH if score == 0 else MEDIUM, SURE,
+                f"the password of {credential.username} at {server_text(session)} would be guessed {guesses}",
+            )  # fmt: skip
 
 
 def to_be_judged(credential: Credential) -> bool:
@@ -257,22 +270,6 @@ def to_be_judged(credential: Credential) -> bool:
         and credential.outcome != REJECTED
         and credential.outcome != CANCELLED
     )
-
-
-def conclude_weak_password(found: Found) -> None:
-    """Judge what came together."""
-    if found.strength.all_or_none and found.history.passwords_left_out > 0:
-        return
-    for session, credential in found.history.passwords:
-        if credential.secret is None:
-            continue
-        score = found.strength.score(credential.secret, credential.username)
-        if score is not None and score <= WEAK_SCORE:
-            guesses = "at once" if score == 0 else "in less than a million tries"
-            _add(
-                session, found, credential, HIGH if score == 0 else MEDIUM, SURE,
-                f"the password of {credential.username} at {server_text(session)} would be guessed {guesses}",
-            )  # fmt: skip
 
 
 def anonymous_login(session: Session, found: Found) -> None:
@@ -341,7 +338,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "weak-password", MEDIUM, "Weak password", weak_password, PASSWORDS,
         "Have it changed to a long one that nobody else uses; check new ones against lists of common passwords.",
-        ("CWE-521", "NIST SP 800-63B section 5.1.1.2"), None, conclude_weak_password,
+        ("CWE-521", "NIST SP 800-63B section 5.1.1.2"),
     ),
     Rule(
         "anonymous-login", MEDIUM, "Anonymous login", anonymous_login, ANONYMOUS,

@@ -118,11 +118,9 @@ class Engine:
         history = self.history
         strength = self.found.strength
         if history.passwords_left_out:
-            judged = 0 if strength.all_or_none else strength.limit
             notes.append(
-                f"the strength of passwords was judged for the first {judged} only; {history.passwords_left_out} logins were left out"
-                if judged
-                else f"the strength of passwords was not judged here, there are more than {strength.limit}; --format json judges them"
+                f"the strength of passwords was judged for the first {strength.asked:,} different ones; "
+                f"{history.passwords_left_out:,} logins were left out"
             )
         forgotten = history.forgotten()
         if forgotten:

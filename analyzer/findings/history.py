@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 from mypy_extensions import i64
 
 from analyzer.model import Secret
-from analyzer.sessions.records import Credential, Session
+from analyzer.sessions.records import Session
 
 #: Servers (address, port and protocol), clients at servers, accounts at servers, and secrets in memory: twice that at most.
 MAX_SERVERS: Final = 8192
@@ -153,9 +153,8 @@ class History:
         self.clients: Recent[str, ClientPast] = Recent(clients)
         self.accounts: Recent[str, AccountPast] = Recent(accounts)
         self.secrets: Recent[int, SecretPast] = Recent(secrets)
-        #: logins whose passwords are to be judged when all sessions are through, each password of an account once
-        self.passwords: list[tuple[Session, Credential]] = []
-        self._weighed: set[str] = set()
+        #: weak passwords already told of, each of an account: no more than are judged
+        self.weak: set[tuple[int, str | None]] = set()
         #: logins whose passwords are not judged, because there are too many
         self.passwords_left_out: i64 = 0
         #: the client asked for last, and by which session
@@ -214,20 +213,6 @@ class History:
             return
         self.waiting += 1
         sessions.append(session)
-
-    def weigh(self, session: Session, credential: Credential, limit: int) -> None:
-        """Keep a login for judging its password at the end, unless it is known already or there are too many."""
-        secret = credential.secret
-        if secret is None:
-            return
-        key = f"{fingerprint(secret)} {credential.username}"
-        if key in self._weighed:
-            return
-        if len(self.passwords) >= limit:
-            self.passwords_left_out += 1
-            return
-        self._weighed.add(key)
-        self.passwords.append((session, credential))
 
     def released(self, sessions: list[Session]) -> None:
         """Sessions that waited wait no more."""

@@ -1,49 +1,73 @@
 """How easily a password is guessed, by zxcvbn: 0 (at once) to 4 (strong).
 
 zxcvbn takes milliseconds a password, and far longer for long ones, so passwords are cut to their first characters, each is judged
-once, and a run judges a bounded number of them. What is over the bound is not judged, and counted.
+once, whoever has it, and a run judges a bounded number of them: the first ones in order of time, the same for every output. What
+comes beyond the bound is not judged, and counted.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from analyzer.findings.history import fingerprint
 from analyzer.model import Secret
 
 #: Characters that are judged.
 MAX_CHARACTERS: Final = 20
-#: Passwords judged in a run whose tables are written, and in one for a report at a glance: zxcvbn takes 2 to 8 ms each.
+#: Different passwords judged in a run: zxcvbn takes 1 to 3 ms each, so a quarter of a second at most.
 MAX_JUDGED: Final = 100
-MAX_JUDGED_AT_A_GLANCE: Final = 24
+#: Passwords of accounts judged in a run; those that several accounts share cost one judgement.
+MAX_ACCOUNTS: Final = 1000
+
+#: What stands for a letter in passwords, as zxcvbn reads it.
+_LOOKALIKES: Final[dict[str, str]] = {
+    "a": "4@", "b": "8", "c": "({[<", "e": "3", "g": "69", "i": "1!|", "l": "1|7", "o": "0", "s": "$5", "t": "+7",
+    "x": "%", "z": "2",
+}  # fmt: skip
 
 
 class PasswordJudge:
     """Judges the passwords of a run. Keeps scores by keyed fingerprints, no passwords.
 
-    ``all_or_none``: a run with more passwords than the limit judges none at all.
+    Once it is ``closed``, because there were too many passwords, it takes no new ones: which are judged depends on the order of the
+    traffic alone. Ask it in that order.
     """
 
-    def __init__(self, limit: int = MAX_JUDGED, all_or_none: bool = False) -> None:
+    def __init__(self, limit: int = MAX_JUDGED, accounts: int = MAX_ACCOUNTS) -> None:
+        #: different passwords, and passwords of accounts, that are judged
         self.limit = limit
-        self.all_or_none = all_or_none
-        self._scores: dict[str, int] = {}
-        #: passwords that were not judged, because the limit was reached
-        self.left_out: int = 0
+        self.accounts = accounts
+        self.closed: bool = False
+        #: times that zxcvbn was asked
+        self.asked: int = 0
+        #: (fingerprint, account) -> score, and fingerprint -> score where the account does not matter
+        self._scores: dict[tuple[int, str | None], int] = {}
+        self._alone: dict[int, int] = {}
 
     def score(self, secret: Secret, username: str | None) -> int | None:
         """0 to 4; None where the password is not known any more, or too many were judged before it."""
-        key = f"{fingerprint(secret)} {username}"
-        known = self._scores.get(key)
-        if known is not None:
-            return known
         value = secret.reveal()
         if value is None:
             return None
-        if len(self._scores) >= self.limit:
-            self.left_out += 1
+        # Keyed at random for each process, as in history.fingerprint; but a seal that comes later must not change it.
+        mark = hash(value)
+        key = (mark, username)
+        known = self._scores.get(key)
+        if known is not None or self.closed:
+            return known
+        if len(self._scores) >= self.accounts:
+            self.closed = True
             return None
-        score = judge_password(value, username)
+        names = names_of(username)
+        personal = names_in(value, names)
+        score = None if personal else self._alone.get(mark)
+        if score is None:
+            if self.asked >= self.limit:
+                self.closed = True
+                return None
+            self.asked += 1
+            score = judge_password(value, username)
+            if not personal:
+                self._alone[mark] = score
         self._scores[key] = score
         return score
 
@@ -52,13 +76,39 @@ def judge_password(password: str, username: str | None) -> int:
     """zxcvbn's score of a password; its user's name in it counts as guessed. A cut password is judged by its beginning."""
     from zxcvbn import zxcvbn  # here, because its word lists take a tenth of a second to load
 
-    names: list[str] = []
-    if username:
-        local, _, domain = username.partition("@")
-        names = [name for name in (username[:60], local[:60], domain[:60], domain.partition(".")[0][:60]) if name]
     cut = password[:MAX_CHARACTERS]
     if not cut:
         return 0
-    score = int(zxcvbn(cut, user_inputs=names)["score"])
+    score = int(zxcvbn(cut, user_inputs=names_of(username))["score"])
     # A phrase whose first twenty characters take no guessing may go on with anything; what was not looked at counts in its favour.
     return score if len(password) <= MAX_CHARACTERS else max(score, 2)
+
+
+def names_of(username: str | None) -> list[str]:
+    """What an attacker who knows the account tries first: it, and the parts of its address."""
+    if not username:
+        return []
+    local, _, domain = username.partition("@")
+    return [name for name in (username[:60], local[:60], domain[:60], domain.partition(".")[0][:60]) if name]
+
+
+def names_in(password: str, names: list[str]) -> bool:
+    """Whether zxcvbn could find one of the names in a password: as it is, backwards, or with digits and signs for letters.
+
+    Where it could not, the score is the same for every account that has the password.
+    """
+    text = password[:MAX_CHARACTERS].lower()
+    return any(_spelled(name.lower(), one) for name in names for one in (text, text[::-1]))
+
+
+def _spelled(name: str, text: str) -> bool:
+    size = len(name)
+    if name in text:
+        return True
+    for first in range(len(text) - size + 1):
+        if all(
+            text[first + at] == letter or text[first + at] in _LOOKALIKES.get(letter, "")
+            for at, letter in enumerate(name)
+        ):
+            return True
+    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analyzer.capture.base import CaptureStats
 from analyzer.findings.engine import Engine, in_order
-from analyzer.findings.strength import MAX_JUDGED_AT_A_GLANCE, PasswordJudge
+from analyzer.findings.strength import PasswordJudge
 from analyzer.findings.tally import FindingTally
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE, Migrants, Migration
 from analyzer.report.servers import Postures
@@ -28,7 +28,7 @@ def glance(sessions: list[Session], captures: list[CaptureStats], trust: TrustSt
     """Totals, findings by rule and server, and settings to change."""
     total = Summary()
     tally = FindingTally()
-    engine = Engine(tally, trust=trust, strength=PasswordJudge(MAX_JUDGED_AT_A_GLANCE, True))
+    engine = Engine(tally, trust=trust, strength=PasswordJudge())
     servers = Postures(None)
     migrants = Migrants(MAX_MIGRANTS_AT_A_GLANCE)
     for stats in captures:

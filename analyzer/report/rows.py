@@ -14,7 +14,7 @@ from mypy_extensions import mypyc_attr
 from analyzer.capture.base import CaptureStats
 from analyzer.findings.base import Finding, FindingSink, Rule
 from analyzer.findings.behaviour import to_be_judged
-from analyzer.findings.engine import Engine, push_findings
+from analyzer.findings.engine import Engine, in_order, push_findings
 from analyzer.findings.strength import PasswordJudge
 from analyzer.model import MASK
 from analyzer.report.migration import Migrant, migrate
@@ -303,6 +303,7 @@ def push_rows(
         for session in sessions:
             sink.receive_row(maker.session(session))
     elif table == "credentials":
+        judge_passwords(sessions, maker.strength)
         for session in sessions:
             credentials = session.credentials
             if credentials is not None:
@@ -330,6 +331,16 @@ def push_rows(
         push_findings(sessions, captures, engine)
         for sentence in engine.notes():
             maker.note(sentence)
+
+
+def judge_passwords(sessions: list[Session], strength: PasswordJudge) -> None:
+    """Have the passwords judged in the order in which the rules see them, so that tables and findings agree which were left out."""
+    for session in in_order(sessions):
+        for credential in session.credentials or []:
+            if credential.secret is not None and to_be_judged(credential):
+                strength.score(credential.secret, credential.username)
+        if strength.closed:
+            return
 
 
 class _FindingRows(FindingSink):

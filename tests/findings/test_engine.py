@@ -13,14 +13,16 @@ from support.traffic import START_NS, Talk, capture
 from support.verdicts import findings, good_tls, read, slugs, talk, tls
 
 from analyzer.findings import history
-from analyzer.findings.base import ANY, Finding, FindingSink, Found, Rule
+from analyzer.findings.base import ANY, Finding, FindingList, FindingSink, Found, Rule
 from analyzer.findings.catalogue import RULES
 from analyzer.findings.engine import Engine, find, push_findings
 from analyzer.findings.history import History, Recent
-from analyzer.findings.strength import MAX_CHARACTERS, PasswordJudge, judge_password
+from analyzer.findings.strength import MAX_CHARACTERS, MAX_JUDGED, PasswordJudge, judge_password
 from analyzer.findings.tally import FindingTally
+from analyzer.model import Secret
 from analyzer.pipeline import Result, run
 from analyzer.report.columns import TABLES
+from analyzer.report.glance import glance
 from analyzer.report.rows import RowList, RowMaker, push_rows
 from analyzer.sessions.records import NOT_OFFERED, PLAINTEXT, REFUSED, Credential, Session
 
@@ -126,7 +128,7 @@ def test_memory_is_bounded_whoever_comes() -> None:
     engine.close()
     assert largest <= 2 * 4 * 500
     assert past.waiting <= history.MAX_WAITING_IN_ALL
-    assert len(past.passwords) <= 10
+    assert len(past.weak) <= 10
     assert past.forgotten() > 0
     assert any("too many to keep in mind" in note for note in engine.notes())
 
@@ -273,21 +275,63 @@ def test_strength(password: str, user: str | None, low: int, high: int) -> None:
     assert MAX_CHARACTERS == 20
 
 
+def weak(found: list[Finding]) -> list[str | None]:
+    return [one.username for one in found if one.slug == "weak-password"]
+
+
 def test_the_number_of_judged_passwords_is_bounded_and_told(tmp_path: Path) -> None:
     talks = [talk(f"S: +OK\nC: USER u{at}\nS: +OK\nC: PASS password{at}\nS: +OK in", at=at) for at in range(6)]
     result = read(tmp_path, talks)
-    judge = PasswordJudge(2)
-    assert [one.slug for one in find(result.sessions, strength=judge)].count("weak-password") == 2
-    none = PasswordJudge(2, True)
-    engine = Engine(FindingTally(), strength=none)
+    sink = FindingList()
+    engine = Engine(sink, strength=PasswordJudge(2))
     push_findings(result.sessions, [], engine)
-    assert any("strength of passwords" in note for note in engine.notes())
-    maker = RowMaker()
-    maker.strength = PasswordJudge(2)
-    sink = RowList()
-    push_rows("credentials", result.sessions, [], maker, sink)
-    at = [column.name for column in TABLES["credentials"]].index("strength")
-    assert [row[at] is not None for row in sink.rows] == [True, True, False, False, False, False]
+    assert weak(sink.findings) == ["u0", "u1"]
+    assert engine.notes() == [
+        "the strength of passwords was judged for the first 2 different ones; 4 logins were left out"
+    ]
+    assert weak(find(result.sessions, strength=PasswordJudge(100, 3))) == ["u0", "u1", "u2"]
+
+
+def test_every_output_judges_the_same_passwords(tmp_path: Path) -> None:
+    """More passwords than the limit, each of two accounts, in two files read in either order."""
+    paths = []
+    for half in (0, 1):
+        talks = [
+            talk(f"S: +OK\nC: USER u{at}\nS: +OK\nC: PASS password{at // 2}\nS: +OK in", at=at * 5 + half, client=f"192.0.2.{at + 1}")
+            for at in range(half, 220, 2)
+        ]  # fmt: skip
+        paths.append(tmp_path / f"{half}.pcap")
+        paths[-1].write_bytes(capture([frame for one in talks for frame in one.frames()]))
+    wanted = [f"u{at}" for at in range(2 * MAX_JUDGED)]
+    for order in (paths, paths[::-1]):
+        result = run(order)
+        assert weak(find(result.sessions)) == wanted
+        seen = glance(result.sessions, result.captures, None)
+        assert [group.count for group in seen.tally.groups() if group.rule.slug == "weak-password"] == [2 * MAX_JUDGED]
+        assert any("20 logins were left out" in note for note in seen.notes)
+        sink = RowList()
+        push_rows("credentials", result.sessions, [], RowMaker(), sink)
+        name, strength = (
+            [column.name for column in TABLES["credentials"]].index(word) for word in ("username", "strength")
+        )
+        assert {row[name] for row in sink.rows if row[strength] is not None} == set(wanted)
+
+
+def test_the_same_password_of_many_accounts_is_judged_once() -> None:
+    judge = PasswordJudge()
+    for name in ("kim", "lee@example.org", "ann", None):
+        assert judge.score(Secret("vT9#qLw2!xRz8"), name) == 4
+    assert judge.asked == 1
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["kim1985", "mik1985", "K1m-Zulu", "zulu7tango", "example2024", "3x4mpl3", "Lee.Kim", "@nnx", "nn@", "ll!h"],
+)
+def test_a_shared_judgement_is_that_of_each_account(password: str) -> None:
+    names = ("kim", "lee@example.org", "ann", "hill", "x", None)
+    judge = PasswordJudge()
+    assert [judge.score(Secret(password), name) for name in names] == [judge_password(password, name) for name in names]
 
 
 # -- captures ------------------------------------------------------------------------------------------------------------------
