@@ -78,6 +78,8 @@ class FlowTable(SegmentSink):
         self.flows_evicted: i64 = 0
         #: flows forgotten without a record: nobody was interested
         self.flows_ignored: i64 = 0
+        #: packets come as they pass: silence ends flows although no packets come
+        self.live: bool = False
         self._ledger = Ledger(factory)
         self._factory = factory
         #: open flows by their serial numbers, in the order of opening
@@ -109,6 +111,11 @@ class FlowTable(SegmentSink):
     def mail_packets(self) -> int:
         """Packets of the flows that have, or had, a sink."""
         return int(self._ledger.mail_packets)
+
+    @property
+    def clock_ns(self) -> int:
+        """Capture time, as of the latest look at the closed flows."""
+        return int(self._clock_ns)
 
     @property
     def flows_open(self) -> int:
@@ -636,10 +643,19 @@ class FlowTable(SegmentSink):
             if flow.state == CLOSED and late - flow.end_ns <= flow.timeout_ns:
                 break
             self._end_lingering()
-        if timestamp_ns >= self._sweep_ns and self.segments - self._swept_at >= len(self._flows) >> 1:
+        if timestamp_ns >= self._sweep_ns and (self.live or self.segments - self._swept_at >= len(self._flows) >> 1):
             self._sweep_ns = timestamp_ns + SWEEP_NS
             self._swept_at = self.segments
             self._sweep(late)
+
+    def step_back(self) -> None:
+        """The clock of a live capture was set back: what waits for a time that comes again only later ends now, and time starts anew."""
+        while self._lingering_at < len(self._lingering):
+            self._end_lingering()
+        self._clock_started = False
+        self._clock_jumps = 0
+        self._tick_ns = -(1 << 62)
+        self._sweep_ns = 0
 
     def _sweep(self, late: i64) -> None:
         for flow in list(self._flows.values()):

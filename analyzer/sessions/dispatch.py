@@ -32,7 +32,11 @@ from analyzer.protocols.events import (
     NOT_MAIL,
     PLAINTEXT_ON_TLS_PORT,
     TLS_ON_PLAINTEXT_PORT,
+    Anomaly,
+    AuthenticationEnded,
     Event,
+    MessageTransferred,
+    StartTlsRefused,
 )
 from analyzer.protocols.imap import ImapDissector
 from analyzer.protocols.pop3 import Pop3Dissector
@@ -60,6 +64,8 @@ from analyzer.sessions.records import (
 
 #: Characters of a contained fault's traceback that its anomaly keeps.
 MAX_TRACEBACK: Final = 2000
+#: Connections that wait for the monitor's next look at them; those beyond are looked at when they end.
+MAX_STIRRED: Final = 4096
 
 
 @mypyc_attr(acyclic=True)
@@ -136,6 +142,9 @@ class SessionStream(StreamSink):
         self._inside_decrypted: bool = False
         self._inside_client: i64 = 0
         self._inside_server: i64 = 0
+        #: the monitor is to look at it; and the connection is over
+        self._stirred: bool = False
+        self._over: bool = False
 
     # -- StreamSink ------------------------------------------------------------------------------------------------------------
 
@@ -230,6 +239,8 @@ class SessionStream(StreamSink):
                     self._end_inside(sender, at, False)
         except Exception:
             self._contain(at)
+        if self._factory.watching:
+            self._stir()
 
     def streams_ended(self) -> None:
         """The dissector goes while it is at hand: closed flows wait for late packets, thousands of them in busy captures."""
@@ -239,6 +250,7 @@ class SessionStream(StreamSink):
             self._dissector = None
 
     def flow_ended(self, flow: Flow) -> None:
+        self._over = True
         at = Position(flow.last_frame, flow.end_ns, 0)
         try:
             if self._dissector is None and self._tls is None and self._not_mail is None and self._waiting:
@@ -254,15 +266,49 @@ class SessionStream(StreamSink):
                     self._end_inside(CLIENT, at, True)
         except Exception:
             self._contain(at)
-        if (
+        if self._worth_a_record():
+            self._factory.sink.receive_session(self._session(flow))
+            self._factory.count_packets(flow.capture, flow.packets)
+
+    def _worth_a_record(self) -> bool:
+        return (
             self._service is not None
             or self._dissector is not None
             or self._reading is not None
             or self._tls is not None
             or self._faulty
-        ):
-            self._factory.sink.receive_session(self._session(flow))
-            self._factory.count_packets(flow.capture, flow.packets)
+        )
+
+    # -- looking on --------------------------------------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        """Something happened that somebody who looks on wants to know at once."""
+        if not self._stirred and not self._over:
+            factory = self._factory
+            if len(factory.stirred) < MAX_STIRRED:
+                self._stirred = True
+                factory.stirred.append(self)
+            else:
+                factory.unheeded += 1
+
+    def so_far(self) -> Session | None:
+        """The record of a connection that goes on, as it stands; None once it is over, or where there is nothing to say yet.
+
+        It is the very record that goes on to be filled: copy it before the next octets come.
+        """
+        self._stirred = False
+        if self._over or not self._worth_a_record():
+            return None
+        kept = self._reading
+        session = self._session(self._flow)
+        # Making the record notes what the dissector has read; it reads on.
+        self._reading = kept
+        return session
+
+    def is_closed(self) -> bool:
+        """Whether both sides have closed, or one has reset, the connection: only late packets may come."""
+        flow = self._flow
+        return (flow.client_fin and flow.server_fin) or flow.rst_frame > 0
 
     # -- detection -------------------------------------------------------------------------------------------------------------
 
@@ -488,6 +534,11 @@ class SessionStream(StreamSink):
     def _apply(self, events: list[Event]) -> None:
         if events:
             self._make_builder().apply(events)
+            if self._factory.watching:
+                for event in events:
+                    if isinstance(event, (AuthenticationEnded, MessageTransferred, StartTlsRefused, Anomaly)):
+                        self._stir()
+                        break
 
     def _contain(self, at: Position) -> None:
         """A fault of ours: record it, read no further."""
@@ -632,6 +683,11 @@ class SessionStreamFactory(StreamSinkFactory):
         self.mail_packets: list[int] = []
         #: contained faults of dissectors
         self.faults: i64 = 0
+        #: somebody looks on while connections live: those of which there is news are in ``stirred``
+        self.watching: bool = False
+        self.stirred: list[SessionStream] = []
+        #: news of connections that did not fit
+        self.unheeded: i64 = 0
 
     def capture_name(self, index: i64) -> str:
         if 0 <= index < len(self.captures):
