@@ -1,0 +1,224 @@
+"""The loop: reads packets from live sources into the pipeline, keeps time, and gives the watch its turns."""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from analyzer.capture.base import CaptureStats
+from analyzer.capture.live import LiveSource
+from analyzer.monitor.base import MonitorState
+from analyzer.monitor.watch import Watch
+from analyzer.pipeline import Pipeline, counters
+
+#: Seconds the loop sleeps at most, and between looks at sources that cannot wake it.
+SLEEP_S: Final = 0.1
+SLEEP_BLIND_S: Final = 0.05
+#: Seconds between two judgements of what there is news of, and between two looks at counters.
+TURN_S: Final = 0.2
+SECOND_S: Final = 1.0
+#: Seconds between two rounds of the cycle collector. Flows part their cycles themselves; the rest of the process makes few.
+COLLECT_S: Final = 60.0
+#: Time that goes back by more than this was set back, and is no disorder of packets.
+STEP_BACK_NS: Final = 5_000_000_000
+#: At the stop, seconds in which what has already come is still read.
+DRAIN_S: Final = 1.0
+#: Sources whose packets carry the time of now; others may tell of the past.
+OF_NOW: Final = ("ring", "scapy")
+
+
+class PacketLoop:
+    """Everything from sources to the watch, in one thread.
+
+    ``every_second`` is called about once a second, with the loop's own counters up to date in the state.
+    """
+
+    def __init__(
+        self,
+        sources: list[LiveSource],
+        watch: Watch,
+        state: MonitorState,
+        *,
+        ports: Mapping[int, str] | None = None,
+        every_second: Callable[[], None] | None = None,
+    ) -> None:
+        self.sources = sources
+        self.watch = watch
+        self.state = state
+        self.pipeline = Pipeline(watch, ports=ports, sensor=state.sensor)
+        self.pipeline.table.live = True
+        factory = self.pipeline.factory
+        factory.watching = True
+        factory.captures = [source.name for source in sources]
+        watch.factory = factory
+        state.sources = sources
+        self._every_second = every_second
+        self._waker, self._alarm = os.pipe()
+        os.set_blocking(self._waker, False)
+        os.set_blocking(self._alarm, False)
+        self._poll = select.poll()
+        self._poll.register(self._waker, select.POLLIN)
+        self._polled: dict[int, int] = {}
+        self._stopped = False
+        now = time.monotonic()
+        self._next_turn = now
+        self._next_second = now
+        self._next_collection = now + COLLECT_S
+        # Capture time of the latest packet of all, and when it was read.
+        self._clock_ns = 0
+        self._clock_at = now
+
+    @property
+    def alarm(self) -> int:
+        """A descriptor; an octet written to it wakes the loop (``signal.set_wakeup_fd``)."""
+        return self._alarm
+
+    def stop(self) -> None:
+        """Leave :meth:`run` soon. Safe to call from a signal handler and from other threads."""
+        self._stopped = True
+        try:
+            os.write(self._alarm, b"\0")
+        except OSError:
+            return  # it is full of alarms, or closed: the loop is awake, or over
+
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Read until stopped, until ``until`` says so, or until no source will give anything any more."""
+        collecting = gc.isenabled()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        try:
+            while not self._stopped and not (until is not None and until()):
+                handed = self._read_all()
+                self.tick()
+                if handed == 0:
+                    if all(source.finished for source in self.sources):
+                        break
+                    self._sleep()
+        finally:
+            gc.unfreeze()
+            if collecting:
+                gc.enable()
+
+    def finish(self) -> None:
+        """Read what has come already, close the sources, end all flows, and judge what they leave."""
+        deadline = time.monotonic() + DRAIN_S
+        while time.monotonic() < deadline and self._read_all() > 0:
+            pass
+        for source in self.sources:
+            source.close()
+        self._look_around()
+        self.pipeline.close()
+        self.watch.finish()
+        self.watch.keep_captures(self.captures())
+        self.watch.turn()
+        self._poll.unregister(self._waker)
+        os.close(self._waker)
+        os.close(self._alarm)
+        self._alarm = -1
+
+    def _read_all(self) -> int:
+        """Every source once; the records handed over."""
+        handed = 0
+        table = self.pipeline.table
+        decoder = self.pipeline.decoder
+        for index, source in enumerate(self.sources):
+            if source.finished:
+                continue
+            table.capture = index
+            count = source.read(decoder)
+            if count:
+                handed += count
+                self._note_time(source)
+        return handed
+
+    def _note_time(self, source: LiveSource) -> None:
+        last_ns = source.counters().last_ns
+        if source.kind in OF_NOW:
+            self.state.lag_s = max(0.0, (time.time_ns() - last_ns) / 1e9)
+            if last_ns < self._clock_ns - STEP_BACK_NS:
+                self.pipeline.table.step_back()
+                self._clock_ns = last_ns
+        if last_ns >= self._clock_ns:
+            self._clock_ns = last_ns
+            self._clock_at = time.monotonic()
+
+    def tick(self) -> None:
+        """What is due by time: the flow table's clock, the watch, the counters."""
+        now = time.monotonic()
+        if now >= self._next_turn:
+            self._next_turn = now + TURN_S
+            if self._clock_ns:
+                self.pipeline.table.advance(self._clock_ns + int((now - self._clock_at) * 1e9))
+            self.watch.turn()
+            self.state.turn_ns = time.time_ns()
+        if now >= self._next_second:
+            self._next_second = now + SECOND_S
+            self._look_around()
+            if self._every_second is not None:
+                self._every_second()
+        if now >= self._next_collection:
+            self._next_collection = now + COLLECT_S
+            gc.collect()
+
+    def _look_around(self) -> None:
+        state = self.state
+        state.counters = counters(self.pipeline)
+        state.counters["sessions.unheeded"] = int(self.pipeline.factory.unheeded)
+        state.flows_open = self.pipeline.table.flows_open
+        now_ns = time.time_ns()
+        for source in self.sources:
+            counted = source.counters()
+            lost = (counted.kernel_drops or 0) + counted.own_drops
+            self.watch.judge_loss(source.name, counted.packets, lost, state.lag_s, now_ns)
+
+    def captures(self) -> list[CaptureStats]:
+        """What each source has given so far, as rows of ``captures``."""
+        found: list[CaptureStats] = []
+        packets = self.pipeline.factory.mail_packets
+        for index, source in enumerate(self.sources):
+            counted = source.counters()
+            stats = CaptureStats(source.name)
+            stats.format = source.kind
+            stats.linktypes = list(counted.linktypes)
+            stats.packets, stats.bytes = counted.packets, counted.bytes
+            stats.first_ns, stats.last_ns = counted.first_ns, counted.last_ns
+            stats.skipped_bytes, stats.damaged = counted.skipped_bytes, counted.damaged
+            if counted.kernel_drops is not None or counted.own_drops:
+                stats.dropped = (counted.kernel_drops or 0) + counted.own_drops
+            stats.mail_packets = packets[index] if index < len(packets) else 0
+            found.append(stats)
+        return found
+
+    def _sleep(self) -> None:
+        """Until a source has something, somebody wakes the loop, or the next turn is due."""
+        blind = False
+        for index, source in enumerate(self.sources):
+            descriptor = -1 if source.finished else source.fileno()
+            known = self._polled.get(index, -1)
+            if descriptor != known:
+                # Files of a ring come and go, and interfaces with them.
+                if known >= 0:
+                    self._poll.unregister(known)
+                if descriptor >= 0:
+                    self._poll.register(descriptor, select.POLLIN | select.POLLERR)
+                self._polled[index] = descriptor
+            blind = blind or (descriptor < 0 and not source.finished)
+        wait = SLEEP_BLIND_S if blind else SLEEP_S
+        began = time.monotonic()
+        events = self._poll.poll(int(wait * 1000))
+        for descriptor, event in events:
+            if descriptor == self._waker:
+                try:
+                    os.read(self._waker, 4096)
+                except BlockingIOError:
+                    continue
+            elif (
+                event & (select.POLLERR | select.POLLHUP | select.POLLNVAL) and time.monotonic() - began < SLEEP_BLIND_S
+            ):
+                # An interface that is down reports errors without end.
+                time.sleep(SLEEP_BLIND_S)

@@ -1,0 +1,317 @@
+"""Judges sessions as they go and when they end: what the monitor does beside reading packets.
+
+A session is judged three times. While it lives, whenever there is news of it (a login was answered, an upgrade refused), by the rules
+whose verdict nothing that follows can change: an alert is out within a second of the reply. When both sides have closed it, by all
+rules that look at one session alone; and, in order of start, by those that compare sessions (``ACROSS``). When the flow is over, late
+packets included, once more: what was found before is provisional, and replaced.
+
+Rules that compare sessions are given them in order of start, as offline, but cannot wait for a connection that stays open all day:
+a session waits ``HOLD_NS`` for those that began before it. Where connections overlap for longer, such a finding may rest on another of
+them than offline; ``mailtap report`` judges what is in the store again in full order, and so says what an offline run says.
+
+From here on no record holds a secret: they are sealed (fingerprint, length, strength) before a session is copied and kept.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from analyzer.capture.base import CaptureStats
+from analyzer.findings.base import Finding, FindingList, Rule
+from analyzer.findings.catalogue import BY_SLUG, RULES
+from analyzer.findings.engine import Engine
+from analyzer.findings.history import History
+from analyzer.monitor.base import Alert, MonitorState, alert_of
+from analyzer.monitor.batch import Batch
+from analyzer.sessions.certificates import TrustStore
+from analyzer.sessions.dispatch import SessionStreamFactory
+from analyzer.sessions.records import Session, SessionSink
+
+#: Rules that compare a session with others, or say something of a server once: they need all sessions, in order of start.
+ACROSS: Final = (
+    "plaintext-auth-offered",
+    "starttls-offer-vanished",
+    "tls-fallback-to-plaintext",
+    "capability-suppressed",
+    "sasl-downgrade",
+    "certificate-expiring",
+    "certificate-untrusted",
+    "brute-force",
+    "password-spraying",
+    "password-reuse",
+    "weak-password",
+)
+#: Rules whose finding in a session that goes on is there to stay.
+AT_ONCE: Final = (
+    "plaintext-password",
+    "plaintext-token",
+    "challenge-response-in-clear",
+    "plaintext-message",
+    "password-sent-though-forbidden",
+    "mail-before-starttls",
+    "starttls-stripped",
+    "starttls-refused",
+    "starttls-command-injection",
+    "starttls-response-injection",
+    "imap-preauth",
+    "untagged-data-before-tls",
+    "plaintext-on-tls-port",
+    "tls-on-plaintext-port",
+    "auth-on-port-25",
+    "anonymous-login",
+)
+#: How long a session that is over waits for those that began before it, before rules that compare sessions are asked.
+HOLD_NS: Final = 800_000_000
+#: Findings remembered as told, and sessions remembered as given to the rules that compare.
+MAX_TOLD: Final = 100_000
+#: Sessions looked at in one turn while they live, so that a flood of news does not keep the loop from the packets.
+MAX_LOOKED_AT: Final = 512
+#: Drops are told again no sooner than this, and only if they are more than one packet in so many.
+LOSS_AGAIN_S: Final = 600.0
+LOSS_SHARE: Final = 10_000
+#: Seconds behind the wire that are told as loss is.
+LAG_S: Final = 5.0
+
+
+def split_rules(rules: Iterable[Rule] = tuple(RULES)) -> tuple[list[Rule], list[Rule], list[Rule]]:
+    """The rules in three lists: those asked while a session lives, those about one session alone, those that compare sessions."""
+    every = list(rules)
+    alone = [rule for rule in every if rule.slug not in ACROSS]
+    return [rule for rule in alone if rule.slug in AT_ONCE], alone, [rule for rule in every if rule.slug in ACROSS]
+
+
+class Watch(SessionSink):
+    """Takes sessions from the flow table, and news of those that live; gives findings to ``tell`` and batches to ``keep``.
+
+    ``seal`` is called with each session before it is copied; it must leave fingerprints in place of secrets. ``tell`` gets each
+    finding once, as an alert; ``keep`` gets what is to be stored. Neither may block.
+    """
+
+    def __init__(
+        self,
+        state: MonitorState,
+        *,
+        seal: Callable[[Session], None],
+        tell: Callable[[Alert], None],
+        keep: Callable[[Batch], None],
+        trust: TrustStore | None = None,
+        history: History | None = None,
+    ) -> None:
+        self.state = state
+        #: set once the pipeline is there; the two need each other
+        self.factory: SessionStreamFactory | None = None
+        self._seal = seal
+        self._tell = tell
+        self._keep = keep
+        trust = TrustStore() if trust is None else trust
+        at_once, alone, across = split_rules()
+        self._found = FindingList()
+        self._at_once = Engine(self._found, rules=at_once, trust=trust)
+        self._alone = Engine(self._found, rules=alone, trust=trust)
+        self._across = Engine(self._found, rules=across, trust=trust, history=history)
+        #: over, and not judged yet
+        self._ended: list[Session] = []
+        #: (monotonic time of arrival, session) that wait for those that began before them
+        self._held: list[tuple[int, Session]] = []
+        #: sessions given to the rules that compare, whose flow is not over yet
+        self._given: OrderedDict[str, bool] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str | None, str | None, int, int], bool] = OrderedDict()
+        self._batch = Batch()
+        #: source -> (drops told so far, when)
+        self._losses: dict[str, tuple[int, float]] = {}
+
+    def faults(self) -> list[str]:
+        """Sentences about rules that failed."""
+        return [*self._at_once.faults, *self._alone.faults, *self._across.faults]
+
+    def receive_session(self, session: Session) -> None:
+        self._ended.append(session)
+
+    # -- several times a second --------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Judge what there is news of, and hand on what was found."""
+        ended, self._ended = self._ended, []
+        factory = self.factory
+        if factory is not None and factory.stirred:
+            streams = factory.stirred[:MAX_LOOKED_AT]
+            factory.stirred = factory.stirred[MAX_LOOKED_AT:]
+            for stream in streams:
+                closed = stream.is_closed()
+                session = stream.so_far()
+                if session is not None and (closed or not _waits_for_answer(session)):
+                    self._look(self._copy(session), closed)
+        for session in ended:
+            self._finish(self._copy(session))
+        self._compare(HOLD_NS)
+        self._hand_on()
+
+    def finish(self) -> None:
+        """The monitor stops, all flows have been ended: judge everything that is left."""
+        self.turn()
+        self._compare(-1)
+        self._across.close()
+        self._take(final=True)
+        self._hand_on()
+
+    def _copy(self, session: Session) -> Session:
+        """A copy without secrets; the original goes on, or goes."""
+        self._seal(session)
+        copy: Session = pickle.loads(pickle.dumps(session, 5))  # noqa: S301 - made in the same line
+        return copy
+
+    def _look(self, session: Session, closed: bool) -> None:
+        """A session that lives, or whose flow waits for late packets only."""
+        self._batch.sessions.append((session, False))
+        if closed:
+            self._alone.receive(session)
+            self._give(session)
+        else:
+            self._at_once.receive(session)
+        self._take(final=False)
+
+    def _finish(self, session: Session) -> None:
+        """A session that is over."""
+        self._batch.sessions.append((session, True))
+        self._alone.receive(session)
+        self._take(final=True)
+        if self._given.pop(session.session_id(), None) is None:
+            self._give(session, remember=False)
+
+    def _give(self, session: Session, *, remember: bool = True) -> None:
+        """Put a session in line for the rules that compare, once."""
+        if remember:
+            key = session.session_id()
+            if key in self._given:
+                return
+            self._given[key] = True
+            if len(self._given) > MAX_TOLD:
+                self._given.popitem(last=False)
+        self._count(session)
+        self._held.append((time.monotonic_ns(), session))
+
+    def _compare(self, hold_ns: int) -> None:
+        """Give those that have waited long enough, and all that began before them, to the rules that compare sessions."""
+        if not self._held:
+            return
+        due = time.monotonic_ns() - hold_ns
+        latest = max((session.start_ns for arrived, session in self._held if arrived <= due), default=None)
+        if latest is None:
+            return
+        ready = [session for _, session in self._held if session.start_ns <= latest]
+        self._held = [one for one in self._held if one[1].start_ns > latest]
+        ready.sort(key=_order)
+        for session in ready:
+            self._across.receive(session)
+        self._take(final=True)
+
+    # -- what was found ----------------------------------------------------------------------------------------------------------
+
+    def _take(self, *, final: bool) -> None:
+        """Findings of the engines become rows to keep and, where they are new, alerts."""
+        findings, self._found.findings = self._found.findings, []
+        for finding in findings:
+            self._batch.findings.append((finding, final))
+            self._raise(finding)
+
+    def _raise(self, finding: Finding) -> None:
+        session = finding.session
+        key = (
+            finding.slug,
+            finding.capture if session is None else session.session_id(),
+            finding.username,
+            int(finding.timestamp_ns),
+            finding.severity,
+        )
+        if key in self._told:
+            return
+        self._told[key] = True
+        if len(self._told) > MAX_TOLD:
+            self._told.popitem(last=False)
+        self.state.findings[(finding.slug, finding.severity_word())] += 1
+        alert = alert_of(finding, self.state.sensor)
+        self.state.recent.append(alert)
+        self._tell(alert)
+
+    def _count(self, session: Session) -> None:
+        state = self.state
+        state.sessions[(session.protocol, session.transport)] += 1
+        exposed = [one for one in session.credentials or [] if one.exposed and one.secret_kind != "none"]
+        if not exposed:
+            return
+        state.exposed_logins += len(exposed)
+        state.count_name(state.exposed_clients, session.client_ip)
+        state.count_name(state.exposed_servers, f"{session.server_ip} port {session.server_port}")
+        for name in {one.username for one in exposed if one.username}:
+            state.count_name(state.exposed_accounts, name)
+
+    def _hand_on(self) -> None:
+        if self._batch.sessions or self._batch.findings or self._batch.captures:
+            batch, self._batch = self._batch, Batch()
+            self._keep(batch)
+
+    # -- sources -----------------------------------------------------------------------------------------------------------------
+
+    def keep_captures(self, captures: list[CaptureStats]) -> None:
+        """What the sources have counted so far, for the store."""
+        self._batch.captures = captures
+
+    def judge_loss(self, name: str, packets: int, dropped: int, lag_s: float, now_ns: int) -> None:
+        """Raise ``capture-loss`` where a source has lost packets since it was last told of, or reads far behind the wire."""
+        told, when = self._losses.get(name, (0, -LOSS_AGAIN_S))
+        now = time.monotonic()
+        if now - when < LOSS_AGAIN_S:
+            return
+        lost = dropped - told
+        if lost * LOSS_SHARE > packets:
+            detail = f"{lost:,} packets were lost on {name} ({dropped:,} of {packets + dropped:,} so far)"
+        elif lag_s > LAG_S:
+            detail = f"packets of {name} are read {lag_s:.0f} seconds late"
+        else:
+            return
+        self._losses[name] = (dropped, now)
+        rule = BY_SLUG["capture-loss"]
+        finding = Finding(rule, rule.severity, "high", None, 0, now_ns, 0, None, detail, max(lost, 0))
+        finding.capture = name
+        self._found.findings.append(finding)
+        self._take(final=True)
+
+    # -- after a restart ---------------------------------------------------------------------------------------------------------
+
+    def remember(self, sessions: Iterable[Session], known: set[str]) -> int:
+        """Give stored sessions, in order of start, to the rules that compare; tell only what the store does not hold yet.
+
+        ``known`` are the identifiers of findings in the store: what is found now and not among them was cut off by the end of the
+        last run. Returns the number of sessions.
+        """
+        count = 0
+        for session in sessions:
+            self._across.receive(session)
+            count += 1
+        findings, self._found.findings = self._found.findings, []
+        for finding in findings:
+            if finding.finding_id() not in known:
+                self._batch.findings.append((finding, True))
+                self._raise(finding)
+        self._hand_on()
+        return count
+
+
+def _waits_for_answer(session: Session) -> bool:
+    """Whether the latest login has no answer yet: judged now, it would be told once as sent, and never as accepted."""
+    credentials = session.credentials
+    return credentials is not None and credentials[-1].outcome == "unknown" and credentials[-1].outcome_frame == 0
+
+
+def _order(session: Session) -> tuple[int, str, int, str, int]:
+    return (
+        int(session.start_ns),
+        session.client_ip,
+        int(session.client_port),
+        session.server_ip,
+        int(session.server_port),
+    )
