@@ -40,10 +40,10 @@ class Secret:
     """A password, token or response. Shows itself to nobody who does not call :meth:`reveal`.
 
     ``repr``, ``str``, ``format``, JSON encoders that fall back on ``str``, pickles and tracebacks all give the mask.
-    A pickled secret comes back without its value, with length and fingerprint kept.
+    A pickled secret comes back without its value, with length, fingerprint and strength kept.
     """
 
-    __slots__ = ("_value", "fingerprint", "length")
+    __slots__ = ("_value", "fingerprint", "length", "strength")
 
     def __init__(self, value: str, length: int = -1, fingerprint: str | None = None) -> None:
         self._value: str | None = value
@@ -51,6 +51,8 @@ class Secret:
         self.length: int = len(value) if length < 0 else length
         #: keyed fingerprint, set by :meth:`seal`: equal secrets have equal fingerprints under one key
         self.fingerprint: str | None = fingerprint
+        #: how hard it is to guess (0 to 4), where it was judged before its value was dropped
+        self.strength: int | None = None
 
     def reveal(self) -> str | None:
         """The secret in clear; None where only its mask was kept (after pickling)."""
@@ -73,11 +75,12 @@ class Secret:
         return MASK
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_masked, (self.length, self.fingerprint))
+        return (_masked, (self.length, self.fingerprint, self.strength))
 
 
-def _masked(length: int, fingerprint: str | None) -> Secret:
+def _masked(length: int, fingerprint: str | None, strength: int | None = None) -> Secret:
     secret = Secret("", length, fingerprint)
+    secret.strength = strength
     secret._value = None  # noqa: SLF001 - the other half of Secret.__reduce__
     return secret
 

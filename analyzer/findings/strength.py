@@ -44,10 +44,10 @@ class PasswordJudge:
         self._alone: dict[int, int] = {}
 
     def score(self, secret: Secret, username: str | None) -> int | None:
-        """0 to 4; None where the password is not known any more, or too many were judged before it."""
+        """0 to 4; None where too many were judged before it, or it was dropped without having been judged."""
         value = secret.reveal()
         if value is None:
-            return None
+            return secret.strength
         # Keyed at random for each process, as in history.fingerprint; but a seal that comes later must not change it.
         mark = hash(value)
         key = (mark, username)
