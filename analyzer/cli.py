@@ -158,6 +158,7 @@ def analyze(
     maker = _maker(show_secrets, headers, ca_file)
     writer = load(form)
     _check_output(writer, form, output, paths)
+    glancer = writer.receiver(maker) if hasattr(writer, "receiver") else None
     with shown_progress(True) as progress:
         result = run(
             paths,
@@ -168,10 +169,12 @@ def analyze(
             keylog=keylog,
             headers=headers,
             progress=progress,
+            receiver=glancer,
         )
     if _kept is not None:
         _kept.append(result)
-    _write(result, writer, output, table.value, maker)
+    job = Job(result, maker, __version__, table.value, glancer)
+    _write(job, writer, output)
     for failure in result.failures:
         _say(f"error: {failure}")
     if result.interrupted:
@@ -184,17 +187,20 @@ def analyze(
         _say(f"error: {nothing}")
     if result.failures or nothing:
         raise typer.Exit(CaptureError.exit_code)
-    if fail_on is not None and _worst(result, maker) >= SEVERITIES.index(fail_on.value):
+    if fail_on is not None and _worst(job) >= SEVERITIES.index(fail_on.value):
         raise typer.Exit(FOUND)
 
 
-def _worst(result: Result, maker: RowMaker) -> int:
+def _worst(job: Job) -> int:
     """The worst severity found, as its place among all; -1 for nothing."""
+    if job.glancer is not None:
+        return job.glancer.finish(job.result.captures).tally.worst()
     from analyzer.findings.engine import Engine, push_findings
     from analyzer.findings.tally import FindingTally
 
     tally = FindingTally()
-    push_findings(result.sessions, result.captures, Engine(tally, trust=maker.trust, strength=maker.strength))
+    engine = Engine(tally, trust=job.maker.trust, strength=job.maker.strength)
+    push_findings(job.result.sessions, job.result.captures, engine)
     return tally.worst()
 
 
@@ -218,6 +224,13 @@ def diff(
     ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of another day.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
+    port: Annotated[
+        list[str] | None,
+        typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap."),
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
+    ] = None,
     fail_on: Annotated[
         SeverityName | None,
         typer.Option("--fail-on", help="Exit code 1 where a new finding is as bad as this, or worse."),
@@ -225,9 +238,20 @@ def diff(
 ) -> None:
     """Compare two results: which findings are new, fixed, still there, or were not seen again."""
     from analyzer.pipeline import run
-    from analyzer.report.diff import NEW, compare, snapshot, write_json, write_text
+    from analyzer.report.diff import NEW, compare, is_result, snapshot, write_json, write_text
 
-    found = compare(snapshot(old, run), snapshot(new, run))
+    if (port or ca_file is not None) and is_result(old) and is_result(new):
+        raise UsageError(
+            "--port and --ca-file say how captures are read; both inputs are results that were made before"
+        )
+    read = partial(run, ports=_ports(port or []))
+    snapshots = [
+        snapshot(path, read, _maker(show_secrets=False, headers=False, ca_file=ca_file)) for path in (old, new)
+    ]
+    for path, one in zip((old, new), snapshots, strict=True):
+        for warning in one.warnings:
+            _say(f"warning: {path}: {warning}")
+    found = compare(*snapshots)
     _write_stdout(partial(write_json if as_json else write_text, found))
     if fail_on is not None and any(
         SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]
@@ -300,9 +324,8 @@ def _check_output(writer: Any, form: str, output: Path | None, paths: list[str])
         raise UsageError(f"--format {form} is not for a terminal: name a file with -o FILE")
 
 
-def _write(result: Result, writer: Any, output: Path | None, table: str, maker: RowMaker) -> None:
+def _write(job: Job, writer: Any, output: Path | None) -> None:
     """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
-    job = Job(result, maker, __version__, table)
     binary = writer.KIND == BINARY
     if output is None:
         _write_stdout(partial(writer.write, job), binary)
@@ -311,7 +334,7 @@ def _write(result: Result, writer: Any, output: Path | None, table: str, maker: 
         if writer.KIND == FOLDER or (writer.KIND == TABLES and output.suffix.lower() != ".csv"):
             writer.write_folder(job, output)
         else:
-            _write_file(output, partial(writer.write, job), binary, maker.show_secrets)
+            _write_file(output, partial(writer.write, job), binary, job.maker.show_secrets)
     except OSError as error:
         _say(
             f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output"

@@ -68,12 +68,13 @@ def offer_of(session: Session) -> Offer:
     if offer is None:
         if len(_offers) >= MAX_OFFERS:
             _offers.clear()
-        offer = _read(session.protocol, names)
+        offer = read_offer(session.protocol, names)
         _offers[key] = offer
     return offer
 
 
-def _read(protocol: str, names: list[str]) -> Offer:
+def read_offer(protocol: str, names: list[str]) -> Offer:
+    """A capability list parsed; ``names`` are its words as in ``sessions.capabilities``."""
     offer = Offer()
     login_disabled = False
     user = False

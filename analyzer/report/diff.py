@@ -1,8 +1,13 @@
 """What changed between two runs: findings that are new, fixed, still there, or were not seen again.
 
-A finding is known by its rule, client, server and account, so the same trouble on another day is the same finding. One that is
-gone counts as fixed only where the new run shows that client with that server again, under TLS where the trouble was clear text: a client
-that was at home that day has fixed nothing.
+A finding is known by its rule, client, server and account, so the same trouble on another day is the same finding. What is said of
+a server (its certificate, what it offers) is known by the server alone, whichever client it was seen with, and what is said of an
+account's password by server and account.
+
+One that is gone counts as fixed only where the new run shows that it is: the server's certificate or offer again, the password again, or
+that client with that server again, under TLS where the trouble was clear text. A client that was at home that day has fixed nothing.
+TLS does not tell who logs in, so it proves nothing of an account where the same client may have used it for another one: where
+it did so before, or where several of its accounts are gone.
 """
 
 from __future__ import annotations
@@ -14,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from analyzer.errors import CaptureUnreadable, UsageError
 from analyzer.findings.catalogue import THEMES
+from analyzer.findings.offers import read_offer
 from analyzer.model import SEVERITIES
+from analyzer.protocols.events import PASSWORD
 from analyzer.report.columns import TABLES
 from analyzer.report.visible import shorten
 
@@ -22,14 +29,34 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from analyzer.pipeline import Result
+    from analyzer.report.rows import RowMaker
 
 #: Lines of one kind in the text form.
 MAX_LINES: Final = 200
 
+
+def _slugs(*themes: str) -> frozenset[str]:
+    return frozenset(rule.slug for theme in themes for rule in THEMES[theme])
+
+
 #: What the capture cannot tell is no trouble of the network.
-_LEFT_OUT: Final = frozenset(rule.slug for rule in THEMES["honesty"])
+_LEFT_OUT: Final = _slugs("honesty")
+#: Said of a certificate, whoever was shown it; of the client that went on, or that asked for another name, by client.
+_CERTIFICATES: Final = _slugs("certificates")
+_OF_CLIENTS: Final = ("certificate-ignored", "certificate-name-mismatch")
+#: Said of a server, whichever client it was seen with.
+_OF_SERVERS: Final = (_CERTIFICATES | {"plaintext-auth-offered", "mail-on-unusual-port"}) - set(_OF_CLIENTS)
+#: Said of an account's password, wherever it was seen first.
+_OF_PASSWORDS: Final = ("weak-password", "password-reuse")
+#: Said of a client; the account is the one at which it was noticed.
+_OF_ANY_ACCOUNT: Final = ("password-spraying",)
 #: Trouble that is over when the client is seen again, whatever it does there.
-_SEEN_IS_ENOUGH: Final = frozenset(rule.slug for theme in ("behaviour", "ports") for rule in THEMES[theme])
+_SEEN_IS_ENOUGH: Final = _slugs("behaviour", "ports")
+#: Clear text: over when the account, not merely the client, uses TLS.
+_CLEAR: Final = _slugs("plaintext")
+
+#: The tables that are compared, those first that others refer to.
+_TABLES: Final = ("sessions", "credentials", "tls", "findings")
 
 NEW: Final = "new"
 FIXED: Final = "fixed"
@@ -37,9 +64,14 @@ STILL: Final = "still there"
 UNSEEN: Final = "not seen again"
 KINDS: Final = (NEW, FIXED, STILL, UNSEEN)
 
+#: Client, server address and protocol; server address and port.
+Parties = tuple[str, str, str]
+Place = tuple[str, int]
+Key = tuple[str, str, str, int, str]
+
 
 class Trouble(NamedTuple):
-    """One finding as it is compared."""
+    """One finding as it is compared. Client and port are empty (``""``, 0) where it is not said of one."""
 
     rule: str
     client_ip: str
@@ -50,64 +82,155 @@ class Trouble(NamedTuple):
     severity: str
     title: str
 
-    def key(self) -> tuple[str, str, str, int, str]:
+    def key(self) -> Key:
         """What makes it the same finding on another day."""
         return (self.rule, self.client_ip, self.server_ip, self.server_port, self.username)
+
+    def parties(self) -> Parties:
+        """Who is concerned."""
+        return (self.client_ip, self.server_ip, self.protocol)
 
 
 class Snapshot:
     """What one run says, as far as it is compared."""
 
     def __init__(self) -> None:
-        self.troubles: dict[tuple[str, str, str, int, str], Trouble] = {}
-        #: (client, server, protocol) seen at all, and seen under TLS
-        self.seen: set[tuple[str, str, str]] = set()
-        self.protected: set[tuple[str, str, str]] = set()
+        self.troubles: dict[Key, Trouble] = {}
+        #: who was seen at all, and under TLS
+        self.seen: set[Parties] = set()
+        self.protected: set[Parties] = set()
+        #: accounts that were let in, or may have been, in clear
+        self.in_clear: dict[Parties, set[str]] = {}
+        #: accounts that were read inside TLS, with keys
+        self.opened: set[tuple[Parties, str]] = set()
+        #: accounts of servers whose password was readable, and judged
+        self.readable: set[tuple[str, str]] = set()
+        self.judged: set[tuple[str, str]] = set()
+        #: who was shown a certificate that could be seen; servers that showed one, told what they offer, were met at all
+        self.shown: set[Parties] = set()
+        self.certified: set[Place] = set()
+        self.offering: set[Place] = set()
+        self.met: set[Place] = set()
+        #: what could not be read, or not in full: sentences
+        self.warnings: list[str] = []
+        #: sessions under TLS of which no handshake was told yet
+        self._sealed: dict[str, tuple[Parties, Place]] = {}
 
-    def add_finding(self, row: Mapping[str, Any]) -> None:
-        """A row of ``findings``; of several alike the worst counts."""
+    def add(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Rows of one of the tables; ``sessions`` come first."""
+        if table == "sessions":
+            for row in rows:
+                self._add_session(row)
+        elif table == "credentials":
+            for row in rows:
+                self._add_credential(row)
+        elif table == "tls":
+            for row in rows:
+                self._add_handshake(row)
+        elif table == "findings":
+            for row in rows:
+                self._add_finding(row)
+
+    def finish(self) -> Snapshot:
+        """All rows are through."""
+        self.protected.update(parties for parties, _ in self._sealed.values())
+        self._sealed.clear()
+        return self
+
+    def _add_finding(self, row: Mapping[str, Any]) -> None:
+        """Of several findings alike the worst counts."""
         rule = str(row["rule"])
         if rule in _LEFT_OUT or row["server_ip"] is None:
             return
+        nobody = rule in _OF_SERVERS or rule in _OF_PASSWORDS
         one = Trouble(
-            rule, str(row["client_ip"]), str(row["server_ip"]), int(row["server_port"]), str(row["protocol"]),
-            str(row["username"] or ""), str(row["severity"]), str(row["title"]),
+            rule, "" if nobody else str(row["client_ip"]), str(row["server_ip"]),
+            0 if rule in _OF_PASSWORDS else int(row["server_port"]), str(row["protocol"]),
+            "" if rule in _OF_ANY_ACCOUNT else str(row["username"] or ""), str(row["severity"]), str(row["title"]),
         )  # fmt: skip
         known = self.troubles.get(one.key())
         if known is None or _rank(one) > _rank(known):
             self.troubles[one.key()] = one
 
-    def add_session(self, row: Mapping[str, Any]) -> None:
-        """A row of ``sessions``."""
-        parties = (str(row["client_ip"]), str(row["server_ip"]), str(row["protocol"]))
+    def _add_session(self, row: Mapping[str, Any]) -> None:
+        parties = _parties(row)
+        place = _place(row)
         self.seen.add(parties)
+        self.met.add(place)
         if row["transport"] in ("starttls", "implicit_tls"):
+            self._sealed[str(row["session_id"])] = (parties, place)
+        if row["capabilities"] and place not in self.offering:
+            names = [str(name) for name in row["capabilities"]]
+            if read_offer(str(row["protocol"]), names).before_login:
+                self.offering.add(place)
+
+    def _add_credential(self, row: Mapping[str, Any]) -> None:
+        name = row["username"]
+        if not name or row["outcome"] in ("rejected", "cancelled"):
+            return
+        parties = _parties(row)
+        if not row["exposed"]:
+            self.opened.add((parties, name))
+            return
+        self.in_clear.setdefault(parties, set()).add(name)
+        if row["secret_kind"] == PASSWORD:
+            account = (parties[1], str(name))
+            self.readable.add(account)
+            if row["strength"] is not None:
+                self.judged.add(account)
+
+    def _add_handshake(self, row: Mapping[str, Any]) -> None:
+        known = self._sealed.pop(str(row["session_id"]), None)
+        if known is None:
+            return
+        parties, place = known
+        if row["handshake"] in ("completed", "unseen"):
             self.protected.add(parties)
+        if row["cert_seen"]:
+            self.shown.add(parties)
+            self.certified.add(place)
+
+
+def _parties(row: Mapping[str, Any]) -> Parties:
+    return (str(row["client_ip"]), str(row["server_ip"]), str(row["protocol"]))
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return (str(row["server_ip"]), int(row["server_port"]))
 
 
 def _rank(one: Trouble) -> int:
     return SEVERITIES.index(one.severity) if one.severity in SEVERITIES else 0
 
 
-def snapshot(path: str, analyse: Callable[[str], Result]) -> Snapshot:
+def is_result(path: str) -> bool:
+    """Whether a path names a JSON or JSON lines result, and no capture.
+
+    Raises:
+        CaptureError: the file cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        return False
+    try:
+        with file.open("rb") as stream:
+            return stream.read(64).lstrip()[:1] == b"{"
+    except OSError as error:
+        raise CaptureUnreadable(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def snapshot(path: str, analyse: Callable[[str], Result], maker: RowMaker | None = None) -> Snapshot:
     """What a run said: a JSON or JSON lines result of ``mailtap analyze``, else a capture or a folder of captures, analysed now.
 
-    ``analyse`` makes records of a path (the pipeline's ``run``).
+    ``analyse`` makes records of a path (the pipeline's ``run``), ``maker`` rows of them; it knows which roots are trusted.
 
     Raises:
         CaptureError: the input is missing or unreadable.
         UsageError: it is JSON, but no result of mailtap.
     """
-    file = Path(path)
-    if file.is_file():
-        try:
-            with file.open("rb") as stream:
-                begins = stream.read(64).lstrip()[:1]
-        except OSError as error:
-            raise CaptureUnreadable(f"{path}: cannot be read: {error.strerror}") from error
-        if begins == b"{":
-            return _from_json(file)
-    return _from_result(analyse(path))
+    if is_result(path):
+        return _from_json(Path(path))
+    return _from_result(analyse(path), maker)
 
 
 def _from_json(file: Path) -> Snapshot:
@@ -119,40 +242,33 @@ def _from_json(file: Path) -> Snapshot:
         if first.startswith('{"table"'):
             for line in [first, *rest.splitlines()]:
                 row = json.loads(line)
-                _add(found, row["table"], [row])
+                found.add(row["table"], [row])
         else:
             result = json.loads(text)
             if result.get("schema_version") != 1:
                 raise UsageError(wrong)
-            for table in ("sessions", "findings"):
-                _add(found, table, result[table])
+            for table in _TABLES:
+                found.add(table, result[table])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(wrong) from error
     except OSError as error:
         raise CaptureUnreadable(f"{file}: cannot be read: {error.strerror}") from error
-    return found
+    return found.finish()
 
 
-def _from_result(result: Result) -> Snapshot:
+def _from_result(result: Result, maker: RowMaker | None) -> Snapshot:
     from analyzer.report.rows import RowList, RowMaker, push_rows
 
     found = Snapshot()
-    maker = RowMaker()
-    for table in ("sessions", "findings"):
+    if maker is None:
+        maker = RowMaker()
+    for table in _TABLES:
         sink = RowList()
         push_rows(table, result.sessions, result.captures, maker, sink)
         names = [column.name for column in TABLES[table]]
-        _add(found, table, [dict(zip(names, row, strict=True)) for row in sink.rows])
-    return found
-
-
-def _add(found: Snapshot, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    if table == "sessions":
-        for row in rows:
-            found.add_session(row)
-    elif table == "findings":
-        for row in rows:
-            found.add_finding(row)
+        found.add(table, [dict(zip(names, row, strict=True)) for row in sink.rows])
+    found.warnings = [*result.warnings, *map(str, result.failures), *maker.notes]
+    return found.finish()
 
 
 def compare(old: Snapshot, new: Snapshot) -> dict[str, list[Trouble]]:
@@ -162,12 +278,40 @@ def compare(old: Snapshot, new: Snapshot) -> dict[str, list[Trouble]]:
         found[STILL if key in old.troubles else NEW].append(one)
     for key, one in old.troubles.items():
         if key not in new.troubles:
-            parties = (one.client_ip, one.server_ip, one.protocol)
-            again = new.seen if one.rule in _SEEN_IS_ENOUGH else new.protected
-            found[FIXED if parties in again else UNSEEN].append(one)
+            found[FIXED if _is_over(one, old, new) else UNSEEN].append(one)
     for troubles in found.values():
         troubles.sort(key=lambda one: (-_rank(one), *one.key()))
     return found
+
+
+def _is_over(one: Trouble, old: Snapshot, new: Snapshot) -> bool:
+    """Whether the new run shows that a trouble which it does not have is over."""
+    rule, place, parties = one.rule, (one.server_ip, one.server_port), one.parties()
+    if rule in _OF_SERVERS:
+        if rule in _CERTIFICATES:
+            return place in new.certified
+        return place in (new.offering if rule == "plaintext-auth-offered" else new.met)
+    if rule in _CERTIFICATES:
+        return parties in new.shown
+    if rule in _OF_PASSWORDS:
+        return (one.server_ip, one.username) in (new.judged if rule == "weak-password" else new.readable)
+    if rule in _SEEN_IS_ENOUGH:
+        return parties in new.seen
+    if parties not in new.protected:
+        return False
+    return rule not in _CLEAR or _has_moved(parties, one.username, old, new)
+
+
+def _has_moved(parties: Parties, username: str, old: Snapshot, new: Snapshot) -> bool:
+    """Whether TLS of a client in the new run must be that of an account which was in clear in the old one."""
+    if (parties, username) in new.opened:
+        return True
+    if parties in old.protected:
+        return False
+    still = new.in_clear.get(parties, set())
+    if not username:
+        return not still
+    return old.in_clear.get(parties, set()) - still <= {username}
 
 
 def write_text(found: dict[str, list[Trouble]], out: TextIO) -> None:
@@ -176,11 +320,11 @@ def write_text(found: dict[str, list[Trouble]], out: TextIO) -> None:
         troubles = found[kind]
         out.write(f"{kind.upper()}: {len(troubles):,}\n")
         for one in troubles[:MAX_LINES]:
-            address = f"[{one.server_ip}]" if ":" in one.server_ip else one.server_ip
+            address = f"[{one.server_ip}]" if ":" in one.server_ip and one.server_port else one.server_ip
             account = f"  account {shorten(one.username, 60)}" if one.username else ""
-            out.write(
-                f"  {one.severity:<9}{one.rule:<30} {one.client_ip} at {one.protocol} {address}:{one.server_port}{account}\n"
-            )
+            client = f"{one.client_ip} at " if one.client_ip else ""
+            port = f":{one.server_port}" if one.server_port else ""
+            out.write(f"  {one.severity:<9}{one.rule:<30} {client}{one.protocol} {address}{port}{account}\n")
         if len(troubles) > MAX_LINES:
             out.write(f"  and {len(troubles) - MAX_LINES:,} more (--json has them all)\n")
         out.write("\n")
@@ -196,7 +340,7 @@ def write_json(found: dict[str, list[Trouble]], out: TextIO) -> None:
         rows = []
         for one in found[kind]:
             cells = [
-                f'"{field}":{value if isinstance(value, int) else json_text(value) if value or field != "username" else "null"}'
+                f'"{field}":{"null" if not value else value if isinstance(value, int) else json_text(value)}'
                 for field, value in one._asdict().items()
             ]
             rows.append("{" + ",".join(cells) + "}")

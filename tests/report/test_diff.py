@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from support.traffic import Talk, capture
-from support.verdicts import good_tls, talk, tls
+from support.verdicts import authority, failed_tls, good_tls, identity, shown, talk, tls
 
 from analyzer.errors import CaptureError, UsageError
 from analyzer.findings.catalogue import RULES
 from analyzer.pipeline import run
-from analyzer.report.diff import FIXED, NEW, STILL, UNSEEN, compare, snapshot
+from analyzer.report.diff import FIXED, KINDS, NEW, STILL, UNSEEN, compare, snapshot
 from analyzer.report.rulebook import WIDTH, rule_list, rule_text
 
 LOGIN = "S: +OK ready\nC: USER {}\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: QUIT\nS: +OK bye"
@@ -62,6 +62,88 @@ def test_a_client_that_comes_back_in_clear_with_another_account_has_fixed_nothin
     found = compare(snapshot(str(old), run), snapshot(str(new), run))
     assert passwords(found, UNSEEN) == ["kim"]
     assert passwords(found, FIXED) == []
+
+
+IMAP = "S: * OK [CAPABILITY IMAP4rev1 {}] ready\nC: a1 LOGOUT\nS: * BYE\nS: a1 OK out"
+OTHER = {"client": "192.0.2.77", "at": 90000}
+
+
+def become(tmp_path: Path, rule: str, before: list[Talk], after: list[Talk]) -> list[tuple[str, str]]:
+    """What became of the findings of a rule: (kind, account)."""
+    old, new = save(tmp_path / "before.pcap", *before), save(tmp_path / "after.pcap", *after)
+    found = compare(snapshot(str(old), run), snapshot(str(new), run))
+    return [(kind, one.username) for kind in KINDS for one in found[kind] if one.rule == rule]
+
+
+def test_what_is_said_of_a_server_is_known_by_the_server_whoever_met_it(tmp_path: Path) -> None:
+    one, other = talk(IMAP.format("AUTH=PLAIN"), 143), talk(IMAP.format("AUTH=PLAIN"), 143, **OTHER)
+    assert become(tmp_path, "plaintext-auth-offered", [one], [other]) == [(STILL, "")]
+    mended = talk(IMAP.format("STARTTLS LOGINDISABLED"), 143, **OTHER)
+    assert become(tmp_path, "plaintext-auth-offered", [one], [mended]) == [(FIXED, "")]
+    elsewhere = talk(IMAP.format("STARTTLS LOGINDISABLED"), 143, server="198.51.100.99", **OTHER)
+    assert become(tmp_path, "plaintext-auth-offered", [one], [elsewhere]) == [(UNSEEN, "")]
+    named = [talk(LOGIN.format("kim"), 8110)], [talk(LOGIN.format("lee"), 8110, **OTHER)]
+    assert become(tmp_path, "mail-on-unusual-port", *named) == [(STILL, "")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "bad"),
+    [
+        ("certificate-expired", {"first": -400, "last": -1}),
+        ("certificate-not-yet-valid", {"first": 2, "last": 400}),
+        ("certificate-expiring", {"last": 20}),
+        ("certificate-untrusted", {"last": 20}),
+        ("certificate-self-signed", {"signed_by_itself": True}),
+        ("certificate-weak-key", {"bits": 1024}),
+    ],
+)
+def test_a_certificate_belongs_to_its_server(tmp_path: Path, rule: str, bad: dict[str, int]) -> None:
+    before = [tls(shown(identity(**bad).chain))]
+    assert become(tmp_path, rule, before, [tls(shown(identity(**bad).chain), **OTHER)]) == [(STILL, "")]
+    # A certificate inside TLS 1.3 is unseen: nothing is known of it, and so nothing is mended.
+    assert become(tmp_path, rule, before, [tls(good_tls(), **OTHER)]) == [(UNSEEN, "")]
+    if rule not in ("certificate-untrusted", "certificate-expiring"):
+        assert become(tmp_path, rule, before, [tls(shown(identity().chain), **OTHER)]) == [(FIXED, "")]
+
+
+def test_a_client_that_ignores_certificates_is_another_matter_than_the_certificate(tmp_path: Path) -> None:
+    expired = identity(first=-400, last=-1).chain
+    before, after = [tls(shown(expired))], [tls(shown(expired, goes_on=False), **OTHER)]
+    assert become(tmp_path, "certificate-ignored", before, after) == [(UNSEEN, "")]
+
+
+PASSWORD = "plaintext-password"
+
+
+def test_tls_of_a_client_proves_nothing_of_the_accounts_it_may_not_be_of(tmp_path: Path) -> None:
+    kim, lee = talk(LOGIN.format("kim")), talk(LOGIN.format("lee"), at=5)
+    moved, lee_again = tls(good_tls(), at=90000), talk(LOGIN.format("lee"), at=90005)
+    # Kim moved, lee is still in clear.
+    assert become(tmp_path, PASSWORD, [kim, lee], [moved, lee_again]) == [(FIXED, "kim"), (STILL, "lee")]
+    # One of the two moved, and nobody can tell which.
+    assert become(tmp_path, PASSWORD, [kim, lee], [moved]) == [(UNSEEN, "kim"), (UNSEEN, "lee")]
+    # Another account of the client used TLS before.
+    assert become(tmp_path, PASSWORD, [kim, tls(good_tls(), at=9)], [moved]) == [(UNSEEN, "kim")]
+    # A rejected name is no second account.
+    typo = talk(LOGIN.format("kmi").replace("+OK in", "-ERR [AUTH] no"), at=7)
+    assert become(tmp_path, PASSWORD, [kim, typo], [moved])[0] == (FIXED, "kim")
+
+
+def test_a_handshake_that_fails_protects_nobody(tmp_path: Path) -> None:
+    before = [talk(LOGIN.format("kim"))]
+    assert become(tmp_path, PASSWORD, before, [tls(failed_tls(), at=90000)]) == [(UNSEEN, "kim")]
+    # A client that fell back in clear from a failed one, and now gets through, has moved.
+    before.append(tls(failed_tls(), at=20))
+    assert become(tmp_path, PASSWORD, before, [tls(good_tls(), at=90000)]) == [(FIXED, "kim")]
+
+
+def test_a_weak_password_belongs_to_its_account(tmp_path: Path) -> None:
+    weak, strong = LOGIN.format("kim").replace("Zulu7Tango-Mike", "password1"), LOGIN.format("kim")
+    before = [talk(weak)]
+    assert become(tmp_path, "weak-password", before, [talk(weak, **OTHER)]) == [(STILL, "kim")]
+    assert become(tmp_path, "weak-password", before, [talk(strong, **OTHER)]) == [(FIXED, "kim")]
+    # Under TLS the password is unseen: it may be as weak as ever.
+    assert become(tmp_path, "weak-password", before, [tls(good_tls(), at=90000)]) == [(UNSEEN, "kim")]
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
@@ -116,6 +198,36 @@ def test_the_command(days: tuple[Path, Path]) -> None:
     assert mailtap("diff", *days, "--fail-on", "critical").returncode == 1
     assert mailtap("diff", days[0], days[0], "--fail-on", "info").returncode == 0
     assert mailtap("diff", days[0], days[0].parent / "none.pcap").returncode == 3
+
+
+def test_captures_are_read_as_analyze_reads_them(tmp_path: Path) -> None:
+    """``--port`` names services, ``--ca-file`` trusted roots."""
+    old = save(tmp_path / "old.pcap", tls(shown(identity().chain)), talk("S: +OK ready\nC: USER kim", 8110))
+    new = save(
+        tmp_path / "new.pcap", tls(shown(identity().chain), **OTHER), talk("S: +OK ready\nC: USER kim", 8110, **OTHER)
+    )
+    roots = Path(authority().pem)
+    plain = json.loads(mailtap("diff", old, new, "--json").stdout)
+    assert {one["rule"] for one in plain["still_there"]} == {"certificate-untrusted", "mail-on-unusual-port"}
+    told = json.loads(mailtap("diff", old, new, "--json", "--ca-file", roots, "--port", "8110=pop3").stdout)
+    assert {one["rule"] for one in told["still_there"]} == set()
+    assert mailtap("diff", old, new, "--ca-file", tmp_path / "none.pem").returncode == 2
+    assert mailtap("diff", old, new, "--port", "8110").returncode == 2
+    results = []
+    for day in (old, new):
+        results.append(tmp_path / f"{day.stem}.json")
+        assert mailtap("analyze", day, "--format", "json", "-o", results[-1]).returncode == 0
+    done = mailtap("diff", *results, "--ca-file", roots)
+    assert done.returncode == 2
+    assert "captures" in done.stderr
+
+
+def test_what_could_not_be_read_is_told(tmp_path: Path, days: tuple[Path, Path]) -> None:
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(days[0].read_bytes()[:-5])
+    done = mailtap("diff", cut, days[1])
+    assert done.returncode == 0
+    assert "cut.pcap" in done.stderr
 
 
 def test_fail_on(days: tuple[Path, Path], tmp_path: Path) -> None:
