@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class Alert:
     capture: str = ""
     session_id: str | None = None
     frame: int = 0
+    #: octet of its sender's stream at which the evidence begins
+    offset: int = 0
     client_ip: str | None = None
     client_port: int | None = None
     server_ip: str | None = None
@@ -67,7 +70,7 @@ def alert_of(finding: Finding, sensor: str) -> Alert:
     rule = finding.rule
     alert = Alert(
         FINDING, finding.finding_id(), rule.slug, finding.severity_word(), finding.confidence, rule.title, finding.detail(),
-        int(finding.timestamp_ns), time.time_ns(), sensor, finding.capture, None, int(finding.frame),
+        int(finding.timestamp_ns), time.time_ns(), sensor, finding.capture, None, int(finding.frame), int(finding.offset),
         username=finding.username, remediation=rule.remediation, references=rule.references,
     )  # fmt: skip
     if session is not None:
@@ -84,9 +87,9 @@ def alert_of(finding: Finding, sensor: str) -> Alert:
 class AlertSink:
     """Takes alerts and brings them somewhere. One file of ``monitor/sinks`` a kind.
 
-    All methods are called from the alert thread, never from the one that reads packets, so they may wait; ``deliver`` must come back
-    within ``TIMEOUT_S`` all the same. What cannot be delivered now is either kept by the sink itself (spool) and tried again from
-    ``idle``, or counted as lost.
+    All methods but ``open`` are called from a thread of the sink's own, never from the one that reads packets, so they may wait, and
+    a sink that waits holds up no other; ``deliver`` must come back within ``TIMEOUT_S`` all the same. What cannot be delivered now is
+    either kept by the sink itself (spool) and tried again from ``idle``, or counted as lost.
     """
 
     #: seconds after which a single attempt is given up
@@ -101,6 +104,12 @@ class AlertSink:
         self.lost: int = 0
         #: the last thing that went wrong, for people; empty when all is well
         self.trouble: str = ""
+        self._counting = threading.Lock()
+
+    def lose(self, count: int) -> None:
+        """Count alerts that will never reach the receiver; from any thread."""
+        with self._counting:
+            self.lost += count
 
     def open(self) -> None:
         """Get ready. Raises UsageError or OutputError where it never can be."""
@@ -149,6 +158,8 @@ class MonitorState:
     alerts_repeated: int = 0
     alerts_limited: int = 0
     alerts_below: int = 0
+    #: given up because the alert thread was too far behind; told by a summary
+    alerts_lost: int = 0
     #: the store: rows committed, waiting, given up; what is wrong with it
     store_written: int = 0
     store_waiting: int = 0

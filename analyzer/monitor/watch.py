@@ -27,6 +27,7 @@ from analyzer.findings.engine import Engine
 from analyzer.findings.history import History
 from analyzer.monitor.base import Alert, MonitorState, alert_of
 from analyzer.monitor.batch import Batch
+from analyzer.protocols.events import NO_SECRET
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.dispatch import SessionStreamFactory
 from analyzer.sessions.records import Session, SessionSink
@@ -240,7 +241,7 @@ class Watch(SessionSink):
     def _count(self, session: Session) -> None:
         state = self.state
         state.sessions[(session.protocol, session.transport)] += 1
-        exposed = [one for one in session.credentials or [] if one.exposed and one.secret_kind != "none"]
+        exposed = [one for one in session.credentials or [] if one.exposed and one.secret_kind != NO_SECRET]
         if not exposed:
             return
         state.exposed_logins += len(exposed)

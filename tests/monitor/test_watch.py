@@ -1,0 +1,219 @@
+"""What the monitor finds while packets pass is what an offline run finds in the same packets."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from analyzer.capture.base import RecordList, RecordSink
+from analyzer.capture.files import read_capture
+from analyzer.capture.live import LiveCounters, LiveSource
+from analyzer.findings.base import Finding
+from analyzer.findings.engine import find
+from analyzer.monitor.base import Alert, MonitorState
+from analyzer.monitor.batch import Batch
+from analyzer.monitor.loop import PacketLoop
+from analyzer.monitor.watch import Watch, split_rules
+from analyzer.pipeline import run
+from analyzer.sessions.records import Session
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+SAMPLES = sorted(path for path in CAPTURES.iterdir() if path.suffix in (".pcap", ".pcapng"))
+KEY = b"a key of this test"
+
+
+class Replay(LiveSource):
+    """The packets of a file, a few at each read."""
+
+    def __init__(self, path: Path, step: int = 7) -> None:
+        super().__init__(str(path))
+        self.kind = "replay"
+        records = RecordList()
+        read_capture(str(path), records)
+        self._left: Iterator[tuple[int, int, bytes, int, int]] = iter(records.records)
+        self._step = step
+        self._counters = LiveCounters()
+
+    def read(self, sink: RecordSink) -> int:
+        count = 0
+        for timestamp_ns, linktype, data, wire_length, frame in self._left:
+            sink.receive_record(data, 0, len(data), wire_length, linktype, timestamp_ns, frame)
+            self._counters.packets += 1
+            self._counters.last_ns = timestamp_ns
+            count += 1
+            if count == self._step:
+                return count
+        self.finished = count == 0
+        return count
+
+    def counters(self) -> LiveCounters:
+        return self._counters
+
+
+class Shelf:
+    """Keeps what a store would hold."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, tuple[Session, bool]] = {}
+        self.findings: dict[str, tuple[Finding, bool]] = {}
+        self.alerts: list[Alert] = []
+
+    def keep(self, batch: Batch) -> None:
+        for session, final in batch.sessions:
+            self.sessions[session.session_id()] = (session, final)
+            if final:
+                gone = [
+                    name
+                    for name, (finding, settled) in self.findings.items()
+                    if not settled
+                    and finding.session is not None
+                    and finding.session.session_id() == session.session_id()
+                ]
+                for name in gone:
+                    del self.findings[name]
+        for finding, final in batch.findings:
+            self.findings[finding.finding_id()] = (finding, final)
+
+
+def seal(session: Session) -> None:
+    for credential in session.credentials or []:
+        for secret in (credential.secret, credential.response):
+            if secret is not None:
+                secret.seal(KEY)
+
+
+def watched(path: Path, every: int = 1) -> tuple[Shelf, MonitorState]:
+    """A file as if its packets came one by one, the watch looking on after each few."""
+    shelf = Shelf()
+    state = MonitorState("1", "here", 0)
+    watch = Watch(state, seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
+    loop = PacketLoop([Replay(path)], watch, state)
+    turns = 0
+    while not loop.sources[0].finished:
+        loop._read_all()
+        turns += 1
+        if turns % every == 0:
+            watch.turn()
+    loop.finish()
+    return shelf, state
+
+
+def comparable(findings: list[Finding]) -> list[tuple[object, ...]]:
+    return sorted(
+        (
+            one.slug, one.severity, one.confidence, one.frame, one.timestamp_ns, one.offset, one.username or "", one.detail(),
+            "" if one.session is None else one.session.session_id(),
+        )
+        for one in findings
+        if one.session is not None
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_live_finds_what_offline_finds(path: Path) -> None:
+    result = run(str(path))
+    for session in result.sessions:
+        seal(session)
+    sealed = [pickle.loads(pickle.dumps(session)) for session in result.sessions]
+    shelf, _ = watched(path)
+    assert all(final for _, final in shelf.sessions.values())
+    assert sorted(shelf.sessions) == sorted(session.session_id() for session in result.sessions)
+    live = [finding for finding, final in shelf.findings.values() if final]
+    assert len(live) == len(shelf.findings)
+    assert comparable(live) == comparable(find(sealed))
+
+
+def test_what_is_told_is_told_once_and_is_what_is_kept() -> None:
+    shelf, state = watched(CAPTURES / "office.pcapng")
+    told = [(alert.rule, alert.session_id, alert.username, alert.time_ns, alert.severity) for alert in shelf.alerts]
+    assert len(told) == len(set(told))
+    kept = {
+        (one.slug, one.session.session_id(), one.username, int(one.timestamp_ns), one.severity_word())
+        for one, _ in shelf.findings.values()
+        if one.session is not None
+    }
+    assert {one for one in told if one[1] is not None} == kept
+    assert sum(state.findings.values()) == len(told)
+    assert sum(state.sessions.values()) == len(shelf.sessions)
+    assert state.exposed_logins == sum(
+        one.exposed and one.secret_kind != "none"
+        for session, _ in shelf.sessions.values()
+        for one in session.credentials or []
+    )
+
+
+def test_a_login_is_told_while_its_session_goes_on() -> None:
+    """A client that stays connected all day is told of when it is let in, with the server's answer, not when it leaves."""
+    path = CAPTURES / "imap-idle-append.pcap"
+    offline = [one for one in find(run(str(path)).sessions) if one.slug == "plaintext-password"]
+    assert offline
+    shelf = Shelf()
+    watch = Watch(MonitorState("1", "", 0), seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
+    source = Replay(path, 1)
+    loop = PacketLoop([source], watch, watch.state)
+    for wanted in offline:
+        session = wanted.session
+        assert session is not None
+        answered = max(one.outcome_frame for one in session.credentials or [])
+        assert session.last_frame > answered
+        while source.counters().packets < answered:
+            loop._read_all()
+        watch.turn()
+        (alert,) = [
+            one for one in shelf.alerts if one.rule == "plaintext-password" and one.client_port == session.client_port
+        ]
+        assert alert.severity == wanted.severity_word()
+        assert alert.frame == wanted.frame
+        _, final = shelf.sessions[session.session_id()]
+        assert not final
+    loop.finish()
+    assert len([one for one in shelf.alerts if one.rule == "plaintext-password"]) == len(offline)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_rules_about_one_session_need_no_other(path: Path) -> None:
+    """The rules asked when a session ends say the same whatever came before it: the list of those that compare is complete."""
+    _, alone, across = split_rules()
+    assert {rule.slug for rule in alone} & {rule.slug for rule in across} == set()
+    sessions = run(str(path)).sessions
+    for session in sessions:
+        seal(session)
+    together = find(sessions, rules=alone)
+    apart = [one for session in sessions for one in find([session], rules=alone)]
+    assert comparable(together) == comparable(apart)
+
+
+def test_what_was_cut_off_by_the_end_of_a_run_is_told_by_the_next() -> None:
+    path = CAPTURES / "guessing.pcap"
+    shelf, _ = watched(path)
+    across = {rule.slug for rule in split_rules()[2]}
+    found = {name: one for name, (one, _) in shelf.findings.items() if one.slug in across}
+    assert "brute-force" in {one.slug for one in found.values()}
+    sessions = sorted((one for one, _ in shelf.sessions.values()), key=lambda one: one.start_ns)
+
+    def restarted(known: set[str]) -> list[Alert]:
+        again = Shelf()
+        watch = Watch(MonitorState("1", "", 0), seal=seal, tell=again.alerts.append, keep=again.keep)
+        assert watch.remember(sessions, known) == len(sessions)
+        assert set(again.findings) == set(found) - known
+        return again.alerts
+
+    assert len(restarted(set())) == len(found)
+    assert restarted(set(found)) == []
+
+
+def test_loss_is_told_where_it_matters_and_not_again_at_once() -> None:
+    shelf = Shelf()
+    watch = Watch(MonitorState("1", "", 0), seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
+    watch.judge_loss("eth0", 1_000_000, 1, 0.0, 5)
+    assert shelf.alerts == []
+    watch.judge_loss("eth0", 1_000_000, 5000, 0.0, 5)
+    watch.judge_loss("eth0", 1_000_100, 9000, 0.0, 5)
+    watch.judge_loss("eth1", 1_000_100, 0, 9.0, 5)
+    assert [(one.rule, one.detail) for one in shelf.alerts] == [
+        ("capture-loss", "5,000 packets were lost on eth0 (5,000 of 1,005,000 so far)"),
+        ("capture-loss", "packets of eth1 are read 9 seconds late"),
+    ]
