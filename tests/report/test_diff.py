@@ -211,7 +211,7 @@ def test_captures_are_read_as_analyze_reads_them(tmp_path: Path) -> None:
     assert {one["rule"] for one in plain["still_there"]} == {"certificate-untrusted", "mail-on-unusual-port"}
     told = json.loads(mailtap("diff", old, new, "--json", "--ca-file", roots, "--port", "8110=pop3").stdout)
     assert {one["rule"] for one in told["still_there"]} == set()
-    assert mailtap("diff", old, new, "--ca-file", tmp_path / "none.pem").returncode == 2
+    assert mailtap("diff", old, new, "--ca-file", tmp_path / "none.pem").returncode == 3
     assert mailtap("diff", old, new, "--port", "8110").returncode == 2
     results = []
     for day in (old, new):
