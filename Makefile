@@ -52,7 +52,7 @@ test: $(VENV)/installed-dev test-tools
 # The source tree, interpreted; without the tests that take long or need other programs.
 test-pure: $(VENV)/installed-dev
 	@echo "== quick tests, interpreted"
-	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab"
+	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root"
 
 # The installed package: all tests. The last line of this is the last line of `make test`.
 test-compiled: $(VENV)/installed-dev test-tools
@@ -83,6 +83,10 @@ test-tools:
 	  echo "== LEFT OUT: tests marked 'lab', because making network namespaces needs root (and a kernel that lets root)"; \
 	  expression="($$expression) and not lab"; \
 	fi; \
+	if ! $(BIN)/python -c 'import os, socket; os.setuid(0); socket.socket(socket.AF_PACKET, socket.SOCK_RAW)' >/dev/null 2>&1; then \
+	  echo "== LEFT OUT: tests marked 'root', because this is not root, or root that may not open packet sockets"; \
+	  expression="($$expression) and not root"; \
+	fi; \
 	echo "$$expression" >build/markers
 
 VERSIONS := 3.11 3.12 3.13
@@ -99,7 +103,7 @@ test-all-pythons:
 	  venv=build/venv-$$version; \
 	  [ -x $$venv/bin/python ] || "$$found" -m venv $$venv; \
 	  MAILTAP_PURE=1 $$venv/bin/pip install --quiet .[test]; \
-	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab" -p no:cacheprovider; \
+	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root" -p no:cacheprovider; \
 	done
 
 lint: $(VENV)/installed-dev
