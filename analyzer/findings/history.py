@@ -68,12 +68,12 @@ class ServerPast:
     """What earlier sessions said of one server: address, port and protocol."""
 
     __slots__ = (
-        "best_mechanism", "best_ns", "best_rank", "lists", "offer_ns", "said", "waiting", "waiting_weak", "words",
+        "best_mechanism", "best_ns", "best_rank", "lists", "offers", "said", "waiting", "waiting_weak", "words",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        #: start of the latest session in which it offered STARTTLS; 0 for none
-        self.offer_ns: i64 = 0
+        #: name in the greeting (empty for none) -> start of the latest session in which it offered STARTTLS
+        self.offers: dict[str, int] | None = None
         #: the strongest kind of mechanism that it offered in clear, its name, and when
         self.best_rank: int = 0
         self.best_mechanism: str = ""

@@ -7,6 +7,7 @@ less confidence: the server may have been set up in between.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from analyzer.findings.base import (
@@ -27,7 +28,7 @@ from analyzer.findings.base import (
     Found,
     Rule,
 )
-from analyzer.findings.history import MAX_WORDS
+from analyzer.findings.history import MAX_WORDS, ServerPast
 from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank
 from analyzer.findings.traits import capped, first_clear_message, first_login, moment, on_one_host, server_text
 from analyzer.model import SERVER
@@ -45,6 +46,14 @@ from analyzer.sessions.records import NOT_OFFERED, PLAINTEXT, REFUSED, AnomalySe
 FALLBACK_NS: Final = 600 * 1_000_000_000
 #: Capability lists of a server that must agree before one that lacks a word is remarkable.
 MIN_LISTS: Final = 3
+
+#: Times after which a server is less surely as it was.
+HOUR_NS: Final = 3600 * 1_000_000_000
+DAY_NS: Final = 24 * HOUR_NS
+#: Hosts behind one address whose offers are remembered.
+MAX_HOSTS: Final = 32
+#: A host's name in a greeting: a word, or what stands behind the @ of a timestamp (RFC 1939 section 7).
+_HOST_NAME: Final = re.compile(r"(?:^|[\s@])((?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63})(?=[\s>;,]|$)")
 
 #: Servers must know STARTTLS in these protocols, so one that says it does not is remarkable: RFC 9051 section 11.1, RFC 5804 section 2.2.
 STARTTLS_MANDATORY: Final = ("imap", "managesieve")
@@ -108,31 +117,80 @@ def starttls_stripped(session: Session, found: Found) -> None:
 def starttls_offer_vanished(session: Session, found: Found) -> None:
     """The server offered STARTTLS in other sessions, and did not in this one.
 
-    Taking the offer out of the server's greeting is the simplest attack on STARTTLS: most clients then go on in clear. Offers both
-    before and after the session, or to the same client, leave little else; offers on one side of it only may also mean that the
-    server was set up anew in between, or treats networks differently.
+    Taking the offer out of the server's greeting is the simplest attack on STARTTLS: most clients then go on in clear. The innocent
+    reading is that the server was set up anew in between, and that gets likelier with time. TLS is hardly ever switched off at a
+    running server, so an offer less than an hour before leaves little else (high confidence); a night's maintenance may lie within
+    a day (medium); beyond a day it is a hint (low). TLS is often switched on: an offer that came less than an hour later is likely
+    the same server, within a day a hint, and one that came later still is the upgrade that was hoped for, and not reported.
+    Only sessions with the same host are compared: a server that names itself otherwise in its greeting is another one behind the same
+    address. Sessions within one machine are left out, for nobody is on the way.
     """
-    if session.capabilities is None:
+    if session.capabilities is None or on_one_host(session):
         return
     offer = offer_of(session)
     if not offer.before_login:
         return
-    past = found.history.server(session)
     if offer.starttls:
-        waiting = past.waiting
-        if waiting is not None:
-            past.waiting = None
-            found.history.released(waiting)
-            for one in waiting:
-                _add_vanished(one, found, LIKELY, f"offered later, at {moment(session.start_ns)}")
-        past.offer_ns = session.start_ns
+        past = found.history.server(session)
+        host = host_of(session)
+        if past.offers is None:
+            past.offers = {}
+        if host in past.offers:
+            past.offers[host] = session.start_ns
+        elif len(past.offers) < MAX_HOSTS:
+            past.offers[host] = session.start_ns
+            _look_back(past, session, host, found)
     elif session.starttls == NOT_OFFERED and session.gap_bytes == 0:
-        if past.offer_ns != 0:
-            _add_vanished(session, found, SURE, f"offered before, at {moment(past.offer_ns)}")
-        elif not on_one_host(session):
+        past = found.history.server(session)
+        host = host_of(session)
+        offer_ns = 0
+        for other, offered_ns in (past.offers or {}).items():
+            if offered_ns > offer_ns and _same_host(host, other):
+                offer_ns = offered_ns
+        if offer_ns:
+            confidence = _faded(session.start_ns - offer_ns)
+            _add_vanished(session, found, confidence, f"offered before, at {moment(offer_ns)}")
+        else:
             if past.waiting is None:
                 past.waiting = []
             found.history.wait(past.waiting, session)
+
+
+def _look_back(past: ServerPast, session: Session, host: str, found: Found) -> None:
+    """A host's first offer: report the sessions shortly before it that had none. Those of other hosts wait on."""
+    waiting = past.waiting
+    if waiting is None:
+        return
+    past.waiting = None
+    found.history.released(waiting)
+    for one in waiting:
+        apart_ns = session.start_ns - one.start_ns
+        if not _same_host(host, host_of(one)):
+            if past.waiting is None:
+                past.waiting = []
+            found.history.wait(past.waiting, one)
+        elif apart_ns <= DAY_NS:
+            confidence = LIKELY if apart_ns <= HOUR_NS else HINT
+            _add_vanished(one, found, confidence, f"offered later, at {moment(session.start_ns)}")
+
+
+def _faded(apart_ns: int) -> str:
+    """How sure it still is that a server is as it was, some time later; see :func:`starttls_offer_vanished`."""
+    return SURE if apart_ns <= HOUR_NS else LIKELY if apart_ns <= DAY_NS else HINT
+
+
+def host_of(session: Session) -> str:
+    """The name that a server gives itself in its greeting (RFC 5321 section 4.2; others do it, too), empty where it gives none."""
+    banner = session.server_banner
+    if banner is None:
+        return ""
+    name = _HOST_NAME.search(banner)
+    return "" if name is None else name.group(1).lower()
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Whether two names may be those of one host; a greeting without a name tells nothing."""
+    return one == other or not one or not other
 
 
 def _add_vanished(session: Session, found: Found, confidence: str, offered: str) -> None:
@@ -291,7 +349,8 @@ def capability_suppressed(session: Session, found: Found) -> None:
 def sasl_downgrade(session: Session, found: Found) -> None:
     """The server offered stronger login mechanisms in other sessions; here they were missing, and the client sent its password as such.
 
-    Clients choose the strongest mechanism offered, so taking SCRAM or CRAM-MD5 out of the list brings the password onto the wire.
+    Clients choose the strongest mechanism offered, so taking SCRAM or CRAM-MD5 out of the list brings the password onto the wire. The
+    more time lies between the two sessions, the likelier the server was set up anew: confidence fades as in starttls-offer-vanished.
     """
     if session.capabilities is None:
         return
@@ -300,7 +359,7 @@ def sasl_downgrade(session: Session, found: Found) -> None:
         return
     past = found.history.server(session)
     if offer.rank > READABLE:
-        if offer.rank > past.best_rank:
+        if offer.rank >= past.best_rank:
             past.best_rank = offer.rank
             past.best_mechanism = offer.strongest
             past.best_ns = session.start_ns
@@ -309,15 +368,18 @@ def sasl_downgrade(session: Session, found: Found) -> None:
             past.waiting_weak = None
             found.history.released(weak)
             for one in weak:
-                _add_downgrade(
-                    one, found, LIKELY, f"{past.best_mechanism} was offered later, at {moment(session.start_ns)}"
-                )
+                apart_ns = session.start_ns - one.start_ns
+                if apart_ns <= DAY_NS:
+                    confidence = LIKELY if apart_ns <= HOUR_NS else HINT
+                    later = f"{past.best_mechanism} was offered later, at {moment(session.start_ns)}"
+                    _add_downgrade(one, found, confidence, later)
         return
-    if _readable_login(session) is None:
+    if _readable_login(session) is None or on_one_host(session):
         return
     if past.best_rank > READABLE:
-        _add_downgrade(session, found, SURE, f"{past.best_mechanism} was offered before, at {moment(past.best_ns)}")
-    elif not on_one_host(session):
+        before = f"{past.best_mechanism} was offered before, at {moment(past.best_ns)}"
+        _add_downgrade(session, found, _faded(session.start_ns - past.best_ns), before)
+    else:
         if past.waiting_weak is None:
             past.waiting_weak = []
         found.history.wait(past.waiting_weak, session)

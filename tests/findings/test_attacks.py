@@ -7,7 +7,11 @@ import ssl
 from pathlib import Path
 
 import pytest
+from support.traffic import Talk, capture
 from support.verdicts import carry, failed_tls, findings, good_tls, slugs, talk
+
+from analyzer.findings.engine import find
+from analyzer.pipeline import run
 
 PLAIN = base64.b64encode(b"\0kim\0Zulu7Tango-Mike").decode()
 
@@ -151,3 +155,80 @@ def test_preauth_on_one_machine_is_a_note(tmp_path: Path) -> None:
     at_home = findings(tmp_path, talk(text, 143, client="127.0.0.1", server="127.0.0.1"))
     assert [one.severity for one in away if one.slug == "imap-preauth"] == [3]
     assert [one.severity for one in at_home if one.slug == "imap-preauth"] == [0]
+
+
+# -- an offer that vanished: the same host, and how long ago ---------------------------------------------------------------------
+
+MX = "S: 220 {} ESMTP ready\nC: EHLO pc\nS: 250-mx\nS: {}250 AUTH PLAIN\n"
+HOUR, DAY = 3600, 86400
+
+
+def mx(at: float, *, offers: bool, name: str = "mx1.example.org", **where: str) -> Talk:
+    text = MX.format(name, "250-STARTTLS\\r\\n" if offers else "") + PROTOCOLS["smtp"][6]
+    return talk(text, 587, at=at, **where)
+
+
+def vanished(folder: Path, *talks: Talk) -> list[str]:
+    return [one.confidence for one in findings(folder, *talks) if one.slug == "starttls-offer-vanished"]
+
+
+@pytest.mark.parametrize(
+    ("apart", "before", "later"),
+    [
+        (60, "high", "medium"),
+        (HOUR - 1, "high", "medium"),
+        (2 * HOUR, "medium", "low"),
+        (DAY - 1, "medium", "low"),
+        (3 * DAY, "low", None),
+        (200 * DAY, "low", None),
+    ],
+)
+def test_confidence_fades_with_the_time_since_the_offer(
+    apart: float, before: str, later: str | None, tmp_path: Path
+) -> None:
+    assert vanished(tmp_path, mx(0, offers=True), mx(apart, offers=False)) == [before]
+    assert vanished(tmp_path, mx(0, offers=False), mx(apart, offers=True)) == ([] if later is None else [later])
+
+
+def test_the_latest_offer_counts(tmp_path: Path) -> None:
+    talks = [mx(0, offers=True), mx(2 * DAY, offers=True), mx(2 * DAY + 60, offers=False)]
+    assert vanished(tmp_path, *talks) == ["high"]
+
+
+def test_other_hosts_behind_one_address_are_not_compared(tmp_path: Path) -> None:
+    other = "mx2.example.org"
+    assert vanished(tmp_path, mx(0, offers=True), mx(60, offers=False, name=other)) == []
+    assert vanished(tmp_path, mx(0, offers=False), mx(60, offers=True, name=other)) == []
+    # The host's own offer counts, whatever others said in between; a greeting without a name may be anybody's.
+    talks = [
+        mx(0, offers=True),
+        mx(30, offers=False, name=other),
+        mx(60, offers=True, name="mx3.example.org"),
+        mx(90, offers=False),
+    ]
+    assert vanished(tmp_path, *talks) == ["high"]
+    assert vanished(tmp_path, mx(0, offers=False), mx(30, offers=True, name=other), mx(60, offers=True)) == ["medium"]
+    assert vanished(tmp_path, mx(0, offers=True), mx(60, offers=False, name="ready")) == ["high"]
+
+
+def test_one_machine_has_nobody_on_the_way(tmp_path: Path) -> None:
+    home = {"client": "198.51.100.20", "server": "198.51.100.20"}
+    assert vanished(tmp_path, mx(0, offers=True), mx(60, offers=False, **home)) == []
+    assert vanished(tmp_path, mx(0, offers=False, **home), mx(60, offers=True)) == []
+
+
+def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
+    talks = [
+        mx(0, offers=False), mx(60, offers=True), mx(90, offers=False, name="mx2.example.org"), mx(2 * HOUR, offers=False),
+        mx(5 * HOUR, offers=True, name="mx2.example.org"), mx(3 * DAY, offers=False), mx(3 * DAY, offers=False, client="192.0.2.9"),
+    ]  # fmt: skip
+    paths = []
+    for number, one in enumerate(talks):
+        paths.append(tmp_path / f"{number}.pcap")
+        paths[-1].write_bytes(capture(one.frames()))
+    told = set()
+    for order in (paths, paths[::-1], paths[3:] + paths[:3]):
+        found = [one for one in find(run(order).sessions) if one.slug == "starttls-offer-vanished"]
+        assert len(found) == 5
+        told.add(tuple((one.finding_id(), one.confidence, one.detail()) for one in found))
+    assert len(told) == 1
