@@ -26,7 +26,7 @@ from analyzer.findings.base import (
     Rule,
 )
 from analyzer.findings.history import MAX_REJECTIONS, Rejection, SecretPast, fingerprint
-from analyzer.findings.traits import server_text
+from analyzer.findings.traits import first_login, server_text
 from analyzer.protocols.events import ACCEPTED, CANCELLED, PASSWORD, REJECTED
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
@@ -297,12 +297,12 @@ def mail_deleted_after_download(session: Session, found: Found) -> None:
     deleted = 0
     last = None
     for message in session.message_list or []:
-        if message.deleted:
+        if message.deleted and message.exposed:
             deleted += 1
             if last is None:
                 last = message
     if last is not None:
-        credential = session.credentials[0] if session.credentials else None
+        credential = first_login(session)
         found.add(
             session, last.frame, last.timestamp_ns, last.offset, username=None if credential is None else credential.username,
             detail=f"{session.client_ip} fetched {deleted} message{'s' if deleted > 1 else ''} from {server_text(session)} and deleted "

@@ -276,7 +276,7 @@ def _username_at(session: Session, frame: int) -> str | None:
     credentials = session.credentials
     if credentials is not None:
         for credential in credentials:
-            if credential.frame >= frame:
+            if credential.exposed and credential.frame >= frame:
                 return credential.username
     return None
 

@@ -114,7 +114,7 @@ def submission_without_auth(session: Session, found: Found) -> None:
         if credential.outcome == ACCEPTED or credential.outcome == "unknown":
             return
     for message in session.message_list or []:
-        if message.accepted:
+        if message.accepted and message.exposed:
             found.add(
                 session, message.frame, message.timestamp_ns, message.offset, severity=capped(session, MEDIUM),
                 confidence=SURE if session.completeness == COMPLETE else LIKELY,

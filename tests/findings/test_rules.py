@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from support import tls as lab
 from support.traffic import MILLISECOND, START_NS, Frame, Talk, tcp_frame
-from support.verdicts import failed_tls, findings, good_tls, identity, lost, shown, slugs, talk, tls
+from support.verdicts import failed_tls, findings, good_tls, identity, lost, read, shown, slugs, talk, tls
 
 from analyzer.findings.catalogue import BY_SLUG, RULES, explanation
+from analyzer.findings.engine import find
+from analyzer.pipeline import Result
 
 Talks = list[Talk | list[Frame]]
 
@@ -55,6 +57,7 @@ def fetched(before: str, *, deleted: bool = False, quits: bool = True) -> str:
     return text + ("C: QUIT\nS: +OK bye" if quits else "C: NOOP\nS: +OK")
 
 
+UPGRADE = "S: +OK ready\nC: STLS\nS: +OK go"
 INSIDE = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\n"
 REJECTED = "S: +OK ready\nC: USER {}\nS: +OK\nC: PASS {}\nS: -ERR [AUTH] no\nC: QUIT\nS: +OK bye"
 
@@ -273,12 +276,65 @@ def test_near_miss(slug: str, tmp_path: Path) -> None:
     assert slug not in slugs(findings(tmp_path, *traffic))
 
 
+def opened(result: Result) -> Result:
+    """The same, as if all that is read of it had been read through decryption with keys."""
+    for session in result.sessions:
+        for one in [*(session.credentials or []), *(session.message_list or [])]:
+            one.exposed = False
+    return result
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        "plaintext-message", "mail-before-starttls", "mail-deleted-after-download", "submission-without-auth", "plaintext-password",
+        "plaintext-token", "challenge-response-in-clear", "weak-password", "auth-on-port-25",
+    ],
+)  # fmt: skip
+def test_what_only_keys_could_read_was_not_exposed(slug: str, tmp_path: Path) -> None:
+    result = read(tmp_path, CASES[slug][0]())
+    assert slug in slugs(find(result.sessions))
+    assert slug not in slugs(find(opened(result).sessions))
+
+
+def test_only_the_messages_that_were_readable_are_counted(tmp_path: Path) -> None:
+    twice = fetched(INSIDE).replace("C: RETR 1", "C: RETR 1\nS: +OK\nS: Subject: y\\r\\n\\r\\ntext\\r\\n.\nC: RETR 2")
+    result = read(
+        tmp_path, [talk(twice + "\nC: DELE 1\nS: +OK", closed=False).client(b"QUIT\r\n").server(b"+OK bye\r\n").close()]
+    )
+    messages = result.sessions[0].message_list or []
+    assert len(messages) == 2
+    messages[0].exposed = False
+    assert [one.count for one in find(result.sessions) if one.slug == "plaintext-message"] == [1]
+    assert [one.frame for one in find(result.sessions) if one.slug == "plaintext-message"] == [messages[1].frame]
+
+
+@pytest.mark.parametrize(
+    ("talks", "fires"),
+    [
+        (lambda: [tls(failed_tls()), talk(LOGIN, at=60)], True),
+        (lambda: [tls(failed_tls()), tls(good_tls(), at=20), talk(LOGIN, at=60)], False),
+        # through STARTTLS on the port in clear as well as on the other port
+        (lambda: [tls(failed_tls(), 110, before=UPGRADE), tls(good_tls(), 110, before=UPGRADE, at=20), talk(LOGIN, at=60)], False),
+        (lambda: [tls(failed_tls()), tls(good_tls(), 110, before=UPGRADE, at=20), talk(LOGIN, at=60)], False),
+        # another client's success, another protocol's, or one before the failure says nothing
+        (lambda: [tls(failed_tls()), tls(good_tls(), at=20, client="192.0.2.11"), talk(LOGIN, at=60)], True),
+        (lambda: [tls(failed_tls()), tls(good_tls(), 993, at=20), talk(LOGIN, at=60)], True),
+        (lambda: [tls(good_tls()), tls(failed_tls(), at=20), talk(LOGIN, at=60)], True),
+        (lambda: [tls(failed_tls()), tls(good_tls(), at=20), tls(failed_tls(), at=40), talk(LOGIN, at=60)], True),
+    ],
+)  # fmt: skip
+def test_falling_back_is_what_comes_of_a_failure_that_was_not_overcome(
+    talks: Callable[[], Talks], fires: bool, tmp_path: Path
+) -> None:
+    assert ("tls-fallback-to-plaintext" in slugs(findings(tmp_path, *talks()))) is fires
+
+
 def test_packets_cut_by_the_snap_length(tmp_path: Path) -> None:
     import struct
 
     from support.traffic import capture
 
-    from analyzer.findings.engine import find
     from analyzer.pipeline import run
 
     content = capture(talk(fetched(INSIDE)).frames())
