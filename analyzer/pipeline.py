@@ -20,6 +20,7 @@ from analyzer.flows.table import FlowTable
 from analyzer.packets.decoder import PacketDecoder
 from analyzer.protocols.detect import PROTOCOL_OF
 from analyzer.sessions.dispatch import SessionStreamFactory
+from analyzer.sessions.ordering import SessionGate, SessionOrder, in_order
 from analyzer.sessions.records import Session, SessionList, SessionSink, sort_by_start
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Result:
     """What one run over captures found, as records."""
 
     def __init__(self) -> None:
-        #: sessions in order of their start
+        #: sessions in order of their start; none where somebody took them as they ended
         self.sessions: list[Session] = []
         self.captures: list[CaptureStats] = []
         #: sentences for the user about what went wrong or was left out
@@ -160,11 +161,15 @@ def run(
     keylog: str | Path | None = None,
     headers: bool = False,
     progress: Progress | None = None,
+    receiver: SessionSink | None = None,
 ) -> Result:
     """Read captures into records.
 
     ``since_ns`` and ``until_ns`` (nanoseconds since the epoch) keep the sessions that were alive between the two. ``engine`` is
-    ``native`` or ``wireshark``; ``headers`` keeps the header blocks of messages, for subjects and addresses; with a ``keylog`` the native engine hands the TLS sessions whose secrets it holds to the other.
+    ``native`` or ``wireshark``; ``headers`` keeps the header blocks of messages, for subjects and addresses; with a ``keylog`` the native
+    engine hands the TLS sessions whose secrets it holds to the other. A ``receiver`` is given the sessions in order of their start, most
+    of them soon after their end, and none is kept: memory stays flat. Where they must be kept (several inputs, a ``keylog``) it is given
+    them when all are read.
 
     Raises:
         CaptureError: an input named by the caller is missing or unreadable, or nothing in any of them could be read.
@@ -180,8 +185,10 @@ def run(
     secrets = _read_secrets(keylog)
     began = time.perf_counter()
     result = Result()
-    sink = SessionList()
-    pipeline = Pipeline(sink, ports=parse_ports(ports), sensor=sensor)
+    kept = SessionList()
+    order = None if receiver is None else SessionOrder(kept if secrets is not None else receiver)
+    gate = SessionGate(kept if order is None else order, since_ns, until_ns)
+    pipeline = Pipeline(gate, ports=parse_ports(ports), sensor=sensor)
     pipeline.factory.keep_headers = headers
     # Flows break their cycles themselves when they end, so the cycle collector would find nothing, at a third of the run's time.
     collecting = gc.isenabled()
@@ -189,6 +196,8 @@ def run(
     try:
         try:
             inputs = expand(names, result.warnings)
+            if order is not None and engine == NATIVE and len(inputs) == 1:
+                order.table = pipeline.table
             if engine == WIRESHARK:
                 _read_wireshark(pipeline, inputs, result, progress, None if keylog is None else str(keylog))
             else:
@@ -200,16 +209,17 @@ def run(
     finally:
         if collecting:
             gc.enable()
-    sessions = sink.sessions
-    if since_ns is not None:
-        sessions = [session for session in sessions if session.end_ns >= since_ns]
-    if until_ns is not None:
-        sessions = [session for session in sessions if session.start_ns <= until_ns]
-    sort_by_start(sessions)
-    result.sessions = sessions
+    if order is not None:
+        order.flush()
+    sort_by_start(kept.sessions)
+    result.sessions = kept.sessions
     result.captures = pipeline.captures
     if engine == NATIVE and not result.interrupted:
-        _decrypt(pipeline, result, secrets, None if keylog is None else str(keylog))
+        _decrypt(pipeline, result, secrets, None if keylog is None else str(keylog), gate.randoms)
+    if receiver is not None and result.sessions:
+        for session in in_order(result.sessions):
+            receiver.receive_session(session)
+        result.sessions = []
     result.counters = counters(pipeline)
     result.warnings.extend(_limits_hit(result.counters))
     for index, stats in enumerate(pipeline.captures):
@@ -277,7 +287,9 @@ def _read_secrets(keylog: str | Path | None) -> KeyLog | None:
     return read_keylog(str(keylog))
 
 
-def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog: str | None) -> None:
+def _decrypt(
+    pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog: str | None, randoms: dict[str, list[bytes]]
+) -> None:
     """After a native run: let the second engine read the TLS sessions that a key log has secrets of, or say why not.
 
     Secrets inside a capture are not used unasked, but told of.
@@ -287,22 +299,18 @@ def _decrypt(pipeline: Pipeline, result: Result, secrets: KeyLog | None, keylog:
         return
     from analyzer.capture.keylog import KeyLog
 
-    sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
     if secrets is None:
         for stats in embedded:
             inside = KeyLog()
             for text in stats.keylog:
                 inside.add(text)
-            count = sum(
-                1
-                for one in sealed
-                if one.tls is not None and one.capture == stats.name and inside.fits(one.tls.client_random)
-            )
+            count = sum(1 for random in randoms.get(stats.name, ()) if inside.fits(random))
             if count:
                 result.warnings.append(
                     f'{stats.name} holds the TLS secrets of {count} session(s): --engine wireshark (engine="wireshark") reads what they carried'
                 )
         return
+    sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
     fitting = [one for one in sealed if one.tls is not None and secrets.fits(one.tls.client_random)]
     if not fitting:
         result.warnings.append(

@@ -42,6 +42,7 @@ from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
 from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
 from analyzer.sessions.certificates import TrustStore
+from analyzer.sessions.ordering import in_order
 from analyzer.sessions.records import COMPLETE, NOT_OFFERED, OFFERED, PLAINTEXT, REFUSED, UNKNOWN, Session
 
 #: Sentences about rules that failed.
@@ -213,37 +214,6 @@ def traits_of(session: Session, history: History) -> int:
     if session.compressed:
         bits |= COMPRESSED
     return bits
-
-
-def in_order(sessions: list[Session]) -> list[Session]:
-    """Sessions in order of their start; those of the same moment by their ends, so that no order of files matters."""
-    last_ns = -1
-    alike: list[int] = []
-    for at, session in enumerate(sessions):
-        start_ns = session.start_ns
-        if start_ns < last_ns:
-            return sorted(sessions, key=_order)
-        if start_ns == last_ns:
-            alike.append(at)
-        last_ns = start_ns
-    if not alike:
-        return sessions
-    # Nearly in order: only sessions of the same moment have to be put right.
-    ordered = list(sessions)
-    done = 0
-    for at in alike:
-        if at < done:
-            continue
-        first = at - 1
-        done = at + 1
-        while done < len(ordered) and ordered[done].start_ns == ordered[first].start_ns:
-            done += 1
-        ordered[first:done] = sorted(ordered[first:done], key=_order)
-    return ordered
-
-
-def _order(session: Session) -> tuple[int, str, int, str, int]:
-    return (session.start_ns, session.client_ip, session.client_port, session.server_ip, session.server_port)
 
 
 def push_findings(sessions: list[Session], captures: list[CaptureStats], engine: Engine) -> None:

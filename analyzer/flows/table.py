@@ -122,6 +122,14 @@ class FlowTable(SegmentSink):
         """Flows in the table, those without payload so far included."""
         return len(self._flows)
 
+    def earliest_open_ns(self, slack_ns: i64) -> i64:
+        """A time before which no flow begins that has yet to end, as long as packets are out of order in time by ``slack_ns`` at most."""
+        earliest = self._clock_ns - slack_ns if self._clock_started else i64(-(1 << 62))
+        for flow in self._flows.values():
+            if flow.start_ns < earliest:
+                earliest = flow.start_ns
+        return earliest
+
     def counters(self) -> dict[str, int]:
         """All counters by name; a limit that was hit stands there as ``limit_`` and its name."""
         ledger = self._ledger

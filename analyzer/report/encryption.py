@@ -95,22 +95,38 @@ def suite_weakness(suite: str) -> int:
     return 1 if suite.startswith(STATIC_KEYS) else 0
 
 
+class TlsServers:
+    """Collects what TLS each server speaks, session by session."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, TlsServer] = {}
+
+    def receive(self, session: Session) -> None:
+        """The next session."""
+        tls = session.tls
+        if tls is None:
+            return
+        name = f"{session.server_ip} {session.server_port}"
+        server = self._servers.get(name)
+        if server is None:
+            server = TlsServer(session.server_ip, session.server_port)
+            self._servers[name] = server
+        _add(server, tls)
+
+    def judged(self, trust: TrustStore) -> list[TlsServer]:
+        """The servers that TLS was seen of, worst first, their certificates judged."""
+        for server in self._servers.values():
+            for certificate in server.certificates.values():
+                certificate.judge(trust)
+        return sorted(self._servers.values(), key=_order)
+
+
 def tally_tls(sessions: list[Session], trust: TrustStore) -> list[TlsServer]:
     """The servers that TLS was seen of, worst first, their certificates judged."""
-    servers: dict[str, TlsServer] = {}
+    servers = TlsServers()
     for session in sessions:
-        tls = session.tls
-        if tls is not None:
-            name = f"{session.server_ip} {session.server_port}"
-            server = servers.get(name)
-            if server is None:
-                server = TlsServer(session.server_ip, session.server_port)
-                servers[name] = server
-            _add(server, tls)
-    for server in servers.values():
-        for certificate in server.certificates.values():
-            certificate.judge(trust)
-    return sorted(servers.values(), key=_order)
+        servers.receive(session)
+    return servers.judged(trust)
 
 
 def _order(one: TlsServer) -> tuple[int, int, int, str, int]:

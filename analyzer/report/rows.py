@@ -14,12 +14,13 @@ from mypy_extensions import mypyc_attr
 from analyzer.capture.base import CaptureStats
 from analyzer.findings.base import Finding, FindingSink, Rule
 from analyzer.findings.behaviour import to_be_judged
-from analyzer.findings.engine import Engine, in_order, push_findings
+from analyzer.findings.engine import Engine, push_findings
 from analyzer.findings.strength import PasswordJudge
 from analyzer.model import MASK
 from analyzer.report.migration import Migrant, migrate
 from analyzer.report.servers import Posture, postures
 from analyzer.sessions.certificates import TrustStore, judge, parse_certificate
+from analyzer.sessions.ordering import in_order
 from analyzer.sessions.records import Credential, Message, Session, TlsHandshake
 
 Row = list[object]

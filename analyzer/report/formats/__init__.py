@@ -6,6 +6,8 @@ A format is a module in this folder, found by its name and imported when it is u
     write(job, out)             TEXT and TABLES: to a stream of text; BINARY: to a stream of octets
     write_folder(job, folder)   FOLDER and TABLES: files in a folder, which it makes
     NEEDS                       optional: the module it cannot do without, and the extra of mailtap that brings it
+    receiver(maker)             optional: what takes the sessions as they end, so that they need not be kept (``job.glancer``);
+                                it gives None where they must be
 
 In come records, through a :class:`Job`. Formats that machines or terminals read are made without pandas. Every format escapes what
 came from traffic: control characters, terminal escapes, bidi marks, and its own markup.
@@ -22,6 +24,7 @@ from analyzer.errors import UsageError
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
+    from analyzer.report.glance import Glancer
     from analyzer.report.rows import Row, RowMaker, RowSink
 
 TEXT: Final = "text"  # one file of text
@@ -34,14 +37,17 @@ class Job:
     """What a format is given: the records of a run, and how they are to be shown.
 
     ``maker`` makes rows of them, with secrets masked unless it was asked to show them; ``table`` is the one table that formats of
-    kind ``tables`` write to a stream.
+    kind ``tables`` write to a stream; ``glancer`` has taken the sessions, where the format wants to have them as they end.
     """
 
-    def __init__(self, result: Result, maker: RowMaker, version: str, table: str = "sessions") -> None:
+    def __init__(
+        self, result: Result, maker: RowMaker, version: str, table: str = "sessions", glancer: Glancer | None = None
+    ) -> None:
         self.result = result
         self.maker = maker
         self.version = version
         self.table = table
+        self.glancer = glancer
 
     def push(self, table: str, sink: RowSink) -> None:
         """All rows of one table into a sink, one at a time."""

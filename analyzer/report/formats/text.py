@@ -11,17 +11,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness, tally_tls
-from analyzer.report.glance import glance
+from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
+from analyzer.report.glance import Glance, Glancer, glance
 from analyzer.report.summary import AccountTally, ServerTally, Summary
 from analyzer.report.visible import shorten, visible
-from analyzer.sessions.certificates import TrustStore, parse_certificate
+from analyzer.sessions.certificates import parse_certificate
 
 if TYPE_CHECKING:
     from typing import TextIO
 
     from analyzer.pipeline import Result
     from analyzer.report.formats import Job
+    from analyzer.report.rows import RowMaker
+    from analyzer.sessions.certificates import TrustStore
 
 KIND: Final = "text"
 #: Columns of the report where its width is not that of a terminal, and the most it takes of one.
@@ -52,22 +54,37 @@ ANOMALY_NAMES: Final[dict[str, str]] = {
 }
 
 
+def receiver(maker: RowMaker) -> Glancer | None:
+    """What takes the sessions as they end; None where they must be kept, because secrets are looked up in them."""
+    return None if maker.show_secrets else Glancer(maker.trust, maker.strength)
+
+
 def write(job: Job, out: TextIO) -> None:
     """The report of one run."""
-    write_text(job.result, out, job.version, job.maker.show_secrets, job.maker.trust)
+    seen = None if job.glancer is None else job.glancer.finish(job.result.captures)
+    write_text(job.result, out, job.version, job.maker.show_secrets, job.maker.trust, seen)
 
 
 def write_text(
-    result: Result, out: TextIO, version: str, show_secrets: bool = False, trust: TrustStore | None = None
+    result: Result,
+    out: TextIO,
+    version: str,
+    show_secrets: bool = False,
+    trust: TrustStore | None = None,
+    seen: Glance | None = None,
 ) -> None:
-    """Write the report of one run; certificates are checked against ``trust`` (certifi's roots where None)."""
+    """Write the report of one run; certificates are checked against ``trust`` (certifi's roots where None).
+
+    ``seen`` is what the sessions come to, where they were not kept.
+    """
     terminal = out.isatty()
     console = Console(
         file=out, width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False
     )
     if console.width > WIDTH:
         console.width = WIDTH
-    seen = glance(result.sessions, result.captures, trust)
+    if seen is None:
+        seen = glance(result.sessions, result.captures, trust)
     total = seen.total
     _head(console, result, total, version)
     _lead(console, total)
@@ -79,7 +96,7 @@ def write_text(
     _clients(console, total)
     _servers(console, total)
     if total.starttls or total.implicit_tls:
-        _tls(console, tally_tls(result.sessions, trust if trust is not None else TrustStore()))
+        _tls(console, seen.tls)
     _anomalies(console, total)
     _captures(console, result)
     _limits(console, result, total, seen.notes)
