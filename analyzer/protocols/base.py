@@ -45,6 +45,7 @@ from analyzer.protocols.events import (
     TlsStarted,
 )
 from analyzer.protocols.sasl import Exchange, decode_base64
+from analyzer.protocols.unnamed import could_be_response
 
 #: Longest line kept. RFC 5321 allows 512, IMAP servers take 8 to 64 KiB; SASL tokens (Kerberos) reach 12 KiB: RFC 4954 section 4.
 MAX_LINE: Final = 65536
@@ -81,6 +82,14 @@ HOLD_PROTOCOL: Final = 3
 _NEAR: Final = 96
 #: Whether this module is compiled: loops over octets are for compiled code only.
 _COMPILED: Final = not __file__.endswith(".py")
+
+
+def response_form(line: bytes) -> bool:
+    """Whether a line has the form of a SASL response in base64: one that may belong to an authentication whose beginning is missing."""
+    if not line or line.find(b" ") >= 0:
+        return False
+    decoded = decode_base64(line)
+    return decoded is not None and could_be_response(decoded)
 
 
 def line_end(data: bytes, at: i64, size: i64) -> i64:
@@ -217,6 +226,10 @@ class Dissector:
         self._exchange_ns: i64 = 0
         self._exchange_offset: i64 = 0
         self._exchange_told: bool = False
+        #: what looks like an exchange may be something else: nothing is told of it before the server has answered it
+        self._exchange_doubtful: bool = False
+        #: its command was not captured
+        self._exchange_stray: bool = False
         #: the owner sets it where the capture lacks the connection's beginning: the first lines may be anything
         self.midstream: bool = False
         self._anomalies: i64 = 0
@@ -431,6 +444,13 @@ class Dissector:
         if waiting:
             self._replay(CLIENT, side, waiting)
 
+    def client_line_due(self) -> None:
+        """The server has asked for a line: the client's next octets begin one, whatever was missing before."""
+        side = self.client
+        if side.mode == LINES and side.torn and side.parts_size == 0:
+            side.torn = False
+            side.skipping = False
+
     def client_waiting(self) -> bool:
         """Whether the client talked on before the answer."""
         return self.client.mode == HOLD and self.client.parts_size > 0
@@ -633,7 +653,31 @@ class Dissector:
         self._exchange = Exchange(mechanism)
         self._exchange_number += 1
         self._exchange_told = False
+        self._exchange_doubtful = False
+        self._exchange_stray = False
         self._mark_exchange()
+
+    def begin_stray_exchange(self, doubtful: bool) -> None:
+        """An authentication goes on whose beginning, the mechanism's name included, was not captured.
+
+        ``doubtful``: so it seems, by what the client has sent. Nothing is told before :meth:`exchange_confirmed`.
+        """
+        self.begin_exchange("")
+        self._exchange_stray = True
+        self._exchange_doubtful = doubtful
+
+    def exchange_stray(self) -> bool:
+        """Whether an authentication is going on of which the command was not captured."""
+        return self._exchange_stray and self._exchange is not None
+
+    def exchange_confirmed(self) -> None:
+        """The server's word: what looked like an authentication was one."""
+        self._exchange_doubtful = False
+
+    def exchange_told(self) -> None:
+        """Tell what is known of the exchange by now."""
+        if self._exchange is not None:
+            self._tell_credentials(self._exchange)
 
     def exchange_open(self) -> bool:
         """Whether an authentication is going on."""
@@ -658,7 +702,8 @@ class Dissector:
             encoded = b""
         decoded = decode_base64(encoded)
         if decoded is None:
-            self.anomaly(CLIENT, MALFORMED_SASL, f"{exchange.mechanism}: the client's response is not base64")
+            if exchange.mechanism:
+                self.anomaly(CLIENT, MALFORMED_SASL, f"{exchange.mechanism}: the client's response is not base64")
             return
         self.exchange_octets(decoded)
 
@@ -688,6 +733,9 @@ class Dissector:
         """The exchange is over: ``accepted``, ``rejected`` or ``cancelled``."""
         exchange = self._exchange
         if exchange is None:
+            return
+        if not exchange.mechanism or self._exchange_doubtful:
+            self._exchange = None  # nobody knows what it was
             return
         if not self._exchange_told:
             exchange.finish(outcome)
@@ -741,15 +789,22 @@ class Dissector:
         self._exchange_offset = self.line_offset
 
     def _tell_credentials(self, exchange: Exchange) -> None:
-        if self._exchange_told or not exchange.known():
+        if self._exchange_told or self._exchange_doubtful or not exchange.known():
             return
         self._exchange_told = True
+        at = Position(self._exchange_frame, self._exchange_ns, 0)
+        self.tell_exchange(exchange, self._exchange_number, at, self._exchange_offset)
+
+    def tell_exchange(self, exchange: Exchange, number: int, at: Position, offset: i64) -> None:
+        """Tell what is known of an authentication: its number, and where the client's last word of it stands."""
+        if not exchange.known():
+            return
         secret = None if exchange.secret is None else Secret(exchange.secret)
         response = None if exchange.response is None else Secret(exchange.response)
         self.events.append(
             CredentialsSent(
-                CLIENT, self._exchange_frame, self._exchange_ns, self._exchange_offset, self._exchange_number, exchange.mechanism,
-                exchange.username, exchange.authzid, secret, exchange.secret_kind, exchange.challenge, response,
+                CLIENT, at.frame, at.timestamp_ns, offset, number, exchange.mechanism, exchange.username, exchange.authzid,
+                secret, exchange.secret_kind, exchange.challenge, response,
             )
         )  # fmt: skip
 
@@ -1020,6 +1075,9 @@ class Dissector:
                 self.release_client()
 
     def _lost(self, sender: Sender) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.missed(sender == SERVER)
         self.sync_lost(sender)
         if sender == SERVER and self.client.mode == HOLD:
             self._release_all(CLIENT, self.client)

@@ -21,8 +21,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.model import CLIENT, SERVER, Sender
-from analyzer.protocols.base import HOLD, HOLD_PROTOCOL, LINES, OCTETS
+from analyzer.model import CLIENT, SERVER, Position, Sender
+from analyzer.protocols.base import HOLD, HOLD_PROTOCOL, LINES, OCTETS, response_form
 from analyzer.protocols.events import (
     ACCEPTED,
     APPENDED,
@@ -95,6 +95,7 @@ from analyzer.protocols.imap_grammar import (
 from analyzer.protocols.imap_mailbox import Mailbox
 from analyzer.protocols.imap_messages import MessageTraffic
 from analyzer.protocols.message import MessageReader
+from analyzer.protocols.sasl import decode_base64
 
 #: Commands that wait for their tagged reply; more than this and the oldest is forgotten.
 MAX_PENDING: Final = 256
@@ -109,6 +110,11 @@ MAX_APPENDED: Final = 1000
 _NOTHING: Final = 0
 _GO_AHEAD: Final = 1  # to send a literal
 _CHALLENGE: Final = 2
+
+# An authentication whose command was not seen.
+_NO_STRAY: Final = 0
+_CLIENT_DUE: Final = 1
+_SERVER_DUE: Final = 2
 
 
 class ImapDissector(MessageTraffic):
@@ -138,6 +144,10 @@ class ImapDissector(MessageTraffic):
         self._idling: bool = False
         self._authenticating: Pending | None = None
         self._response_due: bool = False
+        #: an authentication whose command was not seen: who speaks next in it
+        self._stray: i64 = _NO_STRAY
+        #: lines that were no commands, after a beginning or a piece that is missing
+        self._text_lines: i64 = 0
         # state of the session
         self._greeted: bool = False
         self._authenticated: bool = False
@@ -157,16 +167,29 @@ class ImapDissector(MessageTraffic):
             self._read_on(line)
             return
         if self._response_due and self.exchange_open():
-            if not is_command(line):
+            asking = self._authenticating
+            doubtful = asking is not None and asking.doubtful
+            if not is_command(line) and not (
+                doubtful and line != b"*" and line != b"=" and decode_base64(line) is None
+            ):
                 self._sasl_response(line)
                 return
             # A response never holds a space: the client has gone on.
+            if asking is not None and doubtful:
+                asking.set_aside = self._exchange
+                asking.at = Position(self._exchange_frame, self._exchange_ns, 0)
+                asking.offset = self._exchange_offset
             self.exchange_dropped()
             self._response_due = False
         space: i64 = line.find(b" ")
-        if self.midstream and self.commands == 0 and not self._client_lost and not is_command(line):
-            # The capture begins within a literal, for all that one knows: lines are text until the server answers one.
-            self._client_lost = line.strip().upper() != b"DONE"
+        if self._client_lost or self.midstream:
+            if self._stray_line(line):
+                return
+            if not is_command(line) and line.strip().upper() != b"DONE":
+                self._text_lines += 1
+                if self.commands == 0 and self.midstream:
+                    # The capture begins within a literal, for all that one knows: lines are text until the server answers one.
+                    self._client_lost = True
         if space <= 0:
             self._single_word(line)
             return
@@ -201,9 +224,9 @@ class ImapDissector(MessageTraffic):
             return
         else:
             self.commands += 1
-        pending = Pending(
-            line[:space], code, by_uid, self._client_lost and (self.server_heard() or not self._client_gap)
-        )
+        doubtful = self._client_lost or (self.midstream and not self.server_heard())
+        pending = Pending(line[:space], code, by_uid, doubtful)
+        pending.text_before = self._text_lines
         pendings = self._pending
         pendings.append(pending)
         if len(pendings) > MAX_PENDING:
@@ -217,6 +240,37 @@ class ImapDissector(MessageTraffic):
         self._command_size = size
         self._catenating = False
         self._read_arguments(pending, line, end)
+
+    def _stray_line(self, line: bytes) -> bool:
+        """Whether a line is a SASL response in an authentication whose command is missing, as far as its form tells.
+
+        Of a message's text only a single line can look so for a while: what follows it, or the server's silence, shows that it is none.
+        """
+        if self._stray == _SERVER_DUE or (self._stray == _CLIENT_DUE and (line == b"*" or is_command(line))):
+            self._stray = _NO_STRAY
+            self.exchange_dropped()
+            if line != b"*":
+                self._text_lines += 1
+                self._client_lost = True
+        if self.exchange_open() and self._stray == _NO_STRAY:
+            return False
+        if not response_form(line):
+            return False
+        if self._stray == _NO_STRAY:
+            self.begin_stray_exchange(doubtful=True)
+            if self._early_go_ahead:
+                self._early_go_ahead = False
+                self.exchange_challenge(self._early_text)
+        self.exchange_response(line)
+        self._stray = _SERVER_DUE
+        return True
+
+    def _end_stray(self, good: bool, reply: str) -> None:
+        """A tagged reply to no command that was seen, behind what looked like a SASL response: it was one."""
+        self._stray = _NO_STRAY
+        self._client_lost = False
+        self.exchange_confirmed()
+        self.exchange_ended(ACCEPTED if good else REJECTED, reply)
 
     def _single_word(self, line: bytes) -> None:
         word = line.strip().upper()
@@ -312,7 +366,10 @@ class ImapDissector(MessageTraffic):
             return
         pending.username = text(arguments[0])
         pending.password = text(arguments[1])
-        if not pending.doubtful:
+        if pending.doubtful:
+            pending.at = self.at
+            pending.offset = self._command_offset
+        else:
             self._tell_login(pending)
 
     def _tell_login(self, pending: Pending) -> None:
@@ -322,8 +379,16 @@ class ImapDissector(MessageTraffic):
         password = pending.password
         if self.exchange_open():
             self.exchange_dropped()
-        self.line_offset = self._command_offset
+        here = self.at
+        said = pending.at
+        if said is None:
+            self.line_offset = self._command_offset
+        else:
+            # Told late: where and when it was said stands with it.
+            self.at = said
+            self.line_offset = pending.offset
         pending.exchange = self.tell_login("LOGIN-CMD", username, password, NO_SECRET if password is None else PASSWORD)
+        self.at = here
         if password is not None and not pending.doubtful:
             if self._login_disabled:
                 self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "LOGIN though the server had said LOGINDISABLED")
@@ -483,7 +548,13 @@ class ImapDissector(MessageTraffic):
                 self.release_client()
         elif self._response_due and self.exchange_open():
             self.exchange_challenge(said)
+            self.client_line_due()
+        elif self._stray == _SERVER_DUE:
+            self._stray = _CLIENT_DUE
+            self.exchange_challenge(said)
+            self.client_line_due()
         elif self._current is None:
+            self.client_line_due()
             # It came before the line that it answers (a capture may have them the wrong way round), or for one that was missed.
             self._early_go_ahead = not self._idling
             self._early_text = said
@@ -603,6 +674,8 @@ class ImapDissector(MessageTraffic):
         if pending is None:
             if not (self.commands == 0 or self.midstream or self._client_gap or self._pending_dropped):
                 self.anomaly(SERVER, UNEXPECTED_REPLY, "a tagged reply to no command")
+            if self._stray == _SERVER_DUE:
+                self._end_stray(status == b"OK", shown(line[space + 1 :]))
             if status == b"OK":
                 self._authenticated = True  # for all that one knows: what it answers was not seen
             return
@@ -777,6 +850,14 @@ class ImapDissector(MessageTraffic):
             self._current = None
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
+        if (
+            sender == SERVER
+            and line.startswith(b"+ ")
+            and self._current is None
+            and decode_base64(line[2:]) is not None
+        ):
+            self._continuation(line[2:])
+            return
         # A reply that names a command in flight is what it seems, whatever is missing before it.
         if sender == SERVER and self.reply_readable(line):
             tag = line[: line.find(b" ")]
@@ -802,6 +883,8 @@ class ImapDissector(MessageTraffic):
             return
         self._client_gap = True
         self._client_lost = True
+        self._text_lines = 0
+        self._stray = _NO_STRAY
         self._current = None
         self._reader = None
 
@@ -823,8 +906,16 @@ class ImapDissector(MessageTraffic):
         if current is not None and current.code == LOGIN:
             self._login_unfinished(current)
         for pending in self._pending:
-            if pending.doubtful and pending.username is not None and (self._server_gap or not self.server_heard()):
-                self._tell_login(pending)
+            if pending.doubtful and (self._server_gap or not self.server_heard()):
+                # A line of a letter has others before and behind it. One before may be the rest of one that was cut off.
+                text_behind = self._text_lines - pending.text_before
+                if text_behind == 0 and pending.text_before <= 1 and self.commands > 1:
+                    self._tell_login(pending)
+                    said = pending.at
+                    if pending.set_aside is not None and said is not None:
+                        self.tell_exchange(pending.set_aside, pending.exchange, said, pending.offset)
+                    elif pending is self._authenticating and self.exchange_open():
+                        self._exchange_told = False  # the owner of all exchanges tells it
         reader = self._reader
         if reader is not None:
             self._reader = None

@@ -6,6 +6,9 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer.model import Position
+from analyzer.protocols.sasl import Exchange
+
 #: Octets of a tag. No client known uses more than 20.
 MAX_TAG: Final = 128
 #: Characters kept of text that is only shown: banners, replies, names of clients.
@@ -142,6 +145,12 @@ class Pending:
         self.by_uid = by_uid
         #: read after a gap: it may be text of a message
         self.doubtful = doubtful
+        #: of a doubtful one: where and when it was said, and how many lines of text were met before
+        self.at: Position | None = None
+        self.offset: i64 = 0
+        self.text_before: i64 = 0
+        #: its authentication, which nobody has answered
+        self.set_aside: Exchange | None = None
         #: number of the authentication, 0 for none
         self.exchange: int = 0
         #: LOGIN that is not told before its tag is answered

@@ -22,7 +22,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, NO_SECRET, PASSWORD
+from analyzer.protocols.events import ACCEPTED, BEARER_TOKEN, CHALLENGE_RESPONSE, NO_SECRET, PASSWORD
 from analyzer.protocols.ntlm import (
     AUTHENTICATE,
     CHALLENGE,
@@ -84,6 +84,12 @@ class Mechanism:
             if learned.response is None:
                 learned.challenge = self.last
 
+    def missed(self, challenge: bool) -> None:
+        """A challenge (else: a response) may be among octets that are missing."""
+
+    def finish(self, learned: Learned, outcome: str) -> None:
+        """The server's word, or the client's that it gives up; what was sent may make sense now."""
+
 
 class Plain(Mechanism):
     """PLAIN, RFC 4616: ``[authzid] NUL authcid NUL passwd``."""
@@ -117,12 +123,19 @@ class Plain(Mechanism):
 class Login(Mechanism):
     """LOGIN (draft-murchison-sasl-login): user name, then password, whatever the prompts say.
 
-    Except that a second prompt, for the password, shows that a response which was not captured held the user name.
+    Except that a second prompt, for the password, shows that a response which was not captured held the user name. Where responses may
+    be missing, only a prompt tells what a response is, or that the server accepts it, which it does of a password alone.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.prompts: i64 = 0
+        #: a response may be missing
+        self.torn: bool = False
+        #: the beginning of the last prompt
+        self.asked: bytes = b""
+        #: a response of which it is not known what it is
+        self.word: bytes | None = None
 
     def respond(self, learned: Learned, data: bytes) -> None:
         if learned.complete:
@@ -134,8 +147,18 @@ class Login(Mechanism):
                 learned.malformed = "the user name has control characters"
                 self.step = 2
                 return
+            if self.torn and self.asked != b"user":
+                word = self.word
+                if word is None:
+                    self.word = data
+                    return
+                data, self.word = word, data
             learned.username = text(data)
             self.step = 1
+            if self.word is not None:
+                data = self.word
+                self.word = None
+                self.respond(learned, data)
         elif self.step == 1:
             if not plausible(data):
                 learned.malformed = "the password has control characters"
@@ -147,10 +170,30 @@ class Login(Mechanism):
             self.step = 2
 
     def challenge(self, learned: Learned, data: bytes) -> None:
-        if self.step == 0:
-            self.prompts += 1
-            if self.prompts > 1 and data[:4].lower() == b"pass":
+        self.asked = data[:4].lower()
+        if self.step != 0:
+            return
+        self.prompts += 1
+        word = self.word
+        self.word = None
+        if self.asked == b"pass":
+            if word is not None:
+                learned.username = text(word)
                 self.step = 1
+            elif self.prompts > 1 or self.torn:
+                self.step = 1
+
+    def missed(self, challenge: bool) -> None:
+        self.asked = b""
+        if not challenge:
+            self.torn = True
+            self.word = None
+
+    def finish(self, learned: Learned, outcome: str) -> None:
+        if self.step == 0 and self.word is not None and outcome == ACCEPTED:
+            learned.secret = text(self.word)
+            learned.secret_kind = PASSWORD
+            learned.complete = True
 
 
 class Cram(Mechanism):

@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, SERVER, Position, Sender
-from analyzer.protocols.base import DOT_BODY, Dissector
+from analyzer.protocols.base import DOT_BODY, Dissector, response_form
 from analyzer.protocols.events import (
     ACCEPTED,
     CANCELLED,
@@ -38,6 +38,7 @@ from analyzer.protocols.events import (
 )
 from analyzer.protocols.message import NO_NAMES, MessageReader
 from analyzer.protocols.pending import PendingNumbers
+from analyzer.protocols.sasl import decode_base64
 
 #: Commands that may wait for their replies; the oldest are given up beyond it.
 MAX_PENDING: Final = 512
@@ -161,6 +162,11 @@ class Pop3Dissector(Dissector):
         self._told: bool = False  # and answered
         self._forbidden: bool = False  # the server has said that it takes no passwords in clear
         self._unasked_yes: bool = False  # the last reply was a +OK to a client who was never heard
+        #: of such a server: the octets that its reply announced (-1: none), the sizes that it has listed
+        self._announced: int = -1
+        self._sizes: dict[int, bool] | None = None
+        #: the message that comes may be the top of one
+        self._maybe_top: bool = False
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
         self._names: list[str] = []
@@ -174,9 +180,12 @@ class Pop3Dissector(Dissector):
     # -- the client ----------------------------------------------------------------------------------------------------------
 
     def client_line(self, line: bytes) -> None:
-        if self._answer_due and (not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN):
-            self._receive_response(line)
-            return
+        if self._answer_due:
+            if not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN:
+                self._receive_response(line)
+                return
+            if self.exchange_stray():
+                self.exchange_dropped()
         if self.server.mode == DOT_BODY and self.server.body_gap:
             # It would not talk on before the end of the message, which is missing then.
             self.end_dot_body(SERVER)
@@ -291,6 +300,12 @@ class Pop3Dissector(Dissector):
 
     def _receive_response(self, line: bytes) -> None:
         self._answer_due = False
+        if self.exchange_stray() and not self._pending.holds(_AUTH):
+            if line != b"*" and not response_form(line):
+                self.exchange_dropped()
+                self._receive_unknown(line)
+                return
+            self._expect_outcome()
         if line == b"*":
             # Behind complete credentials it only answers the server's error: the outcome is the server's.
             if not self.exchange_complete():
@@ -319,7 +334,21 @@ class Pop3Dissector(Dissector):
     def _receive_unknown(self, line: bytes) -> None:
         if self.commands == 0 and (line.startswith((b"PROXY ", b"SSLproxy:"))):
             return  # a proxy's word to the server's own proxy, which answers nothing
+        if (self._gaps or (self.midstream and self.commands == 0)) and not self.exchange_open() and response_form(line):
+            # POP3 clients send commands and responses, nothing else.
+            self.begin_stray_exchange(doubtful=False)
+            self._expect_outcome()
+            self._take_response(line)
+            self.hold_client()
+            return
         self._push(_UNKNOWN, 0)
+
+    def _expect_outcome(self) -> None:
+        """The server's next word is about an authentication of which the command was not seen."""
+        self._pending.clear()
+        self._lost_count = False
+        self._first_reply = False
+        self._push(_AUTH, 0)
 
     def _check_timing(self) -> None:
         """Credentials are sent: before the server could say what it offers?"""
@@ -379,6 +408,7 @@ class Pop3Dissector(Dissector):
             return
         # The client was never heard: its half of the dialogue may be missing.
         self._unasked_yes = good
+        self._announced = announced_octets(line)
         if good:
             lower = line.lower()
             if b"begin" in lower and b"tls" in lower:
@@ -458,15 +488,43 @@ class Pop3Dissector(Dissector):
                 self._first_reply = False
                 self.exchange_challenge(line[2:])
                 self._answer_due = True
-                self._answer_guessed = False
+                self._answer_guessed = self.exchange_stray()
+                self.client_line_due()
                 self.release_client()
                 return
+        if line[:1] == b"+" and (self._gaps or self.midstream) and self._receive_stray_challenge(line):
+            return
         if self._greeted and self._pending.count > 0 and not self._gaps:
             self.anomaly(SERVER, MALFORMED_REPLY, "a line that is neither +OK nor -ERR")
         self._first_reply = False
         if self._unasked_yes and not self.commands:
             self._unasked_yes = False
             self._receive_unasked_lines(line)
+        if not self.commands:
+            self._note_size(line)
+
+    def _note_size(self, line: bytes) -> None:
+        """A line of a LIST to a client who was never heard: number and size of a message."""
+        words = line.split(b" ", 2)
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and len(words[1]) <= 12:
+            sizes = self._sizes
+            if sizes is None:
+                sizes = self._sizes = {}
+            if len(sizes) < MAX_MESSAGES:
+                sizes[int(words[1])] = True
+
+    def _receive_stray_challenge(self, line: bytes) -> bool:
+        """``+`` and base64, of an authentication that was not seen to begin: the client's next line may answer it. A message may hold such a line, too."""
+        said = line[2:]
+        if (said and decode_base64(said) is None) or (self.exchange_open() and not self.exchange_stray()):
+            return False
+        if not self.exchange_open():
+            self.begin_stray_exchange(doubtful=False)
+        self.exchange_challenge(said)
+        self._answer_due = True
+        self._answer_guessed = True
+        self.client_line_due()
+        return True
 
     def _receive_unasked_lines(self, line: bytes) -> None:
         """The first line behind a +OK to a client who was never heard: of a message, a listing of capabilities, or of no interest."""
@@ -478,6 +536,7 @@ class Pop3Dissector(Dissector):
             reader.receive_data(row, 0, len(row))
             self._reader = reader
             self._number = 0
+            self._maybe_top = True
             self.expect_dot_body(SERVER)
         else:
             name = capability(line)
@@ -559,6 +618,10 @@ class Pop3Dissector(Dissector):
         if reader is None:
             return
         self._reader = None
+        if self._maybe_top:
+            self._maybe_top = False
+            if ended and not self._is_whole(reader):
+                return
         self._messages += 1
         number = self._number
         retrieved = self._retrieved
@@ -572,6 +635,18 @@ class Pop3Dissector(Dissector):
                 reader.size, ended, ended and not reader.torn, None, reader.attachments(), reader.header(),
             )
         )  # fmt: skip
+
+    def _is_whole(self, reader: MessageReader) -> bool:
+        """Whether what the server sent, nobody heard for which command, is a message (RETR) and not its top (TOP).
+
+        The reply to RETR says how many octets follow, on most servers; a listing has said it, maybe. Else what has a text behind its
+        header is taken for a message: clients ask for the header alone mostly, if they use TOP.
+        """
+        if self._announced >= 0:
+            return bool(reader.size >= self._announced)
+        if self._sizes is not None:
+            return reader.size in self._sizes
+        return bool(reader.size - len(reader.header()) > 2)
 
     # -- what is missing -----------------------------------------------------------------------------------------------------
 
@@ -611,7 +686,7 @@ class Pop3Dissector(Dissector):
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if sender == SERVER:
-            if line.startswith((b"+OK", b"-ERR")):
+            if line.startswith((b"+OK", b"-ERR", b"+ ")):
                 self.server_line(line)
         elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
             self.client_line(line)
@@ -694,6 +769,16 @@ def message_number(argument: bytes) -> int:
     if not text.isdigit() or len(text) > 9:
         return 0
     return int(text)
+
+
+def announced_octets(line: bytes) -> int:
+    """The size that a reply to RETR tells (``+OK 120 octets``, RFC 1939 section 5); -1 where it tells none."""
+    words = line.lower().split()
+    for at, word in enumerate(words):
+        if word.startswith((b"octets", b"bytes")) and at > 0:
+            size = words[at - 1].strip(b"(")
+            return int(size) if size.isdigit() and len(size) <= 12 else -1
+    return -1
 
 
 def reply_text(line: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from analyzer.protocols.events import NO_SECRET
 from analyzer.protocols.mechanisms import Learned, Mechanism, choose
+from analyzer.protocols.unnamed import Unnamed
 
 #: Characters kept of a mechanism's name. RFC 4422 section 3.1 allows 20; a few in use are longer (ECDSA-NIST256P-CHALLENGE).
 MAX_MECHANISM: Final = 40
@@ -49,12 +50,15 @@ def mechanism_name(name: str) -> str:
 
 
 class Exchange(Learned):
-    """One authentication: fed with decoded challenges and responses, it collects what an eavesdropper learns."""
+    """One authentication: fed with decoded challenges and responses, it collects what an eavesdropper learns.
+
+    An empty name is that of a mechanism whose command was not captured; ``mechanism`` stays empty until its messages tell it.
+    """
 
     def __init__(self, mechanism: str) -> None:
         name = mechanism_name(mechanism)
         super().__init__(name)
-        self._mechanism: Mechanism = choose(name)
+        self._mechanism: Mechanism = choose(name) if name else Unnamed()
 
     def receive_response(self, data: bytes) -> None:
         """A response of the client, decoded."""
@@ -64,8 +68,13 @@ class Exchange(Learned):
         """A challenge of the server, decoded."""
         self._mechanism.challenge(self, data)
 
+    def missed(self, challenge: bool) -> None:
+        """A challenge of the server (else: a response of the client) may be among octets that are missing."""
+        self._mechanism.missed(challenge)
+
     def finish(self, outcome: str) -> None:
         """The exchange is over, with this outcome: last chance to make sense of what was sent."""
+        self._mechanism.finish(self, outcome)
         if self.secret is None and self.response is None:
             self.secret_kind = NO_SECRET
 

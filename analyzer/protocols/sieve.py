@@ -11,7 +11,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Sender
-from analyzer.protocols.base import Dissector
+from analyzer.protocols.base import Dissector, response_form
 from analyzer.protocols.events import (
     ACCEPTED,
     CANCELLED,
@@ -26,6 +26,7 @@ from analyzer.protocols.events import (
     CapabilitiesOffered,
     Greeted,
 )
+from analyzer.protocols.sasl import decode_base64
 
 #: Commands that may wait for their replies; the oldest are given up beyond it.
 MAX_PENDING: Final = 512
@@ -79,6 +80,8 @@ class SieveDissector(Dissector):
         #: octets of the literal that is being read, if they are of interest
         self._client_literal: list[bytes] | None = None
         self._server_literal: list[bytes] | None = None
+        #: the client's line began with a string, so it is a SASL response, or the text of a script
+        self._string_line: bool = False
         #: the server's line began with a string, so it is data
         self._data_line: bool = False
         self._names: list[str] = []
@@ -97,10 +100,16 @@ class SieveDissector(Dissector):
 
     def client_line(self, line: bytes) -> None:
         words = self._client_words
+        if not words:
+            self._string_line = line.startswith((b'"', b"{"))
         size = literal_size(line)
         read_words(line, words)
         if size >= 0:
-            authentication = self._answer_due or (bool(words) and words[0].upper() == b"AUTHENTICATE")
+            authentication = (
+                self._answer_due
+                or (self._string_line and self._on_probation())
+                or (bool(words) and words[0].upper() == b"AUTHENTICATE")
+            )
             self._client_literal = [] if authentication and size <= MAX_LITERAL else None
             self.expect_octets(CLIENT, size)
             return
@@ -109,19 +118,30 @@ class SieveDissector(Dissector):
             self._receive_command(words)
 
     def _receive_command(self, words: list[bytes]) -> None:
-        verb = words[0].upper()
+        first = words[0]
+        verb = first.upper()
         kind = _VERBS.get(verb, _UNKNOWN)
-        if self._answer_due and (not self._answer_guessed or kind == _UNKNOWN):
-            self._receive_response(words[0])
-            return
-        self._answer_due = False
+        if self._answer_due:
+            if not self._answer_guessed or kind == _UNKNOWN:
+                self._receive_response(words[0])
+                return
+            self._answer_due = False
+            if self.exchange_stray():
+                self.exchange_dropped()
         if self._lost_count:
             self._lost_count = False
             self._pending.clear()
             self.exchange_dropped()
         if kind == _UNKNOWN:
-            if self._gaps or (self.midstream and self.commands == 0):
-                return  # as likely a line of a script as a command
+            if self._on_probation():
+                # As likely a line of a script as a command, or a SASL response: the server's next word tells.
+                if self._string_line and len(words) == 1 and not self.exchange_open() and response_form(first):
+                    self.begin_stray_exchange(doubtful=True)
+                    self._pending.clear()
+                    self._push(_AUTHENTICATE)
+                    self._take_response(first)
+                    self.hold_client()
+                return
             self._push(_UNKNOWN)
             return
         self.commands += 1
@@ -132,6 +152,10 @@ class SieveDissector(Dissector):
             self.starttls_requested()
         else:
             self._push(kind)
+
+    def _on_probation(self) -> bool:
+        """Whether lines that are no commands may be text of a script, whose beginning was not seen."""
+        return self._gaps or (self.midstream and self.commands == 0)
 
     def _begin_auth(self, words: list[bytes]) -> None:
         """RFC 5804 section 2.1: ``AUTHENTICATE "mechanism" ["initial-response"]``."""
@@ -148,6 +172,13 @@ class SieveDissector(Dissector):
 
     def _receive_response(self, word: bytes) -> None:
         self._answer_due = False
+        if self.exchange_stray() and _AUTHENTICATE not in self._pending:
+            if word != b"*" and not response_form(word):
+                self.exchange_dropped()
+                return
+            self._pending.clear()
+            self._lost_count = False
+            self._push(_AUTHENTICATE)
         if word == b"*":
             # Behind complete credentials it only answers the server's error: the outcome is the server's.
             if not self.exchange_complete():
@@ -209,10 +240,25 @@ class SieveDissector(Dissector):
         listed = bool(self._names) or words[0].decode("ascii", "replace").upper() in _CAPABILITIES
         if pending and pending[0] == _AUTHENTICATE and (self._greeted or not listed):
             self.replies += 1
+            if self._settle_doubt():
+                self.exchange_challenge(words[0])
+                self._answer_due = True
+                self._answer_guessed = self.exchange_stray()
+                self.client_line_due()
+            self.release_client()
+        elif (
+            len(words) == 1
+            and not listed
+            and (self._gaps or self.midstream)
+            and is_challenge(words[0])
+            and not self.exchange_open()
+        ):
+            # Of an authentication that was not seen to begin, if the client's next string answers it.
+            self.begin_stray_exchange(doubtful=False)
             self.exchange_challenge(words[0])
             self._answer_due = True
-            self._answer_guessed = False
-            self.release_client()
+            self._answer_guessed = True
+            self.client_line_due()
         elif len(self._names) < MAX_CAPABILITIES and (not pending or not self._greeted or pending[0] == _CAPABILITY):
             name = words[0].decode("utf-8", "replace").upper()
             rest = b" ".join(words[1:]).decode("utf-8", "replace")
@@ -244,6 +290,7 @@ class SieveDissector(Dissector):
         self.replies += 1
         self._greeted = True
         if kind == _AUTHENTICATE:
+            self._settle_doubt()
             if good and len(words) > 2 and words[1].upper() == b"SASL":
                 self.exchange_challenge(words[2])
             elif not good and len(words) > 1 and words[1].upper() == b"ENCRYPT-NEEDED":
@@ -256,6 +303,17 @@ class SieveDissector(Dissector):
                 self.starttls_granted()
             else:
                 self.starttls_refused(text)
+
+    def _settle_doubt(self) -> bool:
+        """The server has answered; False where that shows that what looked like a response was text."""
+        if not self._exchange_doubtful:
+            return True
+        if self.client_waiting():
+            self.exchange_dropped()  # the client had talked on
+            return False
+        self.exchange_confirmed()
+        self.exchange_told()
+        return True
 
     def _tell_capabilities(self, names: list[str]) -> None:
         at = self.at
@@ -343,6 +401,11 @@ class SieveDissector(Dissector):
         self._answer_due = False
         self._lost_count = False
         self._upgraded = True
+
+
+def is_challenge(word: bytes) -> bool:
+    """Whether a string of the server may be a SASL challenge: base64, or nothing."""
+    return not word or decode_base64(word) is not None
 
 
 def is_listing(names: list[str]) -> bool:

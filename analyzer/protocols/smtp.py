@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Sender
-from analyzer.protocols.base import DOT_BODY, LINES, Dissector
+from analyzer.protocols.base import DOT_BODY, LINES, Dissector, response_form
 from analyzer.protocols.envelope import Envelope, Pending, Transfer, parse_path
 from analyzer.protocols.events import (
     ACCEPTED,
@@ -40,6 +40,7 @@ from analyzer.protocols.events import (
     MessageTransferred,
 )
 from analyzer.protocols.message import MessageReader
+from analyzer.protocols.sasl import decode_base64
 
 #: Commands that may wait for their replies; the oldest are given up beyond it. RFC 5321 section 4.5.3.1.8: 100 recipients at least.
 MAX_PENDING: Final = 2000
@@ -120,6 +121,8 @@ class SmtpDissector(Dissector):
         self._forbidden: bool = False  # the server has said that it takes no credentials in clear
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        #: a line that is a SASL response if the server says so, and text of a message if not
+        self._stray_line: bytes | None = None
         #: lines are missing: commands and replies no longer pair until the client speaks again
         self._lost_count: bool = False
         #: a line was missing at some time: a reply to nothing is no surprise
@@ -137,10 +140,14 @@ class SmtpDissector(Dissector):
     # -- the client ----------------------------------------------------------------------------------------------------------
 
     def client_line(self, line: bytes) -> None:
-        if self._answer_due and (not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN):
-            self._receive_response(line)
-            return
-        self._answer_due = False
+        if self._answer_due:
+            if not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN:
+                self._receive_response(line)
+                return
+            self._answer_due = False
+            if self.exchange_stray():
+                self.exchange_dropped()
+                self._drop_pending()
         if self._lost_count:
             self._lost_count = False
             self._drop_pending()
@@ -153,9 +160,12 @@ class SmtpDissector(Dissector):
             if kind == _UNKNOWN:
                 self._receive_unknown(line)
                 return
+        argument = b"" if space < 0 else line[space + 1 :].strip(b" \t")
+        if (self._unsynced or self.midstream) and self._on_probation() and not is_plain_command(kind, argument):
+            self._receive_unknown(line)
+            return
         self._unsynced = False
         self.commands += 1
-        argument = b"" if space < 0 else line[space + 1 :].strip(b" \t")
         if kind == _RCPT:
             self._receive_recipient(argument)
         elif kind == _MAIL:
@@ -230,21 +240,38 @@ class SmtpDissector(Dissector):
         if self.commands == 0 and line.startswith((b"PROXY ", b"SSLproxy:")):
             return  # a proxy's word to the server's own proxy, which answers nothing
         first = self.commands == 0 and (self.midstream or (self.replies == 0 and not self._greeted))
-        if self._unsynced or first:
-            # Not a verb, and there was no telling where one would begin: the text of a message, until its end or the server's word.
-            envelope = self._envelope
-            self._transfer = None
-            if envelope is not None and envelope.count():
-                transfer = self._begin_transfer(envelope, self.line_offset, True)
-                transfer.reader.receive_gap(0)
-                self._transfer = transfer
-                self._envelope = None
-                self._push(_BODY, envelope, 0, transfer)
-            self.expect_dot_body(CLIENT, after_gap=True)
+        if self._unsynced or first or (self.midstream and self._on_probation()):
+            if self._exchange_doubtful:
+                self.exchange_dropped()
+            if not self.exchange_open() and response_form(line):
+                # Of text, or of an authentication whose beginning is missing: the server's next word tells.
+                self._stray_line = line
+                self.begin_stray_exchange(doubtful=True)
+                self.exchange_response(line)
+                self._data_held = False
+                self.hold_client()
+            else:
+                self._begin_text()
             return
         if len(line) >= 4 and line.count(b"X") == len(line):
             self.anomaly(CLIENT, STARTTLS_STRIPPED, "a command was overwritten with X")
         self._push(_UNKNOWN, None, 0, None)
+
+    def _begin_text(self) -> None:
+        """Not a verb, and there was no telling where one would begin: the text of a message, until its end or the server's word."""
+        envelope = self._envelope
+        self._transfer = None
+        if envelope is not None and envelope.count():
+            transfer = self._begin_transfer(envelope, self.line_offset, True)
+            transfer.reader.receive_gap(0)
+            self._transfer = transfer
+            self._envelope = None
+            self._push(_BODY, envelope, 0, transfer)
+        self.expect_dot_body(CLIENT, after_gap=True)
+
+    def _on_probation(self) -> bool:
+        """Whether the client's lines may be the text of a message though they look like commands: nothing has shown that they are none."""
+        return self._unsynced or (self.midstream and self.replies == 0 and not self.reply_seen)
 
     def _push(self, kind: int, envelope: Envelope | None, index: int, transfer: Transfer | None) -> Pending:
         queue = self._pending
@@ -270,6 +297,7 @@ class SmtpDissector(Dissector):
             self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "AUTH was sent before the server told what it offers")
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
+        self._exchange_doubtful = self.midstream and self._on_probation()
         self._push(_AUTH, None, 0, None)
         if len(words) > 1:
             self._take_response(words[1])
@@ -350,7 +378,7 @@ class SmtpDissector(Dissector):
                 self.end_dot_body(CLIENT)
             return True
         # 554 and 421 turn the client away (RFC 5321 section 3.1)
-        if self._pending or code < 400:
+        if self._pending or code < 400 or self._stray_line is not None:
             return False
         self.reply_seen = True
         return True
@@ -358,6 +386,13 @@ class SmtpDissector(Dissector):
     def _receive_reply(self, code: i64, lines: list[bytes]) -> None:
         client = self.client
         queue = self._pending
+        if self._stray_line is not None:
+            self._settle_stray(code)
+        if code == 334 and (self._gaps or self.midstream) and not self.exchange_open():
+            # Nothing else is answered so, and AUTH was not seen.
+            self._drop_pending()
+            self.begin_stray_exchange(doubtful=False)
+            self._push(_AUTH, None, 0, None)
         if client.mode == DOT_BODY and client.body_gap and code != 354:
             transfer = self._transfer
             if transfer is None or (queue and queue[0].transfer is transfer):
@@ -383,10 +418,15 @@ class SmtpDissector(Dissector):
                 entry = queue[0]
         self.replies += 1
         kind = entry.kind
+        if kind == _AUTH and self._exchange_doubtful and answers_auth(code):
+            self.exchange_confirmed()
+            if self.exchange_complete():
+                self.exchange_told()
         if code == 334 and kind == _AUTH:
             self.exchange_challenge(lines[0][4:])
             self._answer_due = True
-            self._answer_guessed = False
+            self._answer_guessed = self.exchange_stray()
+            self.client_line_due()
             self.release_client()
             return
         if code == 354 and kind != _DATA and self._gaps and client.mode == LINES:
@@ -394,8 +434,10 @@ class SmtpDissector(Dissector):
             entry.kind = kind = _DATA
             entry.envelope = self._envelope
         if kind == _DATA and code < 400:
-            self._begin_body(entry)
-            return
+            if code == 354 or not self.midstream:
+                self._begin_body(entry)
+                return
+            self.release_client()  # the word stood in a message, which this answers
         if kind == _BODY or kind == _BDAT_LAST:
             if not self._receive_verdict(entry, code):
                 return
@@ -410,6 +452,22 @@ class SmtpDissector(Dissector):
             transfer = queue[0].transfer
             if transfer is not None and transfer.ended and (queue[0].kind == _BODY or queue[0].kind == _BDAT_LAST):
                 self._tell(transfer)
+
+    def _settle_stray(self, code: i64) -> None:
+        """The server's word on a line that has the form of a SASL response: it is one, or text."""
+        self._stray_line = None
+        if not self.client_waiting() and (
+            answers_only(code) == _AUTH or code == 454 or 534 <= code <= 538 or code == 432
+        ):
+            self._drop_pending()
+            self._lost_count = False
+            self._unsynced = False
+            self.exchange_confirmed()
+            self._push(_AUTH, None, 0, None)
+            return
+        self.exchange_dropped()
+        self._begin_text()
+        self.release_client()
 
     def _receive_unasked(self, code: i64, lines: list[bytes]) -> None:
         self.reply_seen = True
@@ -607,6 +665,11 @@ class SmtpDissector(Dissector):
     # -- what is missing -----------------------------------------------------------------------------------------------------
 
     def answer_missing(self) -> None:
+        if self._stray_line is not None:
+            self._stray_line = None
+            self.exchange_dropped()
+            self._begin_text()
+            return
         if not self._data_held:
             # Of a complete exchange the outcome may still come, unless the client talks on.
             self._answer_due = self.exchange_open() and not self.exchange_complete()
@@ -676,6 +739,8 @@ class SmtpDissector(Dissector):
             if kind == _EHLO or kind == _LHLO:
                 # The listing's end was never seen: what it has offered so far, it has offered.
                 self._tell_capabilities(reply)
+        if self._exchange_doubtful and self._on_probation() and self.commands > 1:
+            self.exchange_confirmed()  # commands all along
         self._drop_pending()
         transfer = self._transfer
         self._transfer = None
@@ -688,6 +753,29 @@ def first_word(line: bytes) -> bytes:
     """The verb of a command line, in capitals."""
     space: i64 = line.find(b" ")
     return (line if space < 0 else line[:space]).upper()
+
+
+def is_plain_command(kind: int, argument: bytes) -> bool:
+    """Whether a line that begins with a verb has the form of that command, so that it is hardly a line of a letter."""
+    if kind == _MAIL:
+        return parse_path(argument, b"FROM") is not None
+    if kind == _RCPT:
+        return parse_path(argument, b"TO") is not None
+    if kind == _AUTH or kind == _BDAT:
+        words = argument.split()
+        if not 0 < len(words) <= 2:
+            return False
+        if kind == _BDAT:
+            return words[0].isdigit() and (len(words) == 1 or words[1].upper() == b"LAST")
+        return len(words) == 1 or words[1] == b"=" or decode_base64(words[1]) is not None
+    if kind == _DATA or kind == _RSET or kind == _QUIT or kind == _STARTTLS:
+        return not argument
+    return argument.find(b" ") < 0
+
+
+def answers_auth(code: i64) -> bool:
+    """Whether a reply can be the answer to AUTH, and not that to a message (RFC 4954 section 6)."""
+    return code == 334 or code == 235 or code == 432 or code == 454 or 500 <= code < 550
 
 
 def answers_only(code: i64) -> int:

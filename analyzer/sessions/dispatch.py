@@ -606,7 +606,10 @@ class SessionStream(StreamSink):
         reading = self._read()
         if reading is not None:
             understood = (
-                reading.commands + reading.replies > 0 or reading.reply_seen or session.server_banner is not None
+                reading.commands + reading.replies > 0
+                or reading.reply_seen
+                or session.server_banner is not None
+                or session.credentials is not None
             )
             if understood or self._tls is not None:
                 session.protocol = reading.protocol

@@ -455,7 +455,7 @@ def test_any_octets_and_gaps(pieces: list[tuple[int, bytes | int]]) -> None:
 
 def test_server_alone() -> None:
     assert heard(
-        "S: +OK\nS: TOP\nS: STLS\nS: .\nS: +OK\nS: +OK in\nS: +OK 2\nS: 1 10\nS: .\nS: +OK 80 octets\n"
+        "S: +OK\nS: TOP\nS: STLS\nS: .\nS: +OK\nS: +OK in\nS: +OK 2\nS: 1 10\nS: .\nS: +OK 64 octets\n"
         + MESSAGE
         + "S: +OK bye"
     ) == [
