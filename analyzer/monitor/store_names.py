@@ -1,0 +1,23 @@
+"""What names a store, told without a database library: captures, folders and stores stand in the same place of a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+#: How the address of a PostgreSQL store may begin.
+DATABASES: Final = ("postgresql", "postgres", "postgresql+psycopg")
+#: What every file of SQLite's begins with.
+MAGIC: Final = b"SQLite format 3\0"
+
+
+def is_store(where: str) -> bool:
+    """Whether this names a store: a database's address, or a file that SQLite wrote."""
+    scheme, separator, _ = where.partition("://")
+    if separator:
+        return scheme.lower() in ("sqlite", *DATABASES)
+    try:
+        with Path(where).open("rb") as file:
+            return file.read(16) == MAGIC
+    except OSError:
+        return False

@@ -1,0 +1,205 @@
+"""Batches of records as rows of the store.
+
+The rows of the report (``analyzer.report.rows``: secrets are masked there), with their values in the shape that databases take.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from analyzer.capture.base import CaptureStats
+from analyzer.findings.base import Finding
+from analyzer.monitor.batch import Batch
+from analyzer.monitor.pickles import dump_session
+from analyzer.monitor.schema import MOMENTS
+from analyzer.report.columns import TABLES
+from analyzer.report.rows import Row, RowMaker
+from analyzer.report.visible import visible
+from analyzer.sessions.records import Session
+
+Values = dict[str, Any]
+
+#: Octets that a row takes beside its record, with its share of the indexes, measured.
+ROW_OCTETS: Final = 700
+#: Characters of one text in a row; the record has all of it.
+MAX_CELL: Final = 65536
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SessionRows:
+    """The rows of one session in all tables."""
+
+    __slots__ = ("certificates", "credentials", "end_ns", "final", "messages", "session", "tls")
+
+    def __init__(self, session: Values, final: bool) -> None:
+        self.session = session
+        self.final = final
+        self.end_ns: int = session["end_ns"]
+        self.credentials: list[Values] = []
+        self.tls: Values | None = None
+        self.messages: list[Values] = []
+        #: SHA-256 -> DER
+        self.certificates: dict[bytes, bytes] = {}
+
+
+class BatchRows:
+    """The rows of batches. Keys are (sensor, identifier); what comes later replaces what came before."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[tuple[str, str], SessionRows] = {}
+        self.findings: dict[tuple[str, str], Values] = {}
+        self.captures: dict[tuple[str, str, int], Values] = {}
+        #: octets of the session records in it
+        self.octets: int = 0
+        #: sentences about records that could not be rendered, and their number
+        self.faults: list[str] = []
+        self.left_out: int = 0
+
+    def add(self, later: BatchRows) -> None:
+        """Take in the rows of a later batch."""
+        final: set[tuple[str, str]] = set()
+        for key, rows in later.sessions.items():
+            known = self.sessions.get(key)
+            if known is None or rows.final or not known.final:
+                self.sessions[key] = rows
+            if rows.final:
+                final.add(key)
+        if final and self.findings:
+            # As in the database: with the final record go the findings that were provisional.
+            self.findings = {
+                key: row
+                for key, row in self.findings.items()
+                if row["final"] or (row["sensor"], row["session_id"]) not in final
+            }
+        self.findings.update(later.findings)
+        self.captures.update(later.captures)
+        self.octets += later.octets
+
+
+class Renderer:
+    """Makes rows of batches for one kind of database."""
+
+    def __init__(self, maker: RowMaker, sensor: str, dialect: str) -> None:
+        self.maker = maker
+        self.sensor = sensor
+        moment = readable_text if dialect == "sqlite" else readable_datetime
+        self._plans: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
+            name: [
+                (
+                    column.name,
+                    f"{column.name}_ns" if column.kind == "time" and column.name in MOMENTS else "",
+                    {"time": moment, "list": json.dumps, "text": _cell, "word": _cell}.get(column.kind, _as_it_is),
+                )
+                for column in columns
+            ]
+            for name, columns in TABLES.items()
+        }
+
+    def render(self, batch: Batch) -> BatchRows:
+        """The rows of a batch. A record that cannot be rendered is left out, and said: it must not keep the others from the store."""
+        rows = BatchRows()
+        for session, final in batch.sessions:
+            try:
+                self._session(rows, session, final)
+            except Exception as error:  # noqa: BLE001 - a fault of ours in one record costs that record
+                self._contain(rows, f"the record of session {session.session_id()}", error)
+        for finding, final in batch.findings:
+            try:
+                self._finding(rows, finding, final)
+            except Exception as error:  # noqa: BLE001 - as above
+                self._contain(rows, f"a finding of rule {finding.slug}", error)
+        for stats in batch.captures:
+            self._capture(rows, stats)
+        return rows
+
+    def _contain(self, rows: BatchRows, what: str, error: Exception) -> None:
+        rows.left_out += 1
+        if not rows.faults:
+            rows.faults.append(
+                f"{what} could not be stored ({type(error).__name__}): a fault of mailtap, please report it"
+            )
+
+    def _values(self, table: str, row: Row, final: bool) -> Values:
+        values: Values = {"final": final}
+        for (name, ns, change), value in zip(self._plans[table], row, strict=True):
+            if ns:
+                values[ns] = value
+            values[name] = None if value is None else change(value)
+        return values
+
+    def _session(self, rows: BatchRows, session: Session, final: bool) -> None:
+        maker = self.maker
+        record, certificates = dump_session(session)
+        values = self._values("sessions", maker.session(session), final)
+        sensor = values["sensor"] = values["sensor"] or self.sensor
+        identifier = values["session_id"]
+        found = SessionRows(values, final)
+        found.certificates = certificates
+        for n, credential in enumerate(session.credentials or ()):
+            row = self._values("credentials", maker.credential(session, credential), final)
+            row["sensor"], row["n"] = sensor, n
+            found.credentials.append(row)
+        if session.tls is not None:
+            found.tls = self._values("tls", maker.tls(session, session.tls), final)
+            found.tls["sensor"] = sensor
+        for n, message in enumerate(session.message_list or ()):
+            row = self._values("messages", maker.message(session, message), final)
+            row["sensor"], row["n"] = sensor, n
+            found.messages.append(row)
+        count = 1 + len(found.credentials) + len(found.messages) + (found.tls is not None)
+        values["octets"] = len(record) + ROW_OCTETS * count
+        values["record"] = record
+        rows.octets += len(record)
+        rows.sessions[sensor, identifier] = found
+
+    def _finding(self, rows: BatchRows, finding: Finding, final: bool) -> None:
+        values = self._values("findings", self.maker.finding(finding), final)
+        session = finding.session
+        values["sensor"] = (session.sensor if session is not None else "") or self.sensor
+        rows.findings[values["sensor"], values["finding_id"]] = values
+
+    def _capture(self, rows: BatchRows, stats: CaptureStats) -> None:
+        values = self._values("captures", self.maker.capture(stats), final=True)
+        values["sensor"] = self.sensor
+        values["first_ns"] = stats.first_ns if stats.packets else 0
+        values["record"] = json.dumps(
+            {
+                "linktypes": stats.linktypes, "cut": stats.cut, "undecoded": stats.undecoded, "warnings": stats.warnings,
+                "first_ns": stats.first_ns, "last_ns": stats.last_ns, "name": stats.name,
+            }
+        )  # fmt: skip
+        rows.captures[self.sensor, values["capture"], values["first_ns"]] = values
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _cell(value: Any) -> Any:
+    return visible(value)[:MAX_CELL]
+
+
+def readable_text(moment_ns: int) -> str | None:
+    """Nanoseconds since the epoch as RFC 3339 text in UTC, as in JSON; None for 0, which is not known, and beyond the year 9999."""
+    if moment_ns == 0:
+        return None
+    second, rest = divmod(moment_ns, 1_000_000_000)
+    try:
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{rest:09d}Z"
+    except (ValueError, OverflowError):
+        return None
+
+
+def readable_datetime(moment_ns: int) -> datetime | None:
+    """The same for databases that know time: whole microseconds."""
+    if moment_ns == 0:
+        return None
+    try:
+        return _EPOCH + timedelta(microseconds=moment_ns // 1000)
+    except OverflowError:
+        return None

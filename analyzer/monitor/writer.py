@@ -1,0 +1,315 @@
+"""The writer: a thread that brings batches into the store, so that the loop that reads packets never waits for a disk or a server.
+
+Batches wait in a queue, bounded by rows and by octets. They are committed as they come, several times a second at most, many in one
+transaction where many wait. When the database refuses (disk full, locked, server restarted, connection lost), everything is kept and
+tried again, sooner at first, every few seconds then; beyond the bounds the oldest goes, counted in ``lost``. A record that the database
+will never take is left out, counted too, and does not keep the others waiting.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from analyzer.errors import MailtapError
+from analyzer.monitor.store_place import said_by
+
+from sqlalchemy import exc  # isort: skip - after the line that says where it is missing
+
+from analyzer.monitor.store_rows import BatchRows
+
+if TYPE_CHECKING:
+    from analyzer.monitor.batch import Batch
+    from analyzer.monitor.store import Store
+
+#: Rows (sessions, findings, captures) that wait at most, and octets of their records.
+MAX_WAITING: Final = 100_000
+MAX_OCTETS: Final = 128 << 20
+#: Rows in one transaction, more or less.
+ROWS_A_COMMIT: Final = 2000
+#: Seconds between the beginnings of two commits; a commit waits for no more than that.
+COMMIT_S: Final = 0.25
+#: Seconds before a failed commit is tried again: at first, and at most.
+RETRY_S: Final = 0.25
+MAX_RETRY_S: Final = 4.0
+#: Seconds between two rounds of retention.
+PRUNE_S: Final = 60.0
+
+#: What a database says when the values are to blame, and not its state: trying again would not help.
+_VALUES: Final = (exc.DataError, exc.IntegrityError, exc.StatementError, ValueError, TypeError, OverflowError)
+_STATE: Final = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
+
+
+class _Waiting:
+    """A batch in the queue."""
+
+    __slots__ = ("batch", "dropped", "rows", "size")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch: Batch | None = batch
+        self.dropped = False
+        #: its rows, once rendered
+        self.rows: BatchRows | None = None
+        self.size = batch.size()
+
+    @property
+    def octets(self) -> int:
+        return 0 if self.rows is None else self.rows.octets
+
+
+class StoreWriter:
+    """Writes batches to a store from a thread of its own. ``keep_ns`` and ``max_bytes`` are the retention's limits, None for none."""
+
+    def __init__(self, store: Store, *, keep_ns: int | None = None, max_bytes: int | None = None) -> None:
+        self.store = store
+        self.keep_ns = keep_ns
+        self.max_bytes = max_bytes
+        #: rows committed, and rows given up
+        self.written: int = 0
+        self.lost: int = 0
+        #: sessions removed by retention
+        self.pruned: int = 0
+        #: what is wrong, for people; empty when all is well
+        self.trouble: str = ""
+        #: sentences about single records that could not be stored; the first ones
+        self.faults: list[str] = []
+        self._queue: deque[_Waiting] = deque()
+        #: those of the queue that are not rendered yet
+        self._fresh: deque[_Waiting] = deque()
+        self._rows = 0
+        self._octets = 0
+        #: batches taken in, and batches done with, written or lost
+        self._submitted = 0
+        self._done = 0
+        #: batches at the head of the queue that are being written
+        self._busy = 0
+        self._urgent = 0
+        self._closing = False
+        self._stopped = False
+        self._change = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="mailtap-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait to be written."""
+        return self._rows
+
+    def submit(self, batch: Batch) -> None:
+        """Take a batch in; comes back at once. Its records must not change any more."""
+        one = _Waiting(batch)
+        with self._change:
+            if self._closing:
+                self.lost += one.size
+                return
+            self._queue.append(one)
+            self._fresh.append(one)
+            self._rows += one.size
+            self._submitted += 1
+            self._bound()
+            self._change.notify_all()
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything submitted so far is committed. False where it is not in time, or some of it was lost."""
+        deadline = time.monotonic() + timeout
+        with self._change:
+            wanted = self._submitted
+            lost = self.lost
+            self._urgent += 1
+            self._change.notify_all()
+            while self._done < wanted:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._stopped:
+                    break
+                self._change.wait(left)
+            self._urgent -= 1
+            return self._done >= wanted and self.lost == lost
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Write what waits, and stop. False where not everything was written in time; what is left is counted as lost.
+
+        The store itself stays open.
+        """
+        complete = self.flush(timeout)
+        with self._change:
+            self._closing = True
+            self._change.notify_all()
+        self._thread.join(max(0.1, timeout / 2))
+        with self._change:
+            if self._rows:
+                self.lost += self._rows
+                self._rows = 0
+                self._queue.clear()
+                self._fresh.clear()
+        return complete
+
+    # -- the thread ------------------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        retry = 0.0
+        last = 0.0
+        prune_at = time.monotonic() + min(5.0, PRUNE_S)
+        while True:
+            with self._change:
+                self._pause(last, retry, prune_at)
+                if self._closing:
+                    self._stopped = True
+                    self._change.notify_all()
+                    return
+            last = time.monotonic()
+            try:
+                self._render()
+                self._write_some()
+                if not self.trouble and time.monotonic() >= prune_at:
+                    self._prune()
+                    prune_at = time.monotonic() + PRUNE_S
+            except Exception as error:  # noqa: BLE001 - whatever the database does, the thread lives on
+                retry = min(MAX_RETRY_S, retry * 2) if retry else RETRY_S
+                self._failed(error)
+            else:
+                retry = 0.0
+                if self.trouble:
+                    self.trouble = ""
+
+    def _pause(self, last: float, retry: float, prune_at: float) -> None:
+        """Wait until there is something to do: rows, after a failure some time, or retention."""
+        while not self._closing:
+            now = time.monotonic()
+            due = prune_at
+            if self._queue:
+                wait = retry or (0.0 if self._urgent or self._rows >= ROWS_A_COMMIT else COMMIT_S)
+                if retry and self._urgent:
+                    wait = min(wait, COMMIT_S)
+                due = min(due, last + wait)
+            if now >= due:
+                return
+            self._change.wait(due - now)
+
+    def _render(self) -> None:
+        """Make rows of what has come. They take less memory than records, and their size is known."""
+        while True:
+            with self._change:
+                if not self._fresh:
+                    return
+                one = self._fresh[0]
+            assert one.batch is not None
+            rows = self.store.render(one.batch)
+            with self._change:
+                if one.dropped:
+                    continue
+                self._fresh.popleft()
+                one.rows, one.batch = rows, None
+                self.lost += rows.left_out
+                self.faults.extend(rows.faults[: 20 - len(self.faults)])
+                self._octets += rows.octets
+                self._bound()
+
+    def _write_some(self) -> None:
+        """Write until the queue is empty, in transactions of bounded size."""
+        while True:
+            with self._change:
+                group: list[_Waiting] = []
+                size = 0
+                for one in self._queue:
+                    if one.rows is None or (group and size + one.size > ROWS_A_COMMIT):
+                        break
+                    group.append(one)
+                    size += one.size
+                self._busy = len(group)
+            if not group:
+                return
+            try:
+                try:
+                    self._commit(group)
+                except _VALUES as error:
+                    if isinstance(error, _STATE) or _is_about_state(error):
+                        raise
+                    self._commit_singly(group)
+            finally:
+                with self._change:
+                    self._busy = 0
+
+    def _commit(self, group: list[_Waiting]) -> None:
+        rows = group[0].rows
+        assert rows is not None
+        if len(group) > 1:
+            merged = BatchRows()
+            for one in group:
+                assert one.rows is not None
+                merged.add(one.rows)
+            rows = merged
+        if self.store.place.vanished():
+            self.store.reconnect()
+        self.store.write_rows(rows)
+        self._finish(group, written=True)
+
+    def _commit_singly(self, group: list[_Waiting]) -> None:
+        """One of them holds what the database will not take: find it, and leave it out."""
+        for one in group:
+            try:
+                self._commit([one])
+            except _VALUES as error:
+                if isinstance(error, _STATE) or _is_about_state(error):
+                    raise
+                if len(self.faults) < 20:
+                    self.faults.append(
+                        f"{one.size} rows could not be stored: {self.store.name} refused them ({said_by(error)})"
+                    )
+                self._finish([one], written=False)
+
+    def _finish(self, group: list[_Waiting], *, written: bool) -> None:
+        with self._change:
+            for one in group:
+                self._queue.popleft()
+                self._busy -= 1
+                self._done += 1
+                self._rows -= one.size
+                self._octets -= one.octets
+                left_out = 0 if one.rows is None else one.rows.left_out
+                if written:
+                    self.written += one.size - left_out
+                else:
+                    self.lost += one.size - left_out
+            self._change.notify_all()
+
+    def _bound(self) -> None:
+        """Drop the oldest beyond the bounds; what is being written stays."""
+        while (self._rows > MAX_WAITING or self._octets > MAX_OCTETS) and len(self._queue) > self._busy + 1:
+            one = self._queue[self._busy]
+            del self._queue[self._busy]
+            one.dropped = True
+            if one.rows is None:
+                # Rendered in order: it is the first of them.
+                self._fresh.remove(one)
+            self._rows -= one.size
+            self._octets -= one.octets
+            self.lost += one.size - (0 if one.rows is None else one.rows.left_out)
+            self._done += 1
+
+    def _prune(self) -> None:
+        if self.keep_ns is None and self.max_bytes is None:
+            return
+        older = None if self.keep_ns is None else time.time_ns() - self.keep_ns
+        self.pruned += self.store.prune(older, self.max_bytes)
+
+    def _failed(self, error: Exception) -> None:
+        said = str(error) if isinstance(error, MailtapError) else said_by(error)
+        advice = ""
+        if "full" in said or "No space" in said:
+            advice = "; free some space, or let retention keep less"
+        elif "locked" in said:
+            advice = "; another program holds it"
+        self.trouble = f"the store {self.store.name} cannot be written ({said}){advice}; {self._rows:,} rows wait"
+        try:
+            self.store.reconnect()
+        except (MailtapError, exc.SQLAlchemyError, sqlite3.Error, OSError):
+            # It is tried again with the next commit; what is wrong has just been said.
+            return
+
+
+def _is_about_state(error: BaseException) -> bool:
+    """Whether an error of a kind that is about values comes from the state of the database all the same."""
+    return bool(getattr(error, "connection_invalidated", False)) or isinstance(error, exc.ProgrammingError)
