@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 LAB_TOOLS := /usr/lib/dovecot/imap:dovecot-imapd:lab /usr/lib/dovecot/pop3:dovecot-pop3d:lab curl:curl:lab fetchmail:fetchmail:lab tcpdump:tcpdump:lab openssl:openssl:lab ip:iproute2:lab
 
 # What tests need beside Python, as command:Debian package:pytest marker. What cannot be had is left out, and said.
-TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser $(LAB_TOOLS)
+TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser systemd-analyze:systemd:systemd $(LAB_TOOLS)
 
 # Interpreters that can make .venv: those with C headers first, because only they can compile.
 CANDIDATES := python3.11 python3.12 python3.13 python3 /usr/bin/python3
@@ -52,7 +52,7 @@ test: $(VENV)/installed-dev test-tools
 # The source tree, interpreted; without the tests that take long or need other programs.
 test-pure: $(VENV)/installed-dev
 	@echo "== quick tests, interpreted"
-	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root"
+	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root and not systemd"
 
 # The installed package: all tests. The last line of this is the last line of `make test`.
 test-compiled: $(VENV)/installed-dev test-tools
@@ -103,7 +103,7 @@ test-all-pythons:
 	  venv=build/venv-$$version; \
 	  [ -x $$venv/bin/python ] || "$$found" -m venv $$venv; \
 	  MAILTAP_PURE=1 $$venv/bin/pip install --quiet .[test]; \
-	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root" -p no:cacheprovider; \
+	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root and not systemd" -p no:cacheprovider; \
 	done
 
 lint: $(VENV)/installed-dev

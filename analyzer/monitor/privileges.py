@@ -37,6 +37,8 @@ LINUX: Final = sys.platform == "linux"
 OWN_USER: Final = "mailtap"
 #: Who runs what may touch nothing.
 NOBODY: Final = "nobody"
+#: Users that systemd makes for as long as a service runs (DynamicUser=): they own nothing that stays.
+DYNAMIC_USERS: Final = range(61184, 65520)
 #: Longest answer of the child that tries what a user may, in octets.
 MAX_ANSWER: Final = 65536
 
@@ -80,7 +82,9 @@ def choose_user(asked: str | None, *, writes_files: bool) -> User | None:
     if asked is not None:
         return _user(asked)
     with contextlib.suppress(UsageError):
-        return _user(OWN_USER)
+        own = _user(OWN_USER)
+        if own.uid not in DYNAMIC_USERS:
+            return own
     caller = os.environ.get("SUDO_UID", "")
     if caller.isascii() and caller.isdigit() and int(caller) != 0:
         return _user(f"{caller}:{os.environ.get('SUDO_GID', '')}".removesuffix(":"))
@@ -144,7 +148,8 @@ def drop(user: User | None) -> str:
         UsageError: this process may not become that user (a container without CAP_SETUID).
         InternalError: a right is still there afterwards, or could be had again.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource.getrlimit(resource.RLIMIT_CORE) != (0, 0):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if LINUX:
         _clear_bounding_set()
     if user is not None:
