@@ -26,9 +26,9 @@ from analyzer.errors import (
 
 if TYPE_CHECKING:
     from analyzer.model import Secret
+    from analyzer.monitor.store_report import load
     from analyzer.pipeline import analyze
     from analyzer.report.selection import concat
-    from analyzer.report.store import load
     from analyzer.report.tables import Report
 
 __all__ = [
@@ -56,7 +56,7 @@ _LAZY = {
     "Secret": "analyzer.model",
     "analyze": "analyzer.pipeline",
     "concat": "analyzer.report.selection",
-    "load": "analyzer.report.store",
+    "load": "analyzer.monitor.store_report",
 }
 
 if not TYPE_CHECKING:  # a type checker that saw __getattr__ would believe in any name

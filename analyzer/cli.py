@@ -174,13 +174,66 @@ def analyze(
     if _kept is not None:
         _kept.append(result)
     job = Job(result, maker, __version__, table.value, glancer)
+    _conclude(job, form, writer, output, fail_on)
+
+
+@app.command()
+def report(
+    store: Annotated[
+        str,
+        typer.Argument(
+            metavar="STORE", help="What mailtap monitor writes: a file, or postgresql://USER@HOST/DATABASE."
+        ),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", "-f", metavar=f"[{'|'.join(names())}]", help="How the result is written.")
+    ] = "text",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv, parquet and zeek."),
+    ] = None,
+    table: Annotated[
+        TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
+    ] = TableName.sessions,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
+    ] = None,
+    sensor: Annotated[
+        str | None, typer.Option("--sensor", metavar="NAME", help="Report what this sensor has written, not all.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
+    ] = None,
+    fail_on: Annotated[
+        SeverityName | None,
+        typer.Option("--fail-on", help="Exit code 1 where a finding is as bad as this, or worse."),
+    ] = None,
+) -> None:
+    """Report from the store of a monitor, running or not, as analyze does from captures."""
+    from analyzer.monitor.store_report import read_result
+
+    maker = _maker(False, False, ca_file)
+    writer = load(form)
+    _check_output(writer, form, output, [store])
+    result = read_result(store, since, until, sensor)
+    if _kept is not None:
+        _kept.append(result)
+    _conclude(Job(result, maker, __version__, table.value), form, writer, output, fail_on)
+
+
+def _conclude(job: Job, form: str, writer: Any, output: Path | None, fail_on: SeverityName | None) -> None:
+    """Write a result, say what went wrong, and leave with the exit code that it calls for."""
+    result = job.result
     _write(job, writer, output)
     for failure in result.failures:
         _say(f"error: {failure}")
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
     if form != "text":
-        for warning in result.warnings + maker.notes:
+        for warning in result.warnings + job.maker.notes:
             _say(f"warning: {warning}")
     nothing = result.nothing_analysed()
     if nothing:

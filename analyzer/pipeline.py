@@ -113,6 +113,8 @@ class Result:
         self.seconds: float = 0.0
         #: the user stopped the run; the records cover what was read until then
         self.interrupted: bool = False
+        #: the records come from a store: captures are what a monitor listened to, no files that could be read again
+        self.stored: bool = False
 
     def nothing_analysed(self) -> str:
         """A sentence where packets were read but not one could be decoded; empty otherwise."""

@@ -205,6 +205,8 @@ class Report:
 
 def add_hashes(result: Result) -> None:
     """Fill in the SHA-256 of the captures: read again, because hashing along would slow every run down for a column few ask for."""
+    if result.stored:
+        return
     for stats in result.captures:
         if stats.sha256 is None and stats.name != "-":
             try:
