@@ -101,6 +101,64 @@ def test_strangers_on_a_mail_port_give_no_credentials(tmp_path: Path, lines: str
 
 
 @pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (
+            'S: * ACAP (IMPLEMENTATION "x") (SASL "PLAIN")\nC: a1 AUTHENTICATE "PLAIN" "AHRyYXAAdHJhcA=="\nS: a1 OK "in"',
+            "acap",
+        ),
+        ("C: AUTH Zulu7Tango\nS: +OK\nC: PING\nS: +PONG", "redis"),
+        ("C: AUTH kim Zulu7Tango\nS: +OK\nC: GET x\nS: $-1", "redis"),
+        ("C: AUTH Zulu7Tango\nS: -ERR invalid password\nC: PING\nS: -NOAUTH Authentication required.", "redis"),
+        ("C: AUTH kim Zulu7Tango\nS: -WRONGPASS invalid username-password pair", "redis"),
+        ("C: PASS Zulu7Tango\nS: +OK", "unknown"),
+        ("C: get x\nS: END", "memcached"),
+        ("C: PASS Zulu7Tango\nC: NICK kim\nC: USER kim 0 * :Kim\nS: :irc.example 001 kim :hi", "irc"),
+        ("C: USER kim 0 * :Kim\nS: ERROR :Closing link", "irc"),
+        ("S: 200 news ready\nC: AUTHINFO USER kim\nS: 381\nC: AUTHINFO PASS Zulu7Tango\nS: 281", "nntp"),
+        ("S: 220 ftp.example ready\nC: USER kim\nS: 331\nC: PASS Zulu7Tango\nS: 230", "ftp"),
+        ("S: 220 FTP server\nC: NOOP\nS: 200\nC: USER kim\nS: 331\nC: PASS Zulu7Tango\nS: 230", "ftp"),
+        ("S: 220 dictd\nC: CLIENT x\nS: 250 ok\nC: AUTH kim 0123456789abcdef\nS: 230 ok", "dict"),
+        ("C: GET / HTTP/1.1\nC: Authorization: Basic a2ltOlp1bHU=\nS: HTTP/1.1 200 OK", "http"),
+        ("S: SSH-2.0-x\nC: SSH-2.0-y", "ssh"),
+        ("S: +OK\nC: hello\nS: +OK\nC: LOGIN kim Zulu7Tango\nS: +OK", "unknown"),
+        ("S: OK MPD 0.23\nC: password Zulu7Tango\nS: OK", "unknown"),
+        ("C: USERNAME kim\nS: OK\nC: PASSWORD Zulu7Tango\nS: OK", "unknown"),
+    ],
+)
+@pytest.mark.parametrize("port", [25, 110, 143, 587, 4190])
+def test_strangers_are_named(tmp_path: Path, port: int, lines: str, name: str) -> None:
+    result = heard(tmp_path, port, lines)
+    assert [(s.protocol, s.not_mail) for s in result.sessions] == [("unknown", name)]
+    assert logins(result) == []
+
+
+@pytest.mark.parametrize(
+    ("port", "lines", "protocol"),
+    [
+        # clients of mail that do not wait, servers of few words, and mail on another protocol's port
+        (110, "C: USER kim\nC: PASS Zulu7Tango\nS: +OK mx\nS: +OK\nS: +OK in", "pop3"),
+        (110, "C: AUTH PLAIN\nS: +OK\nS: -ERR", "pop3"),
+        (110, "S: +OK\nC: USER kim\nS: +OK", "pop3"),
+        (110, "S: +OK POP3 ready\nC: HELLO\nS: -ERR", "pop3"),
+        (110, "S: * OK ready\nC: a1 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: a1 OK", "imap"),
+        (143, "S: * OK ready\nC: hello\nS: * BAD", "imap"),
+        (25, "S: 220 ftp-relay SMTP\nC: NOOP\nS: 250 ok", "smtp"),
+        (25, "S: 220 mx\nC: HELLO\nS: 500 what", "smtp"),
+        (4190, 'S: OK "ready"\nC: FOO\nS: NO', "managesieve"),
+    ],
+)
+def test_mail_that_looks_like_a_stranger(tmp_path: Path, port: int, lines: str, protocol: str) -> None:
+    assert [s.protocol for s in heard(tmp_path, port, lines).sessions] == [protocol]
+
+
+@pytest.mark.parametrize("port", [25, 110])
+def test_a_password_of_redis_is_no_mechanism(tmp_path: Path, port: int) -> None:
+    result = heard(tmp_path, port, "C: AUTH kim Zulu7Tango\nS: +OK\nC: PING\nS: +PONG", missed=3)
+    assert logins(result) == []
+
+
+@pytest.mark.parametrize(
     ("hello", "answer"),
     [
         (b"\x05\x01\x00", b"\x05\x00"),

@@ -15,6 +15,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.protocols.base import looks_like_tls
+from analyzer.protocols.sasl import names_mechanism
 
 #: Port -> name of the mail service (the ``port_service`` column).
 SERVICES: Final[dict[int, str]] = {
@@ -49,6 +50,8 @@ IMPLICIT_TLS_SERVICES: Final = ("pop3s", "imaps", "submissions", "smtps")
 
 #: Octets of either side that detection looks at before it decides with what there is.
 MAX_LOOK: Final = 4096
+#: Octets of a greeting that are looked at.
+_HEAD: Final = 16
 #: Octets of a first line that are enough to tell what it is.
 ENOUGH: Final = 64
 
@@ -72,8 +75,10 @@ SIEVE_VERBS: Final = frozenset(
     {b"AUTHENTICATE", b"STARTTLS", b"LOGOUT", b"CAPABILITY", b"HAVESPACE", b"PUTSCRIPT", b"LISTSCRIPTS", b"SETACTIVE",
      b"GETSCRIPT", b"DELETESCRIPT", b"RENAMESCRIPT", b"CHECKSCRIPT", b"NOOP", b"UNAUTHENTICATE"}
 )  # fmt: skip
-#: Beginnings of what a ManageSieve server says that lists nothing.
-SIEVE_WORDS: Final = frozenset({b"OK ", b"OK\r", b"NO ", b"NO\r", b"BYE"})
+#: What follows OK, NO or BYE of a ManageSieve server: a code, a text (quoted or a literal), or the line's end (RFC 5804 section 1.3).
+SIEVE_ENDINGS: Final = (b' "', b" (", b" {", b"\r", b"\n")
+#: Verbs of dictionary clients (RFC 2229), whose servers greet with 220.
+DICT_VERBS: Final = frozenset({b"CLIENT", b"DEFINE", b"MATCH", b"SHOW"})
 #: Verbs that FTP clients open with, and no mail client does (RFC 959, RFC 4217).
 FTP_VERBS: Final = frozenset({b"USER", b"FEAT", b"SYST", b"OPTS", b"PASV", b"ACCT", b"PBSZ", b"PORT", b"CLNT", b"HOST"})
 HTTP_VERBS: Final = frozenset(
@@ -120,6 +125,13 @@ def verb_of(line: bytes) -> bytes:
 
 def judge_greeting(data: bytes) -> str:
     """What a server's first octets are: a protocol's word, ``!name`` for another protocol, ``?`` for neither, '' for too few octets."""
+    verdict = _greeting(data)
+    if verdict == "?" and len(data) < _HEAD and b"\n" not in data:
+        return UNDECIDED  # it may yet become something
+    return verdict
+
+
+def _greeting(data: bytes) -> str:
     size = len(data)
     if size == 0:
         return UNDECIDED
@@ -128,9 +140,15 @@ def judge_greeting(data: bytes) -> str:
     ended = b"\n" in data
     if size < 4 and not ended:
         return UNDECIDED
-    head = data[:16].upper()
+    head = data[:_HEAD].upper()
     if head.startswith((b"+OK", b"-ERR")):
         return "pop3"
+    if head[0] == 43 or head[0] == 45:
+        # +PONG, -NOAUTH, -WRONGPASS ...: Redis has such words, POP3 none but its two
+        return "!redis" if 65 <= head[1] <= 90 else "?"
+    if head.startswith(b"* ACAP") or (head.startswith(b"* A") and b"* ACAP".startswith(head)):
+        # RFC 2244 section 6.2.2
+        return "!acap" if size >= 6 else ("?" if ended else UNDECIDED)
     if head.startswith(b"* "):
         if size < 5 and not ended:
             return UNDECIDED
@@ -149,7 +167,9 @@ def judge_greeting(data: bytes) -> str:
             if head.startswith((b'"IMPLEM', b'"SIEVE"', b'"SASL"', b'"STARTT', b'"NOTIFY', b'"VERSIO'))
             else "?"
         )
-    if head.startswith((b":", b"NOTICE ", b"PING :")):
+    if head[0] == 58 and 48 <= head[1] <= 57:
+        return "!redis"  # a number
+    if head.startswith((b":", b"NOTICE ", b"PING :", b"ERROR :")):
         return "!irc"
     if 48 <= head[0] <= 57 and 48 <= head[1] <= 57 and 48 <= head[2] <= 57 and head[3:4] in (b" ", b"-", b"\r", b"\n"):
         code = head[:3]
@@ -158,7 +178,7 @@ def judge_greeting(data: bytes) -> str:
         if code in (b"200", b"201", b"400", b"480", b"502"):
             return "!nntp"
         return "?"
-    if head.startswith((b"+PONG", b"-NOAUTH", b"-DENIED", b"$", b"*1\r\n", b"*2\r\n", b"*3\r\n")):
+    if head.startswith((b"$", b"*1\r\n", b"*2\r\n", b"*3\r\n")):
         return "!redis"
     if head.startswith((b"STAT ", b"VALUE ", b"STORED", b"ERROR\r", b"VERSION ", b"END\r")):
         return "!memcached"
@@ -174,6 +194,10 @@ def judge_command(line: bytes) -> str:
         return "!ssh"
     if verb.startswith((b"*1", b"*2", b"*3", b"*4")) and len(verb) == 2:
         return "!redis"
+    if verb == b"AUTH" and not names_mechanism(line[4:]):
+        return "?"  # Redis has AUTH too, with a password behind it
+    if verb == b"USER" and line.count(b" ") >= 4 and line.find(b" :") > 0:
+        return "!irc"  # USER name mode unused :real name
     words: list[str] = []
     if verb in SMTP_VERBS:
         words.append("smtp")
@@ -197,6 +221,14 @@ def judge_command(line: bytes) -> str:
     return "?"
 
 
+def says_sieve(server: bytes) -> bool:
+    """Whether a server begins as ManageSieve servers do that list nothing: with OK, NO or BYE, and no more than may follow these."""
+    for word in (b"OK", b"NO", b"BYE"):
+        if server[: len(word)].upper() == word:
+            return server[len(word) :].startswith(SIEVE_ENDINGS)
+    return False
+
+
 def is_ftp(line: bytes) -> bool:
     """Whether a client's first line after a 220 greeting is FTP's (AUTH TLS and AUTH SSL are RFC 4217's, not mail's)."""
     verb = verb_of(line)
@@ -205,11 +237,13 @@ def is_ftp(line: bytes) -> bool:
     return verb in FTP_VERBS
 
 
-def decide(service: str | None, server: bytes, client: bytes, final: bool, whole: bool = False) -> str:
+def decide(
+    service: str | None, server: bytes, client: bytes, final: bool, whole: bool = False, client_first: bool = False
+) -> str:
     """Which protocol speaks, from the first octets of both sides (prefaces of proxies removed).
 
     ``service`` is the port's, None on an unlisted port; ``final`` says that no more octets will come, ``whole`` that these are the first of
-    the connection. Returns a word of the ``protocol`` column, ``tls``,
+    the connection, ``client_first`` that the client spoke before the server. Returns a word of the ``protocol`` column, ``tls``,
     ``!name`` for another protocol (``!`` alone: nobody knows which), or '' where more octets are needed.
     """
     greeting = judge_greeting(server)
@@ -242,8 +276,8 @@ def decide(service: str | None, server: bytes, client: bytes, final: bool, whole
             return command
         if not server and not final and len(client) < MAX_LOOK:
             return UNDECIDED  # servers speak first: what comes may still show that this is none of mail
-        if command == UNDECIDED and not final and client and len(client) < MAX_LOOK:
-            return UNDECIDED
+        if command == UNDECIDED and not final and len(client) < MAX_LOOK and len(server) < MAX_LOOK:
+            return UNDECIDED  # what the client says may show it
         if command == UNDECIDED and not client and not server:
             return UNDECIDED
         if command == "tls" and (service in IMPLICIT_TLS_SERVICES or is_binary(server)):
@@ -252,22 +286,48 @@ def decide(service: str | None, server: bytes, client: bytes, final: bool, whole
             whole
             and greeting == "?"
             and command == "?"
-            and not (expected == "managesieve" and server[:3].upper() in SIEVE_WORDS)
+            and (client_first or not (expected == "managesieve" and says_sieve(server)))
         ):
             return NOT_MAIL_PREFIX  # neither side has said a word of mail
         return expected
+    if whole and client_first and greeting == "pop3":
+        # Servers of mail greet first. What looks like a bare greeting may be an answer: of Redis, to AUTH and a password.
+        if not final and b"\n" not in server and len(server) < MAX_LOOK:
+            return UNDECIDED
+        if _is_bare(server) and line is not None and verb_of(line) not in POP3_OPENINGS:
+            return "!redis" if verb_of(line) == b"AUTH" else NOT_MAIL_PREFIX
+        if _is_bare(server) and command == "?":
+            return "!redis"
     spoken = expected if greeting == "smtp" and expected == "lmtp" else greeting
     if command == UNDECIDED:
         # Greeting alone: believe it on a port of its own protocol once nothing more comes.
         return spoken if final or len(server) >= MAX_LOOK else UNDECIDED
     if command == "tls":
         return spoken
-    if greeting == "smtp" and line is not None and is_ftp(line):
-        return "!ftp"
-    if command in ("!redis", "!http", "!ssh", "!memcached") and greeting == "pop3":
-        return command if command != "!http" else "!http"
+    if greeting == "smtp" and line is not None:
+        if is_ftp(line):
+            return "!ftp"
+        verb = verb_of(line)
+        if verb in DICT_VERBS:
+            return "!dict"
+        if verb not in SMTP_OPENINGS:
+            said = server.split(b"\n", 1)[0].lower()
+            if b"ftp" in said and b"smtp" not in said:
+                return "!ftp"
+    if command in ("!redis", "!http", "!ssh", "!memcached", "!irc") and greeting == "pop3":
+        return command
+    if whole and command == "?" and (expected != spoken or (greeting == "pop3" and _is_bare(server))):
+        return NOT_MAIL_PREFIX  # a greeting that is somebody else's, and no word of mail behind it
     return spoken
 
+
+def _is_bare(server: bytes) -> bool:
+    """Whether a server began with ``+OK`` without a text, or with a refusal: POP3 servers greet with a text."""
+    return server.split(b"\n", 1)[0].strip() == b"+OK" or server.startswith(b"-ERR")
+
+
+#: What a POP3 client that does not wait for the greeting begins with.
+POP3_OPENINGS: Final = frozenset({b"USER", b"CAPA", b"APOP", b"AUTH", b"STLS"})
 
 #: First octets of a client's line that settle it behind a greeting of the same protocol.
 POP3_SETTLES: Final = frozenset(

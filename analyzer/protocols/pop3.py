@@ -38,7 +38,7 @@ from analyzer.protocols.events import (
 )
 from analyzer.protocols.message import NO_NAMES, MessageReader
 from analyzer.protocols.pending import PendingNumbers
-from analyzer.protocols.sasl import decode_base64
+from analyzer.protocols.sasl import decode_base64, names_mechanism
 
 #: Commands that may wait for their replies; the oldest are given up beyond it.
 MAX_PENDING: Final = 512
@@ -289,6 +289,9 @@ class Pop3Dissector(Dissector):
         words = argument.split()
         if not words:
             self._push(_MECHANISMS, 0)
+            return
+        if self.midstream and self.commands == 1 and not names_mechanism(argument):
+            self._push(_UNKNOWN, 0)  # Redis has AUTH too, with a password behind it
             return
         self._check_timing()
         self.exchange_dropped()

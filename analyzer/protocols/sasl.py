@@ -17,6 +17,23 @@ from analyzer.protocols.unnamed import Unnamed
 MAX_MECHANISM: Final = 40
 
 
+#: Mechanisms that clients name behind AUTH, and beginnings of such names.
+MECHANISMS: Final = frozenset(
+    {b"PLAIN", b"LOGIN", b"DIGEST-MD5", b"NTLM", b"XOAUTH2", b"OAUTHBEARER", b"GSSAPI", b"GSS-SPNEGO", b"SPNEGO", b"EXTERNAL",
+     b"ANONYMOUS", b"OTP", b"SKEY", b"KERBEROS_V4", b"MSN", b"XYMCOOKIE"}
+)  # fmt: skip
+MECHANISM_FAMILIES: Final = (b"CRAM-", b"SCRAM-", b"GS2-", b"X-", b"XOAUTH", b"ECDSA-", b"ECDH-")
+
+
+def names_mechanism(argument: bytes) -> bool:
+    """Whether what stands behind AUTH is a mechanism that there is, with or without a response; one that could be, by its capitals; or nothing."""
+    words = argument.split(None, 1)
+    if not words:
+        return True
+    name = words[0].upper()
+    return name in MECHANISMS or name.startswith(MECHANISM_FAMILIES) or (words[0] == name and len(words) == 1)
+
+
 def decode_base64(data: bytes) -> bytes | None:
     """Strict base64 (RFC 4648 section 4) of one line, None where it is none. Blanks around it are forgiven, and missing ``=`` at its end."""
     if data and (data[0] == 32 or data[0] == 9 or data[-1] == 32 or data[-1] == 9):

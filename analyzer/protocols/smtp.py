@@ -40,7 +40,7 @@ from analyzer.protocols.events import (
     MessageTransferred,
 )
 from analyzer.protocols.message import MessageReader
-from analyzer.protocols.sasl import decode_base64
+from analyzer.protocols.sasl import decode_base64, names_mechanism
 
 #: Commands that may wait for their replies; the oldest are given up beyond it. RFC 5321 section 4.5.3.1.8: 100 recipients at least.
 MAX_PENDING: Final = 2000
@@ -292,6 +292,9 @@ class SmtpDissector(Dissector):
         words = argument.split()
         if not words:
             self._push(_PLAIN, None, 0, None)
+            return
+        if self.midstream and self.commands == 1 and not names_mechanism(argument):
+            self._push(_UNKNOWN, None, 0, None)  # Redis has AUTH too, with a password behind it
             return
         if self._greeted and not self._told and not self._reply and not self._gaps and not self.midstream:
             self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "AUTH was sent before the server told what it offers")

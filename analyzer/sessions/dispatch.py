@@ -334,10 +334,11 @@ class SessionStream(StreamSink):
                 return True
             client_skip = server_skip = 0
         whole = self._flow.syn_seen and self._flow.syn_ack_seen and not gap_before
-        verdict = decide(service, server[server_skip:], client[client_skip:], final or gap_before, whole)
+        client_first = client_skip == 0 and waiting[0].sender == CLIENT
+        verdict = decide(service, server[server_skip:], client[client_skip:], final or gap_before, whole, client_first)
         if verdict == "":
             return True
-        if service is None and client_skip == 0 and waiting[0].sender == CLIENT:
+        if service is None and client_first:
             # No mail client speaks before the server's greeting (Redis has AUTH and +OK as well).
             verdict = NOT_MAIL_PREFIX
         self._waiting = None

@@ -30,6 +30,11 @@ GREETINGS = [
     (b"200 news\r\n", "!nntp"),
     (b":irc.example.org NOTICE * :hi\r\n", "!irc"),
     (b"-NOAUTH Authentication required.\r\n", "!redis"),
+    (b"+PONG\r\n", "!redis"),
+    (b":1\r\n", "!redis"),
+    (b"* ACAP (IMPLEMENTATION x)\r\n", "!acap"),
+    (b"+ VXNlcm5hbWU6\r\n", "?"),
+    (b"ERROR :Closing link\r\n", "!irc"),
     (b"STAT pid 1\r\n", "!memcached"),
     (b"\x16\x03\x03\x00\x10", "tls"),
     (b"* hello\r\n", "?"),
@@ -95,18 +100,23 @@ def test_any_octets_get_a_verdict(service: str | None, server: bytes, client: by
         assert quick in ("", decide(service, server, client, False))
 
 
-@given(
-    st.sampled_from([octets for octets, _ in GREETINGS]),
-    st.sampled_from([b"USER a\r\n", b"EHLO b\r\n", b"a LOGIN c d\r\n"]),
-    st.data(),
-)
-def test_more_octets_never_change_a_verdict(greeting: bytes, line: bytes, data: st.DataObject) -> None:
-    whole = decide("pop3", greeting, line, False)
-    server_cut = data.draw(st.integers(0, len(greeting)))
-    client_cut = data.draw(st.integers(0, len(line)))
-    early = decide("pop3", greeting[:server_cut], line[:client_cut], False)
-    if server_cut == len(greeting) or client_cut == 0:
-        assert early in ("", whole)
+LINES = [
+    b"USER a\r\n", b"EHLO b\r\n", b"a LOGIN c d\r\n", b"AUTH foo\r\n", b"AUTH PLAIN\r\n", b"AUTH TLS\r\n", b"GET / HTTP/1.1\r\n",
+    b"hello\r\n", b"CLIENT x\r\n", b"*1\r\n", b"\x16\x03\x01\x02\x00\x01",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("service", ["pop3", "imap", "submission", "managesieve", None])
+def test_more_octets_never_change_a_verdict(service: str | None, whole: bool) -> None:
+    # every way in which a greeting, or the line behind it, can be on its way
+    for greeting, _ in GREETINGS:
+        for line in LINES:
+            verdict = decide(service, greeting, line, False, whole)
+            beginnings = [(greeting[:size], b"") for size in range(len(greeting))]
+            beginnings += [(greeting, line[:size]) for size in range(len(line))]
+            for server, client in beginnings:
+                assert decide(service, server, client, False, whole) in ("", verdict), (server, client)
 
 
 @pytest.mark.parametrize(
