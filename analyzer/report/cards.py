@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
+from analyzer.report.overview import plural
 from analyzer.report.visible import shorten
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ def exposed_logins(credentials: pd.DataFrame) -> pd.DataFrame:
 
 
 def exposed_accounts(credentials: pd.DataFrame) -> pd.DataFrame:
-    """Accounts whose password or token was readable: one row an account of one server."""
+    """Accounts whose password or token was readable: one row an account at one server (address and port) and protocol."""
     logins = exposed_logins(credentials)
     readable = logins[logins["secret"].notna() & logins["username"].notna()]
-    return readable[["username", "server_ip", "server_port", "protocol"]].drop_duplicates(
-        ["username", "server_ip", "server_port"]
-    )
+    return readable[["username", "server_ip", "server_port", "protocol"]].drop_duplicates()
+
+
+def exposed_counts(accounts: pd.DataFrame) -> tuple[int, int]:
+    """How many accounts that is, by name, and on how many servers (address and port); see :class:`~analyzer.report.overview.Exposed`."""
+    return int(accounts["username"].nunique()), len(accounts[["server_ip", "server_port"]].drop_duplicates())
 
 
 def summary_of(report: Report) -> pd.DataFrame:
@@ -57,11 +61,13 @@ def summary_of(report: Report) -> pd.DataFrame:
             len(kept[0]),
             *transports,
             len(kept[1]),
-            len(kept[2]),
+            *exposed_counts(kept[2]),
             int(kept[0]["messages"].sum()),
             len(kept[3]),
         ]
-    columns = ["sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "messages_exposed", "findings"]
+    columns = [
+        "sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "servers_exposed", "messages_exposed", "findings",
+    ]  # fmt: skip
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="Int64")
     frame.index = pd.Index(list(rows), dtype="object", name="protocol")
     return frame
@@ -73,10 +79,12 @@ def sentence(report: Report) -> str:
     mail = sessions[sessions["protocol"] != "unknown"]
     counts = sessions["transport"].value_counts()
     serious = int(report.findings["severity"].isin(("high", "critical")).sum())
+    accounts, servers = exposed_counts(exposed_accounts(report.credentials))
+    exposed = f"{plural(accounts, 'account')} exposed" + (f" on {plural(servers, 'server')}" if accounts else "")
     return (
         f"{len(report.captures):,} capture(s): {len(mail):,} mail sessions, {counts.get('plaintext', 0):,} in clear, "
         f"{counts.get('starttls', 0):,} STARTTLS, {counts.get('implicit_tls', 0):,} implicit TLS, "
-        f"{len(exposed_accounts(report.credentials)):,} accounts exposed, {serious:,} serious findings"
+        f"{exposed}, {serious:,} serious findings"
     )
 
 
@@ -97,7 +105,7 @@ def html_card(report: Report) -> str:
         ("in clear", total["plaintext"], _share(total["plaintext"], total["sessions"])),
         ("STARTTLS", total["starttls"], _share(total["starttls"], total["sessions"])),
         ("implicit TLS", total["implicit_tls"], _share(total["implicit_tls"], total["sessions"])),
-        ("accounts exposed", accounts, "password or token readable" if accounts else "none seen"),
+        ("accounts exposed", accounts, f"on {plural(total['servers_exposed'], 'server')}" if accounts else "none seen"),
         ("messages readable", total["messages_exposed"], ""),
     ]
     box = "border:1px solid #8888;border-radius:6px;padding:6px 12px;min-width:7em"

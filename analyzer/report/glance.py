@@ -8,7 +8,7 @@ from analyzer.findings.strength import PasswordJudge
 from analyzer.findings.tally import FindingTally
 from analyzer.report.encryption import TlsServer, TlsServers
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE, Migrants, Migration
-from analyzer.report.servers import Postures
+from analyzer.report.servers import Posture, Postures
 from analyzer.report.summary import Summary, add_session
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
@@ -19,7 +19,13 @@ class Glance:
     """What the report at a glance shows."""
 
     def __init__(
-        self, total: Summary, tally: FindingTally, notes: list[str], migration: Migration, tls: list[TlsServer]
+        self,
+        total: Summary,
+        tally: FindingTally,
+        notes: list[str],
+        migration: Migration,
+        tls: list[TlsServer],
+        servers: list[Posture],
     ) -> None:
         self.total = total
         self.tally = tally
@@ -28,6 +34,8 @@ class Glance:
         self.migration = migration
         #: servers that TLS was seen of, worst first
         self.tls = tls
+        #: what was seen of each server, with its grade
+        self.servers = servers
 
 
 class Glancer(SessionSink):
@@ -38,7 +46,7 @@ class Glancer(SessionSink):
         self._total = Summary()
         self._tally = FindingTally()
         self._engine = Engine(self._tally, trust=self._trust, strength=strength)
-        self._servers = Postures(None)
+        self._servers = Postures(self._trust)
         self._migrants = Migrants(MAX_MIGRANTS_AT_A_GLANCE)
         self._tls = TlsServers()
         self._glance: Glance | None = None
@@ -63,6 +71,7 @@ class Glancer(SessionSink):
                 self._engine.notes(),
                 self._migrants.finish(self._servers.found),
                 self._tls.judged(self._trust),
+                self._servers.found,
             )
         return self._glance
 

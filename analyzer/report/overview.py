@@ -48,6 +48,30 @@ class Action:
         return rank(self.severity)
 
 
+class Exposed:
+    """Who was exposed, counted the same in every report: an account is a name, a server is an address and port.
+
+    An account counts where its password or token could be read; the same name at several servers is one account, on several servers.
+    """
+
+    def __init__(self, total: Summary) -> None:
+        self.accounts: set[str] = set()
+        #: those of them that were let in
+        self.accepted: set[str] = set()
+        self.servers: set[str] = set()
+        self.clients: set[str] = set()
+        for one in total.exposed_accounts():
+            self.accounts.add(one.username)
+            if one.accepted:
+                self.accepted.add(one.username)
+            self.servers.add(endpoint(one.server_ip, one.server_port))
+            self.clients |= one.clients
+
+    def words(self) -> str:
+        """``13 accounts on 5 servers``."""
+        return f"{plural(len(self.accounts), 'account')} on {plural(len(self.servers), 'server')}"
+
+
 class Overview:
     """What a report for people leads with."""
 
@@ -136,19 +160,12 @@ def make_overview(job: Job) -> Overview:
 
 def verdict(total: Summary, severities: dict[str, int]) -> tuple[str, str]:
     """How bad it is (``bad warn good none``), and one sentence that says so."""
-    readable, hashed = total.exposed_accounts(), total.hashed_accounts()
+    exposed = Exposed(total)
+    hashed = {one.username for one in total.hashed_accounts()}
     grave = severities.get("critical", 0) + severities.get("high", 0)
-    if readable:
-        names = {one.username for one in readable}
-        servers = {endpoint(one.server_ip, one.server_port) for one in readable}
-        clients: set[str] = set()
-        for one in readable:
-            clients |= one.clients
-        whose = "its password or token" if len(names) == 1 else "their passwords or tokens"
-        return "bad", (
-            f"{plural(len(names), 'account')} sent {whose} in clear, to {plural(len(servers), 'server port')}, "
-            f"from {plural(len(clients), 'client')}."
-        )
+    if exposed.accounts:
+        whose = "its password or token" if len(exposed.accounts) == 1 else "their passwords or tokens"
+        return "bad", f"{exposed.words()} sent {whose} in clear, from {plural(len(exposed.clients), 'client')}."
     if total.nameless:
         return (
             "bad",

@@ -84,12 +84,32 @@ class Posture:
         self.certificate_sha256: str | None = None
         self.certificate_not_after_ns: int | None = None
         self.certificate_names: list[str] = []
-        self.certificate_problems: list[str] = []
         self.certificate_ns: i64 = 0
+        #: the chain of the certificate seen last, the name asked for, and what it is checked against
+        self._chain: list[bytes] = []
+        self._sni: str | None = None
+        self._trust: TrustStore | None = None
+        self._problems: list[str] | None = None
         #: names that clients asked for in handshakes that were completed
         self.names: list[str] = []
         self.first_ns: i64 = session.start_ns
         self.last_ns: i64 = session.end_ns
+
+    def show(self, chain: list[bytes], at_ns: i64, sni: str | None, trust: TrustStore | None) -> None:
+        """A certificate that was shown later than those before; it is judged when somebody asks."""
+        own = parse_certificate(chain[0])
+        self.certificate_ns = at_ns
+        self.certificate_sha256 = own.sha256
+        self.certificate_not_after_ns = own.not_after_ns
+        self.certificate_names = own.names
+        self._chain, self._sni, self._trust, self._problems = chain, sni, trust, None
+
+    @property
+    def certificate_problems(self) -> list[str]:
+        """What is wrong with the certificate seen last, as words of ``cert_problems``."""
+        if self._problems is None:
+            self._problems = judge(self._chain, self.certificate_ns, self._sni, self._trust)
+        return self._problems
 
     def starttls_offered(self) -> str:
         """``always sometimes never unseen``; ``never`` where it is TLS from the first octet as well."""
@@ -303,9 +323,4 @@ def _add_tls(one: Posture, tls: TlsHandshake, trust: TrustStore | None) -> None:
         if tls.sni is not None:
             _keep(one.names, tls.sni)
     if tls.certificates and tls.timestamp_ns >= one.certificate_ns:
-        one.certificate_ns = tls.timestamp_ns
-        own = parse_certificate(tls.certificates[0])
-        one.certificate_sha256 = own.sha256
-        one.certificate_not_after_ns = own.not_after_ns
-        one.certificate_names = own.names
-        one.certificate_problems = judge(tls.certificates, tls.timestamp_ns, tls.sni, trust)
+        one.show(tls.certificates, tls.timestamp_ns, tls.sni, trust)

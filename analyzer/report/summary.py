@@ -122,8 +122,6 @@ class Summary:
         self._hashed: list[AccountTally] = []
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
-        #: client -> accounts that it logged in to in clear
-        self.client_accounts: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
 
     def server(self, address: str, port: i64) -> ServerTally:
@@ -278,7 +276,6 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         account.hashed = True
     if len(account.clients) < MAX_NAMED and session.client_ip not in account.clients:
         account.clients.add(session.client_ip)
-        total.client_accounts[session.client_ip] = total.client_accounts.get(session.client_ip, 0) + 1
     if credential.mechanism not in account.mechanisms and len(account.mechanisms) < MAX_NAMED:
         account.mechanisms.append(credential.mechanism)
     if credential.timestamp_ns > account.last_ns:

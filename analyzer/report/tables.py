@@ -144,8 +144,8 @@ class Report:
         """The report in one small table: a row for each protocol and one for all, their counts beside it.
 
         ``sessions``, of them ``plaintext``, ``starttls``, ``implicit_tls`` and ``unknown``; ``logins_exposed``: logins whose password,
-        token or response was readable; ``accounts_exposed``: accounts whose password or token was; ``messages_exposed``: whole
-        messages readable; ``findings`` of severity ``high`` or ``critical``.
+        token or response was readable; ``accounts_exposed``: accounts, by name, whose password or token was, on ``servers_exposed`` servers (address
+        and port); ``messages_exposed``: whole messages readable; ``findings`` of severity ``high`` or ``critical``.
         """
         from analyzer.report.cards import summary_of
 

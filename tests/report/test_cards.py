@@ -48,7 +48,7 @@ def test_the_sentence_counts_what_the_tables_hold():
     report = report_of("office.pcapng")
     text = repr(report)
     assert text.startswith(
-        "<Report of 1 capture(s): 265 mail sessions, 133 in clear, 64 STARTTLS, 68 implicit TLS, 22 accounts exposed"
+        "<Report of 1 capture(s): 265 mail sessions, 133 in clear, 64 STARTTLS, 68 implicit TLS, 13 accounts exposed on 5 servers"
     )
 
 
@@ -63,13 +63,16 @@ def test_the_summary_counts_what_the_tables_hold():
         assert row["sessions"] == len(sessions) == row[["plaintext", "starttls", "implicit_tls", "unknown"]].sum()
         assert row["messages_exposed"] == sessions["messages"].sum()
         assert row["logins_exposed"] == (report.credentials["protocol"] == protocol).sum()
-    assert (summary.loc["all"] == summary.iloc[:-1].sum()).all()
-    assert summary.loc["all", "accounts_exposed"] == 22
+    counted = summary.drop(columns=["accounts_exposed", "servers_exposed"])
+    assert (counted.loc["all"] == counted.iloc[:-1].sum()).all()
+    # An account is a name: who uses two protocols counts in both, and once in all.
+    assert summary["accounts_exposed"].to_dict() == {"pop3": 7, "imap": 8, "smtp": 5, "managesieve": 1, "all": 13}
+    assert summary["servers_exposed"].to_dict() == {"pop3": 1, "imap": 2, "smtp": 1, "managesieve": 1, "all": 5}
 
 
 def test_the_card_shows_counts_and_the_worst_findings():
     text = report_of("office.pcapng")._repr_html_()
-    for told in (">265<", ">133<", ">22<", "accounts exposed", "critical", "192.0.2.10 port 110"):
+    for told in (">265<", ">133<", ">13<", "accounts exposed", "on 5 servers", "critical", "192.0.2.10 port 110"):
         assert told in text
     parser = Balanced()
     parser.feed(text)

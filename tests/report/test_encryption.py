@@ -64,7 +64,7 @@ def test_worst_first(result: Result) -> None:
 def test_report_names_versions_weak_suites_and_bad_certificates_in_100_columns(result: Result) -> None:
     text = report(result)
     assert max(map(len, text.splitlines())) <= 100
-    part = text[text.index("\nTLS ") :]
+    part = text[text.index("\nTLS\n") :]
     assert "TLSv1.1" in part
     assert "NULL" in part
     assert "untrusted" in part

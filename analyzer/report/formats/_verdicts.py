@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich.padding import Padding
 from rich.text import Text
 
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
-from analyzer.report.formats.text import MAX_ROWS, _show, _table
-from analyzer.report.migration import Migration
+from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, _table, say, upgrade_offered
+from analyzer.report.migration import NAMES, Migration
+from analyzer.report.overview import endpoint
+from analyzer.report.servers import GRADES, UNSEEN, Posture
+from analyzer.report.summary import Summary
 from analyzer.report.visible import shorten, visible
 
 if TYPE_CHECKING:
@@ -22,15 +24,20 @@ QUIET: Final = 0
 MAX_SETTINGS: Final = 15
 MAX_SENTENCES: Final = 5
 
+#: Servers whose grade is explained, those with a grade that is no better than this.
+MAX_REASONS: Final = 6
+POOR: Final = "CDF"
+GRADE_STYLES: Final[dict[str, str]] = {"F": "bold red", "D": "red", "C": "yellow"}
+
 STYLES: Final[dict[str, str]] = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "", "info": "dim"}
 
 
-def show_findings(console: Console, tally: FindingTally) -> None:
+def show_findings(console: Console, tally: FindingTally, frames: Frames) -> None:
     """Findings, worst first, one line a rule and server."""
     groups = tally.groups()
     if groups:
         counts = [f"{count:,} {SEVERITIES[at]}" for at, count in enumerate(tally.by_severity) if count]
-        _show_groups(console, groups, ", ".join(reversed(counts)))
+        _show_groups(console, groups, ", ".join(reversed(counts)), frames)
 
 
 def _number(counted: int) -> str:
@@ -38,10 +45,11 @@ def _number(counted: int) -> str:
     return f"{counted:,}" if counted < MAX_COUNTED else f"{counted:,}+"
 
 
-def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
+def _show_groups(console: Console, groups: list[Group], counts: str, frames: Frames) -> None:
+    narrow = console.width < NARROW
     table = _table(
         f"Findings: {counts}", ("severity", False), ("what", False), ("server", False), ("times", True), ("clients", True),
-        ("accounts", True), ("frame", True),
+        *([] if narrow else [("accounts", True)]), (frames.head(), True),
     )  # fmt: skip
     loud = [group for group in groups if group.example.severity > QUIET] or groups
     for group in loud[:MAX_ROWS]:
@@ -53,15 +61,16 @@ def _show_groups(console: Console, groups: list[Group], counts: str) -> None:
             Text(shorten(group.server(), 47)),
             f"{group.count:,}",
             _number(len(group.clients)) if session is not None else "",
-            _number(len(group.accounts)) if group.accounts else "",
-            f"{group.example.frame}" if session is not None else "",
+            *([] if narrow else [_number(len(group.accounts)) if group.accounts else ""]),
+            frames.at(session.capture, group.example.frame) if session is not None else "",
         )
-    _show(console, table, len(groups) - min(len(loud), MAX_ROWS), "kinds of findings")
+    console.print(table)
+    cut = len(groups) - min(len(loud), MAX_ROWS)
+    if cut > 0:
+        console.print(f"and {cut:,} more kinds of findings (--format json, csv or jsonl has them all)", style="dim")
     slugs = list(dict.fromkeys([group.rule.slug for group in loud[:MAX_ROWS]]))
-    console.print(
-        Padding(f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs[:3])}", (0, 0, 1, 0)),
-        style="dim",
-    )
+    say(console, f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs[:3])}", style="dim")
+    console.print()
 
 
 def show_settings(console: Console, migration: Migration) -> None:
@@ -69,25 +78,27 @@ def show_settings(console: Console, migration: Migration) -> None:
     if not migration.rows:
         return
     table = _table(
-        "Settings to change",
+        "Settings to change: all of these log in without encryption",
         ("client", False),
         ("account", False),
+        ("server", False),
         ("today", False),
         ("enter instead", False),
         ("known", False),
     )
     for one in migration.rows[:MAX_SETTINGS]:
-        setting = one.port.setting
-        host = one.port.host if setting is not None else ""
+        port = one.port
+        setting = port.setting
+        protocol = NAMES.get(port.protocol, port.protocol)
+        enter = "switch TLS on at the server first"
+        if setting is not None:
+            enter = f"port {setting.port}, {'SSL/TLS' if setting.implicit else 'STARTTLS'}"
         table.add_row(
             Text(one.client_ip),
             Text(shorten(one.username, 30) if one.username else "?"),
-            Text(one.current().replace(", no encryption", ", clear")),
-            Text(
-                f"{one.recommended()} ({shorten(host, 40)})"
-                if setting is not None
-                else "switch TLS on at the server first"
-            ),
+            Text(shorten(port.host, 40)),
+            Text(f"{protocol} port {port.server_port}"),
+            Text(enter),
             Text(
                 "works"
                 if one.seen_working()
@@ -96,13 +107,63 @@ def show_settings(console: Console, migration: Migration) -> None:
                 else one.basis().partition(",")[0].partition(":")[0]
             ),
         )
-    _show(
-        console,
-        table,
-        len(migration.rows) + migration.left_out - MAX_SETTINGS,
-        "settings" if not migration.left_out else "logins in clear",
-    )
+    console.print(table)
+    cut = len(migration.rows) + migration.left_out - MAX_SETTINGS
+    if cut > 0:
+        what = "logins in clear" if migration.left_out else "settings"
+        console.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
     for port in migration.ports[:MAX_SENTENCES]:
         sentence = visible(port.closing)
-        console.print(Text(f"  {sentence[:1].upper()}{sentence[1:]}."), overflow="fold")
+        say(console, f"  {sentence[:1].upper()}{sentence[1:]}.")
     console.print()
+
+
+def show_servers(console: Console, total: Summary, postures: list[Posture]) -> None:
+    """Servers, the worst grade first, and what speaks against the worst of them."""
+    if not total.servers:
+        return
+    graded: dict[str, tuple[str, list[str]]] = {}
+    for posture in postures:
+        place = endpoint(posture.server_ip, posture.server_port)
+        verdict = posture.grade()
+        if place not in graded or _badness(verdict[0]) > _badness(graded[place][0]):
+            graded[place] = verdict
+    ranked = [(endpoint(one.server_ip, one.server_port), one) for one in total.servers.values()]
+    ranked.sort(
+        key=lambda pair: (
+            -_badness(graded[pair[0]][0]) if pair[0] in graded else 2,
+            *(-pair[1].accounts, -pair[1].plaintext, -pair[1].sessions, pair[1].server_ip, pair[1].server_port),
+        )
+    )
+    narrow = console.width < NARROW
+    table = _table(
+        "Servers", ("grade", False), ("server", False), ("protocol", False), *([] if narrow else [("sessions", True)]),
+        ("clear", True), ("STARTTLS", True), ("TLS", True), ("upgrade", False), ("exposed", True),
+    )  # fmt: skip
+    for place, one in ranked[:MAX_ROWS]:
+        grade, _ = graded.get(place, ("-", []))
+        table.add_row(
+            Text(grade, style=GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols) or "?",
+            *([] if narrow else [f"{one.sessions:,}"]), f"{one.plaintext:,}", f"{one.starttls:,}", f"{one.implicit_tls:,}",
+            upgrade_offered(one), f"{one.accounts:,}",
+        )  # fmt: skip
+    console.print(table)
+    if len(ranked) > MAX_ROWS:
+        console.print(
+            f"and {len(ranked) - MAX_ROWS:,} more servers (--format json, csv or jsonl has them all)", style="dim"
+        )
+    poor = [place for place, _ in ranked if place in graded and graded[place][0] in POOR]
+    if poor:
+        console.print("What speaks against them most (--format html tells all of it):", style="dim")
+    width = max([len(place) for place in poor[:MAX_REASONS]], default=0)
+    for place in poor[:MAX_REASONS]:
+        grade, reasons = graded[place]
+        say(console, f"  {grade}  {place:<{width}}  {visible(reasons[0])}", width + 7)
+    if len(poor) > MAX_REASONS:
+        console.print(f"  and {len(poor) - MAX_REASONS:,} more with grade C, D or F", style="dim")
+    console.print()
+
+
+def _badness(grade: str) -> int:
+    """How bad a grade is: 0 for A, 4 for F, -1 for what was not seen."""
+    return -1 if grade == UNSEEN else GRADES.index(grade)

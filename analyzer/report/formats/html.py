@@ -18,7 +18,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from analyzer.report.columns import TABLES
-from analyzer.report.overview import Action, endpoint, make_overview, plural, reference_url
+from analyzer.report.overview import Action, Exposed, endpoint, make_overview, plural, reference_url
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import GRADES
 from analyzer.report.visible import shorten, visible
@@ -232,11 +232,10 @@ def _records(table: str, rows: list[Row]) -> list[dict[str, object]]:
 
 
 def _cards(total: Summary) -> list[tuple[str, str, str]]:
-    exposed = total.exposed_accounts()
-    accounts = {one.username for one in exposed}
-    accepted = {one.username for one in exposed if one.accepted}
+    exposed = Exposed(total)
+    note = f"on {plural(len(exposed.servers), 'server')}, {len(exposed.accepted):,} with an accepted login"
     return [
-        (f"{len(accounts):,}", "accounts exposed", f"{len(accepted):,} with an accepted login" if accounts else ""),
+        (f"{len(exposed.accounts):,}", "accounts exposed", note if exposed.accounts else ""),
         (
             f"{len({one.username for one in total.hashed_accounts()}):,}",
             "accounts by hash",
@@ -303,27 +302,24 @@ def _findings(rows: list[Row], several: bool) -> View:
     return view
 
 
+def _worst_first(server: dict[str, object]) -> tuple[int, int]:
+    grade, sessions = str(server["grade"]), server["sessions"]
+    return (-GRADES.index(grade) if grade in GRADES else 1, -sessions if isinstance(sessions, int) else 0)
+
+
 def _servers(rows: list[Row]) -> View:
     view = View("servers", "Servers", [
         Head("Grade", "grade", True), Head("Server", "fixed"), Head("Protocol", "fixed", True), Head("Sessions", "number"),
         Head("In clear", "number"), Head("STARTTLS", "number"), Head("TLS", "number"), Head("Offers STARTTLS"),
         Head("Passwords before TLS"), Head("TLS versions"), Head("Why", "wide"),
     ])  # fmt: skip
-    records = _records("servers", rows)
-    for one in sorted(
-        records, key=lambda one: ("FDCBA".find(str(one["grade"])[:1]) % 9, -int(str(one["sessions"] or 0)))
-    ):
+    for one in sorted(_records("servers", rows), key=_worst_first):
         view.add(
             _text(one["grade"]), endpoint(one["server_ip"], one["server_port"]), _text(one["protocol"]), _text(one["sessions"]),
             _text(one["plaintext"]), _text(one["starttls"]), _text(one["implicit_tls"]), _text(one["starttls_offered"]),
             _text(one["plaintext_auth_offered"]), _text(one["tls_versions"]), _text(one["reasons"]),
         )  # fmt: skip
     return view
-
-
-def _worst_first(server: dict[str, object]) -> tuple[int, int]:
-    grade, sessions = str(server["grade"]), server["sessions"]
-    return (-GRADES.index(grade) if grade in GRADES else 1, -sessions if isinstance(sessions, int) else 0)
 
 
 def _certificates(job: Job) -> View:

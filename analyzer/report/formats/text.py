@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import time
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, cast
 
 from rich import box
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
 from analyzer.report.glance import Glance, Glancer, glance
+from analyzer.report.overview import Exposed, endpoint
 from analyzer.report.summary import AccountTally, ServerTally, Summary
 from analyzer.report.visible import shorten, visible
 from analyzer.sessions.certificates import parse_certificate
@@ -34,7 +36,6 @@ MAX_ROWS: Final = 20
 UNFOLDED: Final = (
     "server",
     "protocol",
-    "upgrade",
     "client",
     "from",
     "format",
@@ -42,8 +43,17 @@ UNFOLDED: Final = (
     "valid until",
     "certificate",
 )
+#: Below this width tables leave out what can be had from other columns or tables.
+NARROW: Final = 96
 #: Clients and accounts named in the lead.
 MAX_NAMED: Final = 5
+#: Characters of a capture's name beside a frame, and of its path.
+MAX_FILE: Final = 14
+MAX_PATH: Final = 40
+
+#: Spaces at the end of a line, with terminal codes between them; one such code.
+_END: Final = re.compile(r"(?: |\x1b\[[0-9;]*m)+$")
+_CODE: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 #: What anomalies are called that no rule speaks of, most telling first; kinds that are not here are details for other formats.
 ANOMALY_NAMES: Final[dict[str, str]] = {
@@ -78,28 +88,91 @@ def write_text(
     ``seen`` is what the sessions come to, where they were not kept.
     """
     terminal = out.isatty()
+    trimmed = _Trimmed(out)
     console = Console(
-        file=out, width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False, markup=False
-    )
+        file=cast("IO[str]", trimmed), width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False,
+        markup=False,
+    )  # fmt: skip
     if console.width > WIDTH:
         console.width = WIDTH
     if seen is None:
         seen = glance(result.sessions, result.captures, trust)
     total = seen.total
+    frames = Frames(result)
     _head(console, result, total, version)
     _lead(console, total)
-    from analyzer.report.formats._verdicts import show_findings, show_settings
+    from analyzer.report.formats._verdicts import show_findings, show_servers, show_settings
 
-    show_findings(console, seen.tally)
-    _accounts(console, total, result, show_secrets)
+    show_findings(console, seen.tally, frames)
+    _accounts(console, total, result, show_secrets, frames)
     show_settings(console, seen.migration)
     _clients(console, total)
-    _servers(console, total)
+    show_servers(console, total, seen.servers)
     if total.starttls or total.implicit_tls:
         _tls(console, seen.tls)
-    _anomalies(console, total)
-    _captures(console, result)
+    _anomalies(console, total, frames)
+    _captures(console, result, frames)
     _limits(console, result, total, seen.notes)
+    trimmed.end()
+
+
+class _Trimmed:
+    """Hands text on line by line, without the spaces that tables put at the ends of lines; terminal codes among them stay."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._rest = ""
+        self.encoding = getattr(out, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        self._out.writelines([_END.sub(_codes, line) + "\n" for line in lines])
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+    def isatty(self) -> bool:
+        return self._out.isatty()
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    def end(self) -> None:
+        """What is left of the last line."""
+        self._out.write(_END.sub(_codes, self._rest))
+        self._rest = ""
+
+
+def _codes(spaces: re.Match[str]) -> str:
+    return "".join(_CODE.findall(spaces.group()))
+
+
+class Frames:
+    """Frame numbers as the report shows them: of several captures with the file, by name where names are short and differ."""
+
+    def __init__(self, result: Result) -> None:
+        paths = [one.name for one in result.captures]
+        names = [shorten(path.rpartition("/")[2], MAX_FILE + 1) for path in paths]
+        self.several = len(paths) > 1
+        #: captures go by their numbers, which the table of captures explains
+        self.numbered = self.several and (len(set(names)) < len(names) or max(map(len, names)) > MAX_FILE)
+        self._labels = dict(
+            zip(paths, [f"#{at}" for at in range(1, len(paths) + 1)] if self.numbered else names, strict=True)
+        )
+        #: captures that were named
+        self.named: set[str] = set()
+
+    def head(self) -> str:
+        """What stands over a column of them."""
+        return "file:frame" if self.several else "frame"
+
+    def at(self, capture: str, frame: int) -> str:
+        """One frame."""
+        if not self.several:
+            return f"{frame}"
+        self.named.add(capture)
+        return f"{self._labels.get(capture, capture)}:{frame}"
 
 
 def _head(console: Console, result: Result, total: Summary, version: str) -> None:
@@ -121,31 +194,20 @@ def _head(console: Console, result: Result, total: Summary, version: str) -> Non
 
 
 def _lead(console: Console, total: Summary) -> None:
-    readable = total.exposed_accounts()
+    exposed = Exposed(total)
     hashed = total.hashed_accounts()
-    if readable:
-        servers = {f"{one.server_ip}:{one.server_port}" for one in readable}
-        clients: set[str] = set()
-        for one in readable:
-            clients |= one.clients
-        accepted = sum(1 for one in readable if one.accepted)
+    if exposed.accounts:
         line = Text()
-        line.append(f"EXPOSED: {plural(len({one.username for one in readable}), 'account')}", style="bold red")
-        line.append(
-            f" sent {'its' if len({one.username for one in readable}) == 1 else 'their'} password or token in clear"
-        )
-        line.append(
-            f" ({accepted} of {len(readable)} account/server pairs with an accepted login)"
-            if accepted != len(readable)
-            else ""
-        )
-        line.append(f", on {plural(len(servers), 'server port')}, from {plural(len(clients), 'client')}.")
+        line.append(f"EXPOSED: {exposed.words()}", style="bold red")
+        line.append(f" sent {'its' if len(exposed.accounts) == 1 else 'their'} password or token in clear,")
+        line.append(f" from {plural(len(exposed.clients), 'client')}")
+        if exposed.accepted != exposed.accounts:
+            line.append(f" ({len(exposed.accepted):,} with an accepted login)")
+        line.append(".")
         console.print(line)
-        console.print(f"  servers  {_named(sorted(servers))}", overflow="fold")
-        console.print(
-            f"  clients  {_named(sorted(clients, key=lambda client: (-total.clients.get(client, 0), client)))}",
-            overflow="fold",
-        )
+        say(console, f"  servers  {_named(sorted(exposed.servers))}", 11)
+        clients = sorted(exposed.clients, key=lambda client: (-total.clients.get(client, 0), client))
+        say(console, f"  clients  {_named(clients)}", 11)
     elif total.nameless:
         line = Text()
         line.append(f"EXPOSED: {plural(total.nameless, 'login')}", style="bold red")
@@ -157,7 +219,7 @@ def _lead(console: Console, total: Summary) -> None:
         console.print("No mail session was seen.", style="bold")
     if hashed:
         console.print(
-            f"{plural(len(hashed), 'account')} sent challenge and response in clear"
+            f"{plural(len({one.username for one in hashed}), 'account')} sent challenge and response in clear"
             f" ({', '.join(sorted({name for one in hashed for name in one.mechanisms}))}): passwords can be guessed offline."
         )
     if total.decrypted_logins or total.decrypted_messages:
@@ -185,6 +247,14 @@ def _lead(console: Console, total: Summary) -> None:
     console.print()
 
 
+def say(console: Console, text: str, indent: int = 4, style: str = "") -> None:
+    """A sentence, its second and further lines indented."""
+    lines = textwrap.wrap(
+        text, console.width, subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=True
+    )
+    console.print(Text("\n".join(lines), style=style), overflow="fold")
+
+
 def _named(names: list[str], most: int = MAX_NAMED) -> str:
     shown = ", ".join(visible(name) for name in names[:most])
     more = len(names) - most
@@ -194,8 +264,9 @@ def _named(names: list[str], most: int = MAX_NAMED) -> str:
 def _table(title: str, *columns: tuple[str, bool]) -> Table:
     """A table; columns are (name, whether it holds numbers). Only the first columns of text may fold, never an address in the middle."""
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, expand=False
-    )
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
+        expand=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
     for name, number in columns:
         whole = number or name in UNFOLDED
         table.add_column(
@@ -207,12 +278,11 @@ def _table(title: str, *columns: tuple[str, bool]) -> Table:
 def _show(console: Console, table: Table, cut: int, what: str) -> None:
     console.print(table)
     if cut > 0:
-        console.print(
-            Padding(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", (0, 0, 1, 0)), style="dim"
-        )
+        console.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
+    console.print()
 
 
-def _accounts(console: Console, total: Summary, result: Result, show_secrets: bool) -> None:
+def _accounts(console: Console, total: Summary, result: Result, show_secrets: bool, frames: Frames) -> None:
     accounts = total.exposed_accounts() + total.hashed_accounts()
     if not accounts:
         return
@@ -224,7 +294,8 @@ def _accounts(console: Console, total: Summary, result: Result, show_secrets: bo
         ("clients", True),
         ("ok", True),
         ("failed", True),
-        ("frame", True),
+        *([("unknown", True)] if any(one.other for one in accounts[:MAX_ROWS]) else []),
+        (frames.head(), True),
     ]
     if show_secrets:
         columns.insert(3, ("secret", False))
@@ -232,17 +303,24 @@ def _accounts(console: Console, total: Summary, result: Result, show_secrets: bo
     for one in accounts[:MAX_ROWS]:
         cells = [
             shorten(one.username, 40) or "(empty)",
-            f"{one.server_ip}:{one.server_port}",
-            f"{one.protocol} {', '.join(one.mechanisms[:3])}" + ("" if one.readable else " (hash)"),
+            endpoint(one.server_ip, one.server_port),
+            f"{one.protocol} {_mechanisms(one)}" + ("" if one.readable else " (hash)"),
             f"{len(one.clients):,}",
             f"{one.accepted:,}",
-            f"{one.rejected:,}" + (f" (+{one.other} unknown)" if one.other else ""),
-            f"{one.frame}",
+            f"{one.rejected:,}",
+            *([f"{one.other:,}"] if len(columns) - show_secrets == 8 else []),
+            frames.at(one.capture, one.frame),
         ]
         if show_secrets:
             cells.insert(3, secrets.get(_account_key(one), ""))
         table.add_row(*[Text(cell) for cell in cells], style=None if one.accepted else "dim")
     _show(console, table, len(accounts) - MAX_ROWS, "accounts")
+
+
+def _mechanisms(one: AccountTally) -> str:
+    """The mechanisms of an account: two of them, and how many more there are."""
+    more = len(one.mechanisms) - 2
+    return ", ".join(one.mechanisms[:2]) + (f" +{more}" if more > 0 else "")
 
 
 def _account_key(one: AccountTally) -> str:
@@ -268,29 +346,14 @@ def _clients(console: Console, total: Summary) -> None:
     if not total.clients:
         return
     ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
+    accounts: dict[str, set[str]] = {client: set() for client, _ in ranked[:MAX_ROWS]}
+    for one in total.accounts.values():
+        for client in one.clients & accounts.keys():
+            accounts[client].add(one.username)
     table = _table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
     for client, logins in ranked[:MAX_ROWS]:
-        table.add_row(client, f"{logins:,}", f"{total.client_accounts.get(client, 0):,}")
+        table.add_row(client, f"{logins:,}", f"{len(accounts[client]):,}")
     _show(console, table, len(ranked) - MAX_ROWS, "clients")
-
-
-def _servers(console: Console, total: Summary) -> None:
-    if not total.servers:
-        return
-    ranked = sorted(
-        total.servers.values(),
-        key=lambda one: (-one.accounts, -one.plaintext, -one.sessions, one.server_ip, one.server_port),
-    )
-    table = _table(
-        "Servers", ("server", False), ("protocol", False), ("sessions", True), ("clear", True), ("STARTTLS", True),
-        ("TLS", True), ("upgrade", False), ("exposed", True),
-    )  # fmt: skip
-    for one in ranked[:MAX_ROWS]:
-        table.add_row(
-            f"{one.server_ip}:{one.server_port}", ", ".join(one.protocols) or "?", f"{one.sessions:,}", f"{one.plaintext:,}",
-            f"{one.starttls:,}", f"{one.implicit_tls:,}", upgrade_offered(one), f"{one.accounts:,}",
-        )  # fmt: skip
-    _show(console, table, len(ranked) - MAX_ROWS, "servers")
 
 
 def _tls(console: Console, servers: list[TlsServer]) -> None:
@@ -303,7 +366,7 @@ def _tls(console: Console, servers: list[TlsServer]) -> None:
     )  # fmt: skip
     for one in servers[:MAX_ROWS]:
         table.add_row(
-            f"{one.server_ip}:{one.server_port}", f"{one.handshakes:,}", f"{one.failed:,}" if one.failed else "",
+            endpoint(one.server_ip, one.server_port), f"{one.handshakes:,}", f"{one.failed:,}" if one.failed else "",
             ", ".join(_counted(one.versions, sorted(one.versions))), _suites(one.suites), one.verdict(),
         )  # fmt: skip
     _show(console, table, len(servers) - MAX_ROWS, "servers")
@@ -319,7 +382,7 @@ def _tls(console: Console, servers: list[TlsServer]) -> None:
         table.add_row(
             Text(shorten(short_name(certificate), 40)), ", ".join(certificate.problems).replace("_", " "),
             f"{certificate.sessions:,}", clock(until)[:10] if until is not None else "?",
-            _named([f"{one.server_ip}:{one.server_port}" for one in users], 2),
+            _named([endpoint(one.server_ip, one.server_port) for one in users], 2),
         )  # fmt: skip
     _show(console, table, len(bad) - MAX_ROWS, "certificates")
 
@@ -347,7 +410,7 @@ def upgrade_offered(one: ServerTally) -> str:
     if one.implicit_tls and not one.plaintext and not one.starttls:
         return "not needed"
     if one.refused:
-        return f"refused {one.refused:,} times" if one.refused > 1 else "refused once"
+        return "refused"
     if yes and one.not_offered:
         return "sometimes"
     if yes:
@@ -355,7 +418,7 @@ def upgrade_offered(one: ServerTally) -> str:
     return "no" if one.not_offered else "unseen"
 
 
-def _anomalies(console: Console, total: Summary) -> None:
+def _anomalies(console: Console, total: Summary, frames: Frames) -> None:
     seen = [kind for kind in ANOMALY_NAMES if kind in total.anomalies]
     if not seen:
         return
@@ -363,13 +426,24 @@ def _anomalies(console: Console, total: Summary) -> None:
     for kind in seen:
         one = total.anomalies[kind]
         address, port = one.server.split(" ")
-        table.add_row(Text(ANOMALY_NAMES[kind]), f"{one.count:,}", Text(f"frame {one.frame}, server {address}:{port}"))
+        table.add_row(
+            Text(ANOMALY_NAMES[kind]),
+            f"{one.count:,}",
+            Text(f"frame {frames.at(one.capture, one.frame)}, server {endpoint(address, port)}"),
+        )
     _show(console, table, 0, "")
 
 
-def _captures(console: Console, result: Result) -> None:
+def _path(name: str) -> str:
+    """A capture's path; of a long one the end, which tells it from others."""
+    name = visible(name)
+    return name if len(name) <= MAX_PATH else f"…{name[1 - MAX_PATH :]}"
+
+
+def _captures(console: Console, result: Result, frames: Frames) -> None:
     table = _table(
         "Captures",
+        *([("", True)] if frames.numbered else []),
         ("file", False),
         ("format", False),
         ("packets", True),
@@ -377,7 +451,12 @@ def _captures(console: Console, result: Result) -> None:
         ("from", False),
         ("damage", False),
     )
-    for one in result.captures[:MAX_ROWS]:
+    shown = [
+        (number, one)
+        for number, one in enumerate(result.captures, 1)
+        if number <= MAX_ROWS or (frames.numbered and one.name in frames.named)
+    ]
+    for number, one in shown:
         damage = []
         if one.damaged:
             damage.append(f"{plural(one.damaged, 'place')}, {one.skipped_bytes:,} octets skipped")
@@ -388,10 +467,10 @@ def _captures(console: Console, result: Result) -> None:
         if one.undecoded:
             damage.append(f"{one.undecoded:,} packets not decoded")
         table.add_row(
-            Text(shorten(one.name, 60)), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
+            *([f"#{number}"] if frames.numbered else []), Text(_path(one.name)), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
             clock(one.first_ns) if one.packets else "", Text("; ".join(damage) or "none"),
         )  # fmt: skip
-    _show(console, table, len(result.captures) - MAX_ROWS, "captures")
+    _show(console, table, len(result.captures) - len(shown), "captures")
 
 
 def _limits(console: Console, result: Result, total: Summary, notes: list[str]) -> None:
@@ -418,7 +497,7 @@ def _limits(console: Console, result: Result, total: Summary, notes: list[str]) 
     if lines:
         console.print("What this capture cannot tell", style="bold")
         for line in lines[:MAX_ROWS]:
-            console.print(f"  {visible(line)}", overflow="fold")
+            say(console, f"  {visible(line)}")
         if len(lines) > MAX_ROWS:
             console.print(f"  and {len(lines) - MAX_ROWS:,} more remarks", style="dim")
 

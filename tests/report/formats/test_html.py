@@ -89,7 +89,7 @@ def test_sections_come_in_the_order_of_need() -> None:
     ]
     assert places == sorted(places)
     page = Page(text)
-    assert "13 accounts sent their passwords or tokens in clear, to 5 server ports, from 17 clients." in page.text
+    assert "13 accounts on 5 servers sent their passwords or tokens in clear, from 17 clients." in page.text
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1

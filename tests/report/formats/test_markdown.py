@@ -36,7 +36,7 @@ def test_the_order_is_that_of_the_page() -> None:
         "Mail traffic in `" + str(result_of("office.pcapng").captures[0].name) + "`", "What to do first", "Migration: the settings to enter",
         "Findings", "Servers", "Sessions", "What this capture cannot tell",
     ]  # fmt: skip
-    assert "**13 accounts sent their passwords or tokens in clear" in text
+    assert "**13 accounts on 5 servers sent their passwords or tokens in clear" in text
     assert f"and {397 - MAX_ROWS:,} more" in text or "more (--format csv" in text
 
 

@@ -75,7 +75,7 @@ def test_a_workbook_has_typed_cells_and_an_overview() -> None:
     job = job_of(result_of("office.pcapng"))
     book = load_workbook(io.BytesIO(text_of(job, "xlsx").encode("latin-1")))
     assert book.sheetnames == ["overview", *TABLES]
-    assert "13 accounts sent" in str(book["overview"]["A2"].value)
+    assert "13 accounts on 5 servers sent" in str(book["overview"]["A2"].value)
     sheet = book["sessions"]
     heads = [cell.value for cell in sheet[1]]
     assert heads == [column.name for column in TABLES["sessions"]]

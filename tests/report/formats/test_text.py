@@ -1,0 +1,175 @@
+"""The text report: its lines, its servers' grades, its frames of several files, the same numbers as everywhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from html import unescape
+from pathlib import Path
+
+import pytest
+from support.jobs import SAMPLES, job_of, result_of, text_of
+from support.reports import report_of
+from support.traffic import Talk, capture
+from support.verdicts import talk
+
+from analyzer.pipeline import run
+from analyzer.report.cards import sentence
+from analyzer.report.formats.text import WIDTH, write_text
+from analyzer.report.overview import Exposed, make_overview
+from analyzer.report.summary import summarize
+
+CAPTURES = Path(__file__).parents[3] / "captures"
+LOGIN = "S: +OK ready\nC: USER {}\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: QUIT\nS: +OK bye"
+
+
+class Terminal(io.StringIO):
+    """A terminal, as far as the report asks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def saved(path: Path, talks: Iterable[Talk]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(capture([frame for one in talks for frame in one.frames()]))
+    return path
+
+
+def told(*paths: Path) -> str:
+    return text_of(job_of(run(paths)), "text")
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_no_line_ends_in_a_space_or_is_too_wide(sample: str) -> None:
+    text = text_of(job_of(result_of(sample)), "text")
+    assert text.endswith("\n")
+    for line in text.split("\n"):
+        assert line == line.rstrip(), line
+        assert len(line) <= WIDTH, line
+
+
+@pytest.mark.parametrize("columns", [80, 100, 160])
+def test_a_terminal_gets_no_spaces_at_the_ends_either(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out = Terminal()
+    write_text(run(CAPTURES / "office.pcapng"), out, "1")
+    assert "\x1b[1;31m" in out.getvalue()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert max(len(line) for line in plain.split("\n")) <= min(columns, WIDTH)
+    assert not re.search(r" $", plain, re.MULTILINE)
+    assert "Password sent in clear" in plain  # in one piece, whatever the width
+    assert "…" not in plain
+
+
+def section(text: str, title: str) -> list[str]:
+    """The lines of a section, without its title."""
+    lines = text.split("\n")
+    first = next(at for at, line in enumerate(lines) if line.startswith(title)) + 1
+    return lines[first : lines.index("", first)]
+
+
+def test_the_servers_have_their_grades_worst_first_and_say_why() -> None:
+    result = result_of("office.pcapng")
+    job = job_of(result)
+    lines = section(text_of(job, "text"), "Servers")
+    assert lines[0].split()[:3] == ["grade", "server", "protocol"]
+    rows = [line.split() for line in lines[2:] if re.match(r"[A-F] ", line)]
+    shown = {row[1]: row[0] for row in rows}
+    graded = {f"{row[0]}:{row[1]}": row for row in job.rows("servers")}
+    wanted = {place: next(cell for cell in row if cell in ("A", "B", "C", "D", "F")) for place, row in graded.items()}
+    assert shown == wanted
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
+    reasons = [line for line in lines if line.startswith("  F ")]
+    assert len(reasons) == 5
+    assert all("with readable passwords or tokens in clear" in line for line in reasons)
+    assert len(lines) < len(rows) + 12
+
+
+def test_what_is_not_mail_has_no_grade(tmp_path: Path) -> None:
+    http = "C: GET / HTTP/1.1\\r\\nHost: a\\r\\n\nS: HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n"
+    lines = section(told(saved(tmp_path / "a.pcap", [talk(http, 587), talk(LOGIN.format("kim"), at=3)])), "Servers")
+    assert [line.split()[0] for line in lines[2:4]] == ["F", "-"]
+
+
+def test_frames_of_several_captures_name_the_file(tmp_path: Path) -> None:
+    one = saved(tmp_path / "mon.pcap", [talk(LOGIN.format("kim"))])
+    other = saved(tmp_path / "tue.pcap", [talk(LOGIN.format("lee"), server="198.51.100.99", at=60)])
+    alone = told(one)
+    assert "mon.pcap:" not in alone
+    both = told(one, other)
+    for title in ("Findings", "Accounts exposed"):
+        rows = section(both, title)
+        assert "file:frame" in rows[0]
+        assert next(row for row in rows if "198.51.100.20" in row).split()[-1] == "mon.pcap:7"
+        assert next(row for row in rows if "198.51.100.99" in row).split()[-1] == "tue.pcap:7"
+
+
+@pytest.mark.parametrize("names", [("a/day.pcap", "b/day.pcap"), ("a-long-name-of-monday.pcap", "b.pcap")])
+def test_files_that_names_do_not_tell_apart_go_by_number(names: tuple[str, str], tmp_path: Path) -> None:
+    talks = [talk(LOGIN.format("kim")), talk(LOGIN.format("lee"), server="198.51.100.99", at=60)]
+    paths = [saved(tmp_path / name, [one]) for name, one in zip(names, talks, strict=True)]
+    text = told(*paths)
+    assert next(row for row in section(text, "Findings") if "198.51.100.99" in row).split()[-1] == "#2:7"
+    assert [row.split()[0] for row in section(text, "Captures")[2:]] == ["#1", "#2"]
+
+
+def test_a_capture_that_is_named_is_listed_however_many_there_are(tmp_path: Path) -> None:
+    quiet = "S: +OK ready\nC: QUIT\nS: +OK bye"
+    paths = [saved(tmp_path / f"{at}/day.pcap", [talk(quiet, at=at)]) for at in range(24)]
+    paths.append(saved(tmp_path / "24/day.pcap", [talk(LOGIN.format("kim"), at=99)]))
+    text = told(*paths)
+    assert "#25:7" in text
+    assert [row.split()[0] for row in section(text, "Captures")[2:-1]] == [f"#{at}" for at in (*range(1, 21), 25)]
+    assert "and 4 more captures" in text
+    assert all("/day.pcap" in row for row in section(text, "Captures")[2:-1])
+
+
+def test_addresses_of_version_six_stand_in_brackets(tmp_path: Path) -> None:
+    path = saved(tmp_path / "six.pcap", [talk(LOGIN.format("kim"), client="2001:db8::1", server="2001:db8::2")])
+    text = told(path)
+    assert "[2001:db8::2]:110" in text
+    assert not re.search(r"(?<!\[)2001:db8::2:110", text)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_every_report_counts_accounts_and_servers_alike(sample: str) -> None:
+    """An account is a name, a server an address and port: in text, HTML, Markdown, cards and tables."""
+    report = report_of(sample)
+    job = job_of(result_of(sample))
+    readable = report.credentials[
+        report.credentials["exposed"].fillna(value=False)
+        & report.credentials["secret"].notna()
+        & report.credentials["username"].notna()
+    ]
+    accounts = readable["username"].nunique()
+    servers = len(readable[["server_ip", "server_port"]].drop_duplicates())
+    words = f"{accounts} account{'s' * (accounts != 1)} on {servers} server{'s' * (servers != 1)}"
+    exposed = Exposed(summarize(job.result.sessions))
+    assert (len(exposed.accounts), len(exposed.servers)) == (accounts, servers)
+    total = report.summary().loc["all"]
+    assert (total["accounts_exposed"], total["servers_exposed"]) == (accounts, servers)
+    text, markdown, page = text_of(job, "text"), text_of(job, "markdown"), unescape(text_of(job, "html"))
+    card, short = unescape(report._repr_html_()), sentence(report)
+    assert re.search(rf'font-size:1\.6em">{accounts}</div><div>accounts exposed<', card)
+    assert re.search(rf"<b>{accounts}</b> <span>accounts exposed</span>", page)
+    if accounts:
+        assert f"EXPOSED: {words} sent" in text
+        assert make_overview(job).verdict.startswith(f"{words} sent")
+        assert f"**{words} sent" in markdown
+        assert words.replace(" on", " exposed on") in short
+        assert f"on {servers} server" in card
+        assert f"on {servers} server" in page
+    else:
+        assert "EXPOSED" not in re.sub(r"EXPOSED: \d+ logins? went", "", text)
+        assert "0 accounts exposed, " in short
+
+
+def test_a_client_counts_each_account_once(tmp_path: Path) -> None:
+    """Kim on two ports is one account."""
+    talks = [talk(LOGIN.format("kim")), talk(LOGIN.format("kim"), 8110, at=5), talk(LOGIN.format("lee"), at=9)]
+    text = told(saved(tmp_path / "a.pcap", talks))
+    assert section(text, "Clients that log in in clear")[2].split() == ["192.0.2.10", "3", "2"]
