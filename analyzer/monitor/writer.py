@@ -95,7 +95,7 @@ class StoreWriter:
 
     @property
     def waiting(self) -> int:
-        """Rows that wait to be written."""
+        """Rows that wait to be written; after :meth:`close`, that waited when it gave them up."""
         return self._rows
 
     def submit(self, batch: Batch) -> None:
@@ -139,9 +139,8 @@ class StoreWriter:
             self._change.notify_all()
         self._thread.join(max(0.1, timeout / 2))
         with self._change:
-            if self._rows:
+            if self._queue:
                 self.lost += self._rows
-                self._rows = 0
                 self._queue.clear()
                 self._fresh.clear()
         return complete

@@ -1,0 +1,102 @@
+"""Stores for tests: samples and made-up sessions brought into one, as the monitor does."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from analyzer.findings.base import Finding
+from analyzer.findings.catalogue import BY_SLUG
+from analyzer.findings.engine import find
+from analyzer.model import Secret
+from analyzer.monitor.batch import Batch
+from analyzer.monitor.sealing import BoundedJudge, seal_session
+from analyzer.monitor.store import Store
+from analyzer.pipeline import Result, run
+from analyzer.report.columns import TABLES
+from analyzer.report.rows import Row, RowList, RowMaker, push_rows
+from analyzer.sessions.records import Credential, Session
+
+CAPTURES = Path(__file__).parents[2] / "captures"
+SAMPLES = sorted(path.name for path in CAPTURES.iterdir() if ".pcap" in path.name)
+#: Time of the first made-up session, and between two of them.
+BEGAN_NS = 1_780_000_000_000_000_000
+STEP_NS = 1_000_000_000
+KEY = b"a key that only tests have......"
+
+
+def tables(result: Result, key: bytes) -> dict[str, list[Row]]:
+    """All tables of a result."""
+    maker = RowMaker(key=key)
+    found: dict[str, list[Row]] = {}
+    for name in TABLES:
+        sink = RowList()
+        push_rows(name, result.sessions, result.captures, maker, sink)
+        found[name] = sink.rows
+    return found
+
+
+def batch_of(result: Result, key: bytes, *, final: bool = True) -> Batch:
+    """A result as the monitor hands it on: sealed copies."""
+    judge = BoundedJudge()
+    for session in result.sessions:
+        seal_session(session, key, judge)
+    sessions = pickle.loads(pickle.dumps(result.sessions))
+    findings = find(sessions, result.captures)
+    return Batch([(one, final) for one in sessions], [(one, final) for one in findings], result.captures)
+
+
+def keep(store: Store, *samples: str) -> Result:
+    """Analyse samples, and bring what was found into a store; the result as it was before."""
+    result = run([CAPTURES / name for name in samples])
+    whole = run([CAPTURES / name for name in samples])
+    store.write(batch_of(result, store.key()))
+    return whole
+
+
+def made_session(number: int, *, size: int = 1, password: str = "correct horse") -> Session:
+    """A made-up session with ``size`` logins, sealed and copied."""
+    session = Session()
+    session.capture = "eth0"
+    session.client_ip, session.client_port = f"10.0.{number >> 8 & 255}.{number & 255}", 40000 + number % 20000
+    session.server_ip, session.server_port = "192.0.2.1", 110
+    session.protocol, session.port_service, session.transport = "pop3", "pop3", "plaintext"
+    session.start_ns = BEGAN_NS + number * STEP_NS
+    session.end_ns = session.start_ns + STEP_NS // 2
+    session.first_frame, session.last_frame = number * 10 + 1, number * 10 + 9
+    session.auth_attempts = size
+    session.credentials = [
+        Credential(
+            n, session.first_frame, session.start_ns, n, "USER/PASS", f"user{number % 50}", None, Secret(f"{password} {n}"), "password", None, None
+        )
+        for n in range(size)
+    ]  # fmt: skip
+    seal_session(session, KEY, BoundedJudge(burst=0))
+    copy: Session = pickle.loads(pickle.dumps(session))
+    return copy
+
+
+def made_finding(session: Session, slug: str = "plaintext-password", username: str = "user1") -> Finding:
+    """A finding about a session."""
+    return Finding(
+        BY_SLUG[slug], 4, "high", session, session.first_frame, session.start_ns, 0, username, f"about {username}", 1
+    )
+
+
+def made_batch(first: int, count: int, *, final: bool = True) -> Batch:
+    """``count`` made-up sessions, with a finding each."""
+    sessions = [made_session(number) for number in range(first, first + count)]
+    return Batch([(one, final) for one in sessions], [(made_finding(one), final) for one in sessions])
+
+
+def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything in the database, table by table, sorted."""
+    from analyzer.monitor.schema import METADATA
+
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    with store.engine.connect() as connection:
+        for table in METADATA.sorted_tables:
+            rows = connection.execute(table.select()).all()
+            found[table.name] = sorted((tuple(row) for row in rows), key=repr)
+    return found
