@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 import socket
 from collections.abc import Callable, Mapping
@@ -204,7 +205,8 @@ class MonitorSettings:
     sensor: str = _setting("sensor", _text, "name of this monitor; empty is the machine's", "")
     ports: dict[int, str] = _setting("port", _ports, "mail services on unusual ports", dict)
     ca_file: str | None = _setting("ca-file", _some_text, "trusted roots for the certificates that are seen", None)
-    store: str = _setting("store", _or_off, "file, or URL of a database; off for none", "mailtap.sqlite", private=True)
+    store: str = _setting("store", _or_off, "file, or URL of a database; off for none", "mailtap.db", private=True)
+    store_key: str | None = _setting("store-key", _some_text, "file with the key of the store's fingerprints", None)
     retention_s: float = _setting(
         "retention", _duration(60), "how long the store keeps; 0 for ever", 90 * 86400.0, live=True
     )
@@ -244,9 +246,8 @@ class MonitorSettings:
 
     def sink_options(self) -> SinkOptions:
         """What the sinks are told beside their words."""
-        folder = self.spool_folder()
         return SinkOptions(
-            None if folder is None else str(folder),
+            str(self.spool_folder()),
             self.spool_bytes,
             self.webhook_secret_file,
             self.webhook_secret_env,
@@ -254,12 +255,17 @@ class MonitorSettings:
             __version__,
         )
 
-    def spool_folder(self) -> Path | None:
-        """Where alerts wait for their receivers: as told, else beside the store; None where the store is no file."""
+    def spool_folder(self) -> Path:
+        """Where alerts wait for their receivers: as told, else beside the store, else in the folder of the service's or user's state."""
         if self.spool is not None:
             return Path(self.spool)
         path = self.store_path()
-        return None if path is None else path.with_name(path.name + ".spool")
+        if path is not None:
+            return path.with_name(path.name + ".spool")
+        state = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+        if state:
+            return Path(state) / "spool"
+        return Path(os.environ.get("XDG_STATE_HOME", "") or Path.home() / ".local" / "state") / "mailtap" / "spool"
 
     def store_path(self) -> Path | None:
         """The file of the store; None where it is a database elsewhere, or there is none."""
@@ -275,9 +281,8 @@ class MonitorSettings:
         paths = [path for path in (self.store_path(),) if path is not None]
         words = self.sink_words()
         paths += [Path(word[6:]) for word in words if word.startswith("jsonl:") and word != DEFAULT_SINK]
-        folder = self.spool_folder()
-        if folder is not None and any(not word.startswith("jsonl:") for word in words):
-            paths.append(folder)
+        if any(not word.startswith("jsonl:") for word in words):
+            paths.append(self.spool_folder())
         return paths
 
 

@@ -149,12 +149,16 @@ def test_settings_that_do_not_go_together():
     assert merged(None, WATCH).sink_words() == ["jsonl:-"]
 
 
-def test_the_spool_is_beside_the_store_unless_it_is_named(tmp_path: Path):
-    settings = merged(None, {**WATCH, "store": str(tmp_path / "mailtap.sqlite")})
-    assert settings.spool_folder() == tmp_path / "mailtap.sqlite.spool"
-    assert settings.written_paths() == [tmp_path / "mailtap.sqlite"]
+def test_the_spool_is_beside_the_store_unless_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = merged(None, {**WATCH, "store": str(tmp_path / "mailtap.db")})
+    assert settings.spool_folder() == tmp_path / "mailtap.db.spool"
+    assert settings.written_paths() == [tmp_path / "mailtap.db"]
     settings = merged(None, {**WATCH, "store": "postgresql://host/db", "alerts": [f"jsonl:{tmp_path}/a"]})
-    assert settings.spool_folder() is None
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/mailtap")
+    assert settings.spool_folder() == Path("/var/lib/mailtap/spool")
+    monkeypatch.setenv("STATE_DIRECTORY", "")
+    monkeypatch.setenv("XDG_STATE_HOME", "/home/eve/state")
+    assert settings.spool_folder() == Path("/home/eve/state/mailtap/spool")
     assert [str(path) for path in settings.written_paths()] == [f"{tmp_path}/a"]
 
 

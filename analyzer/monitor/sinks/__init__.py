@@ -37,8 +37,8 @@ MAX_SINKS: Final = 32
 class SinkOptions:
     """What sinks are told beside their own word."""
 
-    #: folder for what a receiver has not taken yet; None where there is none
-    spool: str | None = None
+    #: folder for what a receiver has not taken yet
+    spool: str = "mailtap.spool"
     #: octets of alerts that may wait there, for each sink
     spool_bytes: int = 64 << 20
     #: file, or environment variable, that holds the secret with which webhooks are signed

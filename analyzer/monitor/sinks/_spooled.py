@@ -1,0 +1,314 @@
+"""What all sinks that go over the network have in common: the spool, the thread that sends, and the pauses between attempts.
+
+    deliver --> spool (synced) --> sender's thread --> send --> removed from the spool once the receiver has it
+
+An alert that was taken is never lost while the receiver is down, nor when mailtap is killed; it may come twice, and says so by the
+finding's id. The order is kept. Where the disk of the spool is full, alerts wait in memory (``MAX_MEMORY``) and are sent from there.
+
+After a failure the next attempt waits, twice as long each time, up to ``MAX_PAUSE_S``, and a bit less by chance, lest many monitors
+come back to their receiver at the same moment; or as long as the receiver asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections import deque
+from typing import Final
+
+from analyzer.errors import OutputError
+from analyzer.monitor.base import Alert, AlertSink
+from analyzer.monitor.sinks import SinkOptions
+from analyzer.monitor.sinks._spool import Spool, Spooled
+
+#: Alerts that wait in memory while the spool cannot be written to.
+MAX_MEMORY: Final = 1000
+#: Alerts read from the spool at once.
+MAX_BATCH: Final = 50
+#: Alerts sent and not settled; beyond, the sender waits.
+MAX_UNSETTLED: Final = 2000
+#: Seconds at the stop in which what waits is still sent.
+CLOSE_S: Final = 2.0
+#: Seconds between two looks at a receiver that has not settled what it was sent; and between two looks at all.
+SETTLE_POLL_S: Final = 0.1
+POLL_S: Final = 1.0
+
+
+class Retry(Exception):
+    """It did not work now, and may work later; perhaps the receiver said when."""
+
+    def __init__(self, why: str, after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+class Refused(Exception):
+    """The receiver will never take this alert."""
+
+
+def short_hash(text: str) -> str:
+    """By which receivers are told apart without showing their address, which may hold a secret."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+
+class SpooledSink(AlertSink):
+    """A sink with a spool and a thread that sends. What it sends, and how, is its subclass's: ``encode``, ``send``, ``disconnect``."""
+
+    #: pauses after a failure, seconds
+    FIRST_PAUSE_S: float = 0.25
+    MAX_PAUSE_S: float = 30.0
+
+    def __init__(self, name: str, spool_name: str, options: SinkOptions) -> None:
+        super().__init__(name)
+        self._spool = Spool(options.spool, spool_name, options.spool_bytes)
+        self._memory: deque[Spooled] = deque()
+        #: held while an alert is sent from memory, so that it is not put into the spool meanwhile
+        self._sending_memory = threading.Lock()
+        self._spool_trouble = ""
+        self._send_trouble = ""
+        #: the last alert of the spool that was sent
+        self._sent = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._wake = threading.Event()
+        self._renew = False
+        self._stop_at: float | None = None
+        self._thread: threading.Thread | None = None
+
+    # -- for the subclass --------------------------------------------------------------------------------------------------------
+
+    def encode(self, alert: Alert) -> bytes:
+        """What is kept in the spool and given to ``send``."""
+        raise OutputError(f"{self.name}: this sink cannot write alerts")
+
+    def send(self, item: Spooled) -> None:
+        """Send one alert.
+
+        Raises:
+            Retry: not now.
+            Refused: never.
+        """
+
+    def settled(self) -> int:
+        """The number of the last alert that the receiver has for certain.
+
+        Raises:
+            Retry: the connection is gone; what is not settled has to be sent again.
+        """
+        return self._sent
+
+    def unsettled(self) -> int:
+        """How many alerts were sent that are not settled."""
+        return 0
+
+    def disconnect(self) -> None:
+        """Let go of the connection; nothing that was sent on it counts as unsettled any more."""
+
+    def renew(self) -> None:
+        """Read anew what may have changed: secrets, certificates.
+
+        Raises:
+            OutputError: it cannot be read; nothing is sent until it can.
+        """
+
+    # -- the sink's thread -------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        self.renew()
+        self._spool.open()
+        self._spool_trouble = self._spool.damage
+        self.waiting = self._spool.waiting
+        self._show_trouble()
+        self._thread = threading.Thread(target=self._run, name=f"sender to {self.name}", daemon=True)
+        self._thread.start()
+
+    def deliver(self, alerts: list[Alert]) -> None:
+        items = [(alert.finding_id, self.encode(alert)) for alert in alerts]
+        # While some wait in memory, all that come later wait behind them.
+        if self._memory or not self._keep(items):
+            self._memory.extend([Spooled(0, alert_id, body) for alert_id, body in items])
+            self._bound_memory()
+        self._count_waiting()
+        self._wake.set()
+
+    def idle(self) -> None:
+        if self._memory and self._sending_memory.acquire(blocking=False):
+            try:
+                if self._keep([(item.alert_id, item.body) for item in self._memory]):
+                    self._memory.clear()
+            finally:
+                self._sending_memory.release()
+            self._count_waiting()
+            self._wake.set()
+
+    def reopen(self) -> None:
+        self._renew = True
+        self._wake.set()
+
+    def close(self) -> None:
+        self.idle()
+        self._stop_at = time.monotonic() + CLOSE_S
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S + 0.5)
+            if self._thread.is_alive():
+                # It waits for the network. It reads nothing more and writes nothing more once its attempt is over.
+                self.cut()
+                self._thread.join(self.TIMEOUT_S - CLOSE_S - 1.0)
+        if self._memory:
+            self.lose(len(self._memory))
+            self._memory.clear()
+        self._count_waiting()
+        if self._thread is None or not self._thread.is_alive():
+            self._spool.close()
+
+    def cut(self) -> None:
+        """End an attempt that is under way, from another thread."""
+
+    def _keep(self, items: list[tuple[str, bytes]]) -> bool:
+        """Write alerts to the spool; False where that does not work."""
+        try:
+            dropped = self._spool.add(items)
+        except OutputError as error:
+            self._spool_trouble = f"{error}; they wait in memory"
+            self._show_trouble()
+            return False
+        if dropped:
+            self.lose(dropped)
+            self._spool_trouble = f"the spool is full ({self._spool.max_bytes:,} octets): the oldest alerts are dropped"
+        else:
+            self._spool_trouble = ""
+        self._show_trouble()
+        return True
+
+    def _bound_memory(self) -> None:
+        while len(self._memory) > MAX_MEMORY:
+            try:
+                self._memory.popleft()
+            except IndexError:
+                break  # the sender was quicker
+            self.lose(1)
+
+    def _count_waiting(self) -> None:
+        self.waiting = self._spool.waiting + len(self._memory)
+
+    def _show_trouble(self) -> None:
+        self.trouble = "; ".join([text for text in (self._send_trouble, self._spool_trouble) if text])
+
+    # -- the sender's thread -----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            pause = self._not_before - time.monotonic()
+            if self._stop_at is not None and (pause > 0 or self._finished()):
+                break
+            if pause > 0:
+                # New alerts do not end a pause, the stop does.
+                self._wake.wait(min(pause, POLL_S))
+                continue
+            try:
+                busy = self._turn()
+            except Retry as error:
+                self._failed(str(error), error.after_s)
+                continue
+            except OutputError as error:
+                self._failed(str(error), None)
+                continue
+            except Exception as error:  # noqa: BLE001 - a fault must not end the sending
+                self._failed(
+                    f"a fault of mailtap in this sink ({type(error).__name__}: {error}); please report it", None
+                )
+                continue
+            if not busy:
+                self._wake.wait(SETTLE_POLL_S if self.unsettled() or self._stop_at is not None else POLL_S)
+        self.disconnect()
+
+    def _finished(self) -> bool:
+        """Whether the stop need not wait any longer."""
+        if self._stop_at is None:
+            return False
+        if time.monotonic() >= self._stop_at:
+            return True
+        return not self._memory and not self.unsettled() and not self._spool.waiting
+
+    def _turn(self) -> bool:
+        """Settle what was sent, send what waits; whether there may be more."""
+        self._settle()
+        if self._renew and not self.unsettled():
+            self.disconnect()
+            self.renew()
+            self._renew = False
+        if self.unsettled() >= MAX_UNSETTLED:
+            return False
+        try:
+            items = self._spool.first(MAX_BATCH, self._sent)
+        except OutputError:
+            if not self._memory:
+                raise
+            items = []
+        for item in items:
+            if self._stop_at is not None and time.monotonic() >= self._stop_at:
+                return False
+            try:
+                self.send(item)
+            except Refused as error:
+                self._give_up(item, str(error))
+            else:
+                self._went_well()
+            self._sent = item.number
+            self._settle()
+        return bool(items) or self._send_from_memory()
+
+    def _send_from_memory(self) -> bool:
+        if not self._memory:
+            return False
+        with self._sending_memory:
+            try:
+                item = self._memory[0]
+            except IndexError:
+                return False
+            try:
+                self.send(item)
+            except Refused as error:
+                self.lose(1)
+                self._send_trouble = str(error)
+                self._show_trouble()
+            else:
+                self.delivered += 1
+                self._went_well()
+            if self._memory and self._memory[0] is item:
+                self._memory.popleft()
+            self._count_waiting()
+        return True
+
+    def _settle(self) -> None:
+        number = self.settled()
+        if number:
+            self.delivered += self._spool.remove(number)
+            self._count_waiting()
+
+    def _give_up(self, item: Spooled, why: str) -> None:
+        self.lose(self._spool.remove(item.number, item.number))
+        self._send_trouble = why
+        self._show_trouble()
+        self._count_waiting()
+
+    def _went_well(self) -> None:
+        self._failures = 0
+        if self._send_trouble:
+            self._send_trouble = ""
+            self._show_trouble()
+
+    def _failed(self, why: str, after_s: float | None) -> None:
+        """Try again later, from the oldest alert that is not settled."""
+        self.disconnect()
+        self._sent = 0
+        pause = min(self.MAX_PAUSE_S, self.FIRST_PAUSE_S * 2.0 ** min(self._failures, 20))
+        pause *= random.uniform(0.75, 1.0)  # noqa: S311 - to spread, not to hide
+        self._failures += 1
+        self._not_before = time.monotonic() + (pause if after_s is None else max(pause, after_s))
+        self._send_trouble = f"{why}; alerts wait and are tried again"
+        self._show_trouble()

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+from support.alerts import HOSTILE, alert, state, until
+from support.receivers import Web, authority, identity, server_context
+
+from analyzer.errors import OutputError, UsageError
+from analyzer.monitor.alerts import AlertDispatcher
+from analyzer.monitor.sinks import SinkOptions, make_sink
+from analyzer.monitor.sinks.webhook import Webhook
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> SinkOptions:
+    return SinkOptions(spool=str(tmp_path / "spool"), version="0.1.0")
+
+
+@pytest.fixture
+def made() -> Iterator[list[Webhook]]:
+    """Sinks that are closed at the end of a test."""
+    sinks: list[Webhook] = []
+    yield sinks
+    for sink in sinks:
+        sink.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Webhook, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(Webhook, "MAX_PAUSE_S", 0.1)
+
+
+def opened(made: list[Webhook], web: Web, options: SinkOptions, path: str = "/hook?room=7") -> Webhook:
+    scheme = "http" if web.context is None else "https"
+    sink = make_sink(f"{scheme}://127.0.0.1:{web.port}{path}", options)
+    assert isinstance(sink, Webhook)
+    sink.open()
+    made.append(sink)
+    return sink
+
+
+def numbers(web: Web) -> list[int]:
+    """The alerts that were taken, by number."""
+    return [int(request.object["frame"]) - 7 for request in web.taken]
+
+
+def test_an_alert_is_posted_within_a_tenth_of_a_second(made: list[Webhook], options: SinkOptions):
+    with Web() as web:
+        sink = opened(made, web, options)
+        dispatcher = AlertDispatcher([], state())
+        dispatcher.close()
+        began = time.monotonic()
+        sink.deliver([alert(1)])
+        until(lambda: sink.delivered == 1)
+        (request,) = web.taken
+        assert request.at - began < 0.1
+        assert request.path == "/hook?room=7"
+        assert request.headers["Content-Type"] == "application/json"
+        assert request.headers["Idempotency-Key"] == alert(1).finding_id
+        assert request.headers["User-Agent"] == "mailtap/0.1.0"
+        assert "Mailtap-Signature" not in request.headers
+        assert (request.object["alert"], request.object["username"]) == ("finding", "user1@example.test")
+        assert (sink.waiting, sink.lost, sink.trouble) == (0, 0, "")
+
+
+def test_a_receiver_that_is_down_and_comes_back_gets_every_alert_in_order(made: list[Webhook], options: SinkOptions):
+    web = Web([204] * 20 + ["stall"])
+    sink = opened(made, web, options)
+    for number in range(0, 40, 4):
+        sink.deliver([alert(number + more) for more in range(4)])
+    until(lambda: "Connection refused; alerts wait and are tried again" in sink.trouble)
+    assert (sink.waiting, sink.delivered) == (40, 0)
+    with web:
+        # It goes down in the middle of a request.
+        until(lambda: len(web.requests) == 21)
+    sink.deliver([alert(number) for number in range(40, 60)])
+    assert sink.delivered == 20
+    with web:
+        until(lambda: sink.delivered == 60)
+        assert (sink.waiting, sink.lost, sink.trouble) == (0, 0, "")
+    assert list(dict.fromkeys(numbers(web))) == list(range(60))
+
+
+def test_failures_of_every_kind_are_tried_again(
+    made: list[Webhook], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Webhook, "TIMEOUT_S", 0.2)
+    answers = [500, 502, 503, 408, 429, 302, "garbage", "stall", "drip"]
+    with Web(answers) as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(1), alert(2)])
+
+        def idle() -> bool:
+            # As the sink's thread does.
+            sink.idle()
+            return sink.delivered == 2
+
+        until(idle)
+        assert len(web.requests) == len(answers) + 2
+        assert numbers(web) == [1, 2]
+        assert sink.lost == 0
+
+
+def test_what_the_receiver_will_never_take_is_given_up_and_counted(made: list[Webhook], options: SinkOptions):
+    with Web([204, 400, 404, 204]) as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(number) for number in range(3)])
+        until(lambda: sink.lost == 2)
+        assert "answered 404" in sink.trouble
+        sink.deliver([alert(3)])
+        until(lambda: sink.delivered == 2)
+        assert (numbers(web), sink.waiting, sink.trouble) == ([0, 3], 0, "")
+
+
+@pytest.mark.parametrize("value", ["1", formatdate(time.time() + 86400, usegmt=True)])
+def test_a_receiver_says_when_it_wants_to_be_asked_again(made: list[Webhook], options: SinkOptions, value: str):
+    with Web([(429, {"Retry-After": value})]) as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(1)])
+        until(lambda: "429" in sink.trouble)
+        if value == "1":
+            until(lambda: sink.delivered == 1)
+            assert 0.9 < web.requests[1].at - web.requests[0].at < 5
+        else:
+            assert 3500 < sink._not_before - time.monotonic() <= 3600
+
+
+def test_requests_are_signed_with_a_secret_from_a_file_and_it_is_read_anew(
+    made: list[Webhook], options: SinkOptions, tmp_path: Path
+):
+    secret = tmp_path / "secret"
+    secret.write_text("marzipan\n")
+    options.secret_file = str(secret)
+    with Web() as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(1)])
+        until(lambda: sink.delivered == 1)
+        secret.write_text("nougat\n")
+        sink.reopen()
+        sink.deliver([alert(2)])
+        until(lambda: sink.delivered == 2)
+        for request, key in zip(web.taken, (b"marzipan", b"nougat"), strict=True):
+            moment, _, signature = request.headers["Mailtap-Signature"].partition(",v1=")
+            assert abs(int(moment.removeprefix("t=")) - time.time()) < 60
+            text = moment.removeprefix("t=").encode() + b"." + request.body
+            assert signature == hmac.new(key, text, hashlib.sha256).hexdigest()
+        assert b"marzipan" not in b"".join(request.body for request in web.requests)
+
+
+def test_a_secret_from_the_environment_and_secrets_that_are_missing(
+    made: list[Webhook], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
+):
+    options.secret_env = "MAILTAP_TEST_SECRET"
+    with Web() as web:
+        with pytest.raises(OutputError, match="webhook-secret-env MAILTAP_TEST_SECRET: there is no secret"):
+            opened(made, web, options)
+        monkeypatch.setenv("MAILTAP_TEST_SECRET", "marzipan")
+        sink = opened(made, web, options)
+        sink.deliver([alert(1)])
+        until(lambda: sink.delivered == 1)
+        assert "Mailtap-Signature" in web.taken[0].headers
+    options.secret_env, options.secret_file = None, "/none/secret"
+    with pytest.raises(OutputError, match="webhook-secret-file /none/secret: it cannot be read"):
+        opened(made, web, options)
+
+
+def test_the_certificate_of_the_receiver_is_checked(made: list[Webhook], options: SinkOptions):
+    with Web(context=server_context(identity("127.0.0.1"))) as web:
+        stranger = opened(made, web, options, "/a")
+        stranger.deliver([alert(1)])
+        until(lambda: "certificate is not good" in stranger.trouble)
+        options = replace(options, ca_file=authority()[2])
+        sink = opened(made, web, options, "/b")
+        sink.deliver([alert(2)])
+        until(lambda: sink.delivered == 1)
+        assert numbers(web) == [2]
+    with Web(context=server_context(identity("mail.example.test"))) as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(1)])
+        until(lambda: "mismatch" in sink.trouble)
+        assert not web.requests
+    with pytest.raises(OutputError, match=r"webhook-ca-file /none/ca\.pem"):
+        opened(made, web, replace(options, ca_file="/none/ca.pem"))
+
+
+def test_nothing_from_traffic_gets_out_of_its_text(made: list[Webhook], options: SinkOptions):
+    with Web() as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(1, username=HOSTILE, detail=HOSTILE)])
+        until(lambda: sink.delivered == 1)
+        (request,) = web.taken
+        assert all(0x20 <= octet < 0x7F for octet in request.body)
+        assert request.object["username"] == HOSTILE.replace("\udce9", "\\xe9")
+
+
+def test_an_address_shows_nothing_but_its_host(options: SinkOptions):
+    sink = make_sink("https://hooks.example.test/services/T0/marzipan?token=nougat", options)
+    assert sink.name.startswith("https://hooks.example.test/... (")
+    other = make_sink("https://hooks.example.test/services/T0/praline", options)
+    assert other.name != sink.name
+    for word in (
+        "https://user:marzipan@hooks.example.test/",
+        "https://hooks.example.test/#marzipan",
+        "https:///marzipan",
+    ):
+        with pytest.raises(UsageError) as told:
+            make_sink(word, options)
+        assert "marzipan" not in str(told.value)
+    for word in ("https://host/a b", "https://host/\n", "https://host/\u202e", "https://host:port/", "http://[::1/"):
+        with pytest.raises(UsageError, match="address of a webhook makes no sense"):
+            make_sink(word, options)
+
+
+def test_a_full_disk_keeps_alerts_in_memory_and_they_are_sent_all_the_same(made: list[Webhook], options: SinkOptions):
+    web = Web()
+    sink = opened(made, web, options)
+    writer = sink._spool._writer
+    assert writer is not None
+    writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
+    sink.deliver([alert(number, detail="x" * 1000) for number in range(20)])
+    sink.deliver([alert(20)])
+    sink.idle()
+    assert "full; they wait in memory" in sink.trouble
+    assert (sink.waiting, len(sink._memory)) == (21, 21)
+    with web:
+        until(lambda: sink.delivered == 21)
+        assert numbers(web) == list(range(21))
+        writer.execute("PRAGMA max_page_count = 100000")
+        sink.deliver([alert(21)])
+        until(lambda: sink.delivered == 22)
+        assert (sink.trouble, sink.lost, sink.waiting) == ("", 0, 0)
+
+
+def test_what_waits_in_memory_goes_to_the_spool_when_there_is_room(made: list[Webhook], options: SinkOptions):
+    web = Web()
+    sink = opened(made, web, options)
+    writer = sink._spool._writer
+    assert writer is not None
+    writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
+    sink.deliver([alert(number, detail="x" * 1000) for number in range(20)])
+    writer.execute("PRAGMA max_page_count = 100000")
+
+    def kept() -> bool:
+        sink.idle()
+        return not sink._memory
+
+    until(kept)
+    assert sink._spool.waiting == 20
+    with web:
+        until(lambda: sink.delivered == 20)
+        assert list(dict.fromkeys(numbers(web))) == list(range(20))
+
+
+def test_memory_is_bounded(made: list[Webhook], options: SinkOptions, monkeypatch: pytest.MonkeyPatch):
+    from analyzer.monitor.sinks import _spooled
+
+    monkeypatch.setattr(_spooled, "MAX_MEMORY", 5)
+    sink = opened(made, Web(), options)
+    writer = sink._spool._writer
+    assert writer is not None
+    writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
+    sink.deliver([alert(number, detail="x" * 1000) for number in range(20)])
+    assert (sink.waiting, sink.lost) == (5, 15)
+
+
+def test_the_size_of_the_spool_is_bounded_and_the_newest_stay(made: list[Webhook], options: SinkOptions):
+    options.spool_bytes = 1 << 16
+    web = Web()
+    sink = opened(made, web, options)
+    for number in range(0, 200, 10):
+        sink.deliver([alert(number + more) for more in range(10)])
+    assert sink.lost > 50
+    assert sink.waiting + sink.lost == 200
+    assert "the oldest alerts are dropped" in sink.trouble
+    lost = sink.lost
+    with web:
+        until(lambda: sink.waiting == 0)
+        assert numbers(web) == list(range(lost, 200))
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from support.alerts import alert, state
+from analyzer.monitor.alerts import AlertDispatcher
+from analyzer.monitor.sinks import SinkOptions, make_sink
+sink = make_sink(sys.argv[2], SinkOptions(spool=sys.argv[3]))
+dispatcher = AlertDispatcher([sink], state(), rate=0)
+dispatcher.start()
+for number in range(int(sys.argv[4]), int(sys.argv[5])):
+    dispatcher.raise_alert(alert(number))
+    while sink._spool._added <= number - int(sys.argv[4]):
+        time.sleep(0.001)
+    print(number, flush=True)
+if len(sys.argv) > 6:
+    dispatcher.close()
+else:
+    time.sleep(60)
+"""
+
+
+def test_a_kill_in_the_middle_loses_nothing_and_the_next_run_delivers(tmp_path: Path):
+    tests = str(Path(__file__).parents[1])
+    web = Web()
+    arguments = [sys.executable, "-c", SCRIPT, tests, f"http://127.0.0.1:{web.port}/", str(tmp_path / "spool")]
+
+    def run_and_kill(first: int, last: int) -> None:
+        with subprocess.Popen([*arguments, str(first), "1000000"], stdout=subprocess.PIPE, text=True) as run:
+            assert run.stdout is not None
+            for line in run.stdout:
+                if int(line) == last - 1:
+                    os.kill(run.pid, signal.SIGKILL)
+                    break
+        assert run.returncode == -signal.SIGKILL
+
+    # Killed while the receiver is down, then while it is up and alerts stream.
+    run_and_kill(0, 20)
+    with web:
+        run_and_kill(1000, 1020)
+        sent_before = set(numbers(web))
+        spool = tmp_path / "spool"
+        sink = make_sink(f"http://127.0.0.1:{web.port}/", SinkOptions(spool=str(spool)))
+        sink.open()
+        until(lambda: sink.waiting == 0)
+        sink.deliver([alert(9999)])
+        until(lambda: sink.waiting == 0)
+        sink.close()
+    told = list(dict.fromkeys(numbers(web)))
+    assert sent_before <= set(told)
+    # All that was in the spool when it was killed, in order; what came in the instant of the kill may follow.
+    assert set(range(20)) | set(range(1000, 1020)) <= set(told)
+    assert told == sorted(told)
+    keys = {request.headers["Idempotency-Key"] for request in web.taken}
+    assert len(keys) == len(told)
+
+
+def test_at_the_stop_what_waits_is_sent_and_what_cannot_be_sent_stays(made: list[Webhook], options: SinkOptions):
+    web = Web()
+    sink = opened(made, web, options)
+    sink.deliver([alert(1)])
+    until(lambda: sink.trouble)
+    began = time.monotonic()
+    sink.close()
+    assert time.monotonic() - began < 2
+    assert sink.lost == 0
+    with web:
+        again = opened(made, web, options)
+        assert again.waiting == 1
+        again.deliver([alert(2), alert(3)])
+        again.close()
+        assert numbers(web) == [1, 2, 3]
+
+
+def test_a_body_is_what_the_module_says(made: list[Webhook], options: SinkOptions):
+    with Web() as web:
+        sink = opened(made, web, options)
+        sink.deliver([alert(1, count=5, username=None, server_ip=None, server_port=None, session_id=None, frame=0)])
+        until(lambda: sink.delivered == 1)
+        told = json.loads(web.taken[0].body)
+        assert (told["count"], told["username"], told["server_port"], told["frame"]) == (5, None, None, None)
