@@ -1,0 +1,467 @@
+"""What the screen shows, on all sizes; and, in a terminal of its own, how it comes and goes."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from analyzer.capture.live import LiveCounters, LiveSource
+from analyzer.errors import UsageError
+from analyzer.monitor.base import Alert, AlertSink, MonitorState
+from analyzer.monitor.panels import Rates, compose, duration, fit, plain, size
+from analyzer.monitor.screen import Screen
+
+HOSTILE = "\x1b]0;owned\x07\u202eevil\n\x9b31m\udce9"
+
+
+class Source(LiveSource):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.counted = LiveCounters()
+        self.counted.kernel_drops = 0
+
+    def counters(self) -> LiveCounters:
+        return self.counted
+
+
+def alert(number: int, username: str | None = "erin@example.test", severity: str = "critical") -> Alert:
+    return Alert(
+        "finding", f"{number}", "plaintext-password", severity, "high", "title", "detail", 1_700_000_000_000_000_000 + number,
+        1, client_ip="10.0.0.7", server_ip="192.0.2.1", server_port=110, protocol="pop3", username=username,
+    )  # fmt: skip
+
+
+def monitored() -> MonitorState:
+    state = MonitorState("1.2.3", "gateway", time.time_ns() - 93_784_000_000_000)
+    state.sources = [Source("eth0")]
+    state.sessions.update({("pop3", "plaintext"): 1204, ("imap", "starttls"): 7, ("jmap", "carrier_pigeon"): 1})
+    state.recent.extend([alert(1), alert(2, HOSTILE, "low"), alert(3, "王小明@例子.测试"), alert(4, None)])
+    state.exposed_logins = 1300
+    state.exposed_accounts.update(["a", "b"])
+    state.exposed_clients.update(["10.0.0.7"] * 5 + [HOSTILE])
+    state.exposed_servers.update(["192.0.2.1 port 110"] * 6)
+    webhook = AlertSink("webhook:https://user:Tok3n@hooks.example/T0K3N")
+    webhook.delivered, webhook.waiting, webhook.trouble = 9, 2, f"refused {HOSTILE}"
+    state.sinks = [AlertSink("jsonl:/var/log/alerts.jsonl"), webhook]
+    state.alerts_raised, state.store_written = 4, 31
+    state.turn_ns = time.time_ns()
+    return state
+
+
+def shown(state: MonitorState, width: int = 80, height: int = 24, messages: tuple[str, ...] = ()) -> str:
+    rates = Rates()
+    rates.take(state.sources, 1.0)
+    return "\n".join(line.plain.rstrip() for line in compose(state, rates, messages, width, height))
+
+
+def test_at_80_by_24_everything_has_its_place() -> None:
+    screen = shown(monitored())
+    for words in (
+        "mailtap 1.2.3  watches eth0  as gateway  for 1 d 02:03:04",
+        "1,300 logins IN CLEAR  2 accounts  2 clients  1 server\n",
+        "dropped 0 by the kernel, 0 by mailtap",
+        "! webhook:https://hooks.example: refused",
+        "in clear  STARTTLS  TLS  not seen",
+        "1,204",
+        "critical plaintext-password",
+        "192.0.2.1:110",
+        "erin@ex",
+        "low ",
+        "192.0.2.1 port 110",
+        "Alerts 4",
+        "9 delivered, 2 waiting, IN TROUBLE",
+        "Store  31 rows written",
+        " q quits",
+    ):
+        assert words in screen, screen
+    assert screen.index("critical plaintext-password") < screen.index("low ")  # the latest first
+
+
+def test_a_quiet_beginning() -> None:
+    screen = shown(MonitorState("1", "", 0))
+    for words in (
+        "No login in clear so far",
+        "watches nothing",
+        "none so far",
+        "none has ended yet",
+        "an unknown number by the kernel",
+    ):
+        assert words in screen
+
+
+def test_trouble_is_said_in_words() -> None:
+    state = monitored()
+    state.sources[0].up = False
+    state.sources.append(Source("-"))
+    state.sources[1].finished = True
+    state.store_trouble = "database is locked"
+    state.store_lost = 3
+    state.lag_s = 2.5
+    state.alerts_lost = 1
+    state.counters = {"flows.limit_half_open": 7, "flows.limit_flows": 0, "packets.malformed": 5}
+    state.turn_ns -= 60_000_000_000
+    rates = Rates()
+    source = state.sources[0]
+    assert isinstance(source, Source)
+    for second in range(3):
+        source.counted.kernel_drops = second * 100
+        rates.take(state.sources, float(second))
+    lines = compose(state, rates, ["mailtap: said on standard error"], 100, 50)
+    screen = "\n".join(line.plain for line in lines)
+    for words in (
+        "the loop has not turned for 60 seconds",
+        "100 packets/s are being lost",
+        "2.5 seconds after they were captured",
+        "eth0: down",
+        "-: at its end",
+        "store: database is locked",
+        "1 alert lost",
+        "limit half open reached 7 times",
+        "mailtap: said on standard error",
+        "3 LOST, IN TROUBLE",
+    ):
+        assert words in screen, screen
+    assert "limit flows" not in screen
+    # where there is no room for all of it, that is said
+    assert re.search(r"\(and \d+ more\)", "\n".join(line.plain for line in compose(state, rates, [], 80, 24)))
+
+
+def test_what_is_shown_can_do_nothing_to_the_terminal_and_opens_nothing() -> None:
+    state = monitored()
+    state.sources[0].name = f"eth0{HOSTILE}"
+    state.sensor = HOSTILE
+    state.store_trouble = HOSTILE
+    for width, height in ((80, 24), (140, 50), (40, 20)):
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=True, color_system="truecolor", width=width, height=height)
+        rates = Rates()
+        for line in compose(state, rates, [HOSTILE, "[bold]not markup[/bold]"], width, height):
+            console.print(line)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue())
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
+        assert "Tok3n" not in text
+        assert "T0K3N" not in text
+    assert "[bold]not markup" in shown(state, 140, 50, ("[bold]not markup[/bold]",))
+
+
+@given(
+    st.integers(1, 180), st.integers(1, 60),
+    st.lists(st.text(max_size=30), max_size=4), st.integers(0, 10**9),
+)  # fmt: skip
+def test_nothing_wraps_or_falls_off_whatever_the_size(width: int, height: int, names: list[str], count: int) -> None:
+    state = monitored()
+    for name in names:
+        state.recent.append(alert(9, name))
+        state.exposed_clients[name] = count
+        state.sessions[name, name] = count
+        state.sinks.append(AlertSink(name))
+    lines = compose(state, Rates(), names, width, height)
+    assert len(lines) == height
+    assert all(line.cell_len <= width for line in lines)
+    assert all("\n" not in line.plain for line in lines)
+
+
+def test_a_terminal_without_unicode_is_spared_it() -> None:
+    state = monitored()
+    for line in compose(state, Rates(), ["ä" * 200], 140, 50):
+        assert plain(line, "ascii").plain.isascii()
+        assert plain(line, "utf-8") is line
+
+
+def test_rates_are_those_of_the_last_seconds() -> None:
+    source = Source("eth0")
+    rates = Rates()
+    for step in range(41):
+        if step > 20:
+            source.counted.packets += 100
+            source.counted.bytes += 100_000
+        rates.take([source], step * 0.5)
+    assert rates.packets_s == pytest.approx(200)
+    assert rates.bits_s == pytest.approx(1_600_000)
+    assert rates.drops_s == 0
+    assert list(rates.curve) == [0.0] * 10 + [200.0] * 10
+    source.counted.packets = 0  # counted anew
+    rates.take([source], 21.0)
+    assert rates.packets_s == 0
+
+
+def test_columns_give_way_above_their_floors_first() -> None:
+    assert fit([10, 30, 10], 50) == [10, 30, 10]
+    assert fit([10, 30, 10], 40) == [10, 20, 10]
+    assert fit([10, 30, 10], 40, [0, 28, 0]) == [5, 30, 5]
+    assert fit([10, 30], 5, [10, 30]) == [2, 3]
+    assert fit([], 0) == []
+
+
+def test_words_for_numbers() -> None:
+    assert [duration(0), duration(3661), duration(90061)] == ["00:00:00", "01:01:01", "1 d 01:01:01"]
+    assert [size(1), size(1500), size(250_000), size(1.2e9), size(5e15)] == [
+        "1 B",
+        "1.5 kB",
+        "250 kB",
+        "1.2 GB",
+        "5,000.0 TB",
+    ]
+
+
+# -- in a terminal -----------------------------------------------------------------------------------------------------------------
+
+SCRIPT = """
+import os, signal, sys, threading, time
+os.dup2(os.open(sys.argv[1], os.O_RDWR), 0)  # the session's terminal from now on
+os.dup2(0, 1)
+sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+from analyzer.errors import UsageError
+from analyzer.monitor.base import MonitorState
+from analyzer.monitor.screen import Screen
+state = MonitorState("1.2.3", "gateway", time.time_ns())
+state.turn_ns = time.time_ns()
+quit = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: quit.set())
+def wait():
+    if not quit.wait(20):
+        sys.exit("nobody quit")
+"""
+
+
+class Terminal:
+    """A terminal of 80 by 24 with a program in it."""
+
+    def __init__(self, script: str, **environment: str) -> None:
+        self.master, self.slave = pty.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.before = termios.tcgetattr(self.slave)
+        variables = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        self.program = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", SCRIPT + textwrap.dedent(script), os.ttyname(self.slave)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            env={**variables, "TERM": "xterm-256color", **environment},
+        )  # fmt: skip
+        self.seen = ""
+
+    def expect(self, words: str) -> None:
+        deadline = time.monotonic() + 20
+        while words not in self.seen:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{words!r} did not come: {self.seen[-2000:]!r}"
+            self._read(min(left, 0.5))
+            if self.program.poll() is not None and not self._read(0):
+                assert words in self.seen, (self.seen, self.program.communicate())
+
+    def _read(self, seconds: float) -> bool:
+        if select.select([self.master], [], [], seconds)[0]:
+            self.seen += os.read(self.master, 65536).decode()
+            return True
+        return False
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and standard error; all that was written is in ``seen``."""
+        deadline = time.monotonic() + 20
+        while self.program.poll() is None and time.monotonic() < deadline:
+            self._read(0.05)
+        while self._read(0):
+            pass
+        _, errors = self.program.communicate(timeout=5)
+        return self.program.returncode, errors
+
+    def is_as_before(self) -> bool:
+        """The usual screen, the cursor, and the mode in which keys are read."""
+        return (
+            self.seen.rfind("\x1b[?1049l") > self.seen.rfind("\x1b[?1049h") >= 0
+            and self.seen.rfind("\x1b[?25h") > self.seen.rfind("\x1b[?25l") >= 0
+            and termios.tcgetattr(self.slave) == self.before
+        )
+
+    def close(self) -> None:
+        if self.program.poll() is None:
+            self.program.kill()
+        self.program.communicate()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+@contextmanager
+def terminal(script: str, **environment: str) -> Iterator[Terminal]:
+    opened = Terminal(script, **environment)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def quit_by_key(opened: Terminal) -> None:
+    opened.type(b"xq")
+
+
+def quit_by_interrupt(opened: Terminal) -> None:
+    opened.type(b"\x03")
+
+
+def quit_by_term(opened: Terminal) -> None:
+    opened.program.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("way", [quit_by_key, quit_by_interrupt, quit_by_term])
+def test_the_terminal_is_given_back(way: Callable[[Terminal], None]) -> None:
+    script = """
+    try:
+        with Screen(state, quit.set):
+            print("mailtap: said meanwhile", file=sys.stderr)
+            wait()
+    except KeyboardInterrupt:
+        pass
+    print("back", file=sys.stderr)
+    """
+    with terminal(script) as opened:
+        opened.expect("q quits")
+        opened.expect("said meanwhile")
+        assert not termios.tcgetattr(opened.slave)[3] & termios.ECHO
+        way(opened)
+        code, errors = opened.end()
+        assert (code, errors) == (0, "mailtap: said meanwhile\nback\n")
+        assert opened.is_as_before()
+
+
+def test_the_terminal_is_given_back_when_the_loop_raises() -> None:
+    script = """
+    with Screen(state, quit.set) as screen:
+        time.sleep(0.2)
+        raise RuntimeError("the loop fell over")
+    """
+    with terminal(script) as opened:
+        code, errors = opened.end()
+        assert code == 1
+        assert errors.endswith("RuntimeError: the loop fell over\n")
+        assert opened.is_as_before()
+
+
+def test_the_terminal_is_given_back_when_nobody_stops_the_screen() -> None:
+    with terminal("Screen(state, quit.set).start(); time.sleep(0.2); sys.exit(3)") as opened:
+        assert opened.end() == (3, "")
+        assert opened.is_as_before()
+
+
+def test_a_fault_in_a_picture_ends_the_pictures_and_not_the_monitor() -> None:
+    script = """
+    state.sources = None
+    with Screen(state, quit.set) as screen:
+        screen._thread.join(10)
+        print(screen.trouble)
+    print("goes on", quit.is_set())
+    """
+    with terminal(script) as opened:
+        code, errors = opened.end()
+        assert code == 0
+        assert errors.startswith("mailtap: the screen ended: TypeError")
+        assert "goes on False" in opened.seen
+        assert opened.is_as_before()
+
+
+def test_who_closes_the_terminal_quits() -> None:
+    script = """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Screen(state, quit.set) as screen:
+        wait()
+    os._exit(0 if quit.is_set() and "OSError" in screen.trouble else 1)
+    """
+    with terminal(script) as opened:
+        opened.expect("q quits")
+        master, opened.master = opened.master, os.open("/dev/null", os.O_RDWR)
+        os.close(master)
+        assert opened.program.wait(20) == 0
+
+
+def test_standard_input_may_be_a_pipe_of_packets() -> None:
+    script = """
+    reading, writing = os.pipe()
+    os.dup2(reading, 0)
+    with Screen(state, quit.set):
+        wait()
+    """
+    with terminal(script) as opened:
+        opened.expect("q quits")
+        opened.type(b"q")
+        assert opened.end() == (0, "")
+        assert opened.is_as_before()
+
+
+def test_colours_can_be_turned_off() -> None:
+    script = """
+    state.exposed_logins = 1
+    with Screen(state, quit.set):
+        wait()
+    """
+    with terminal(script) as opened:
+        opened.expect("q quits")
+        quit_by_key(opened)
+        opened.end()
+        assert re.search(r"\x1b\[[0-9;]*3[0-7]m", opened.seen)
+    with terminal(script, NO_COLOR="1") as opened:
+        opened.expect("q quits")
+        quit_by_key(opened)
+        opened.end()
+        assert "1 login IN CLEAR" in opened.seen
+        assert not re.search(r"\x1b\[[0-9;]*[34][0-7]m", opened.seen)
+
+
+def test_a_terminal_that_can_show_no_screen_is_refused() -> None:
+    script = """
+    try:
+        Screen(state, quit.set).start()
+    except UsageError as error:
+        print(error, file=sys.stderr)
+    """
+    with terminal(script, TERM="dumb") as opened:
+        code, errors = opened.end()
+        assert code == 0
+        assert "--live: this terminal (dumb) can show no screen" in errors
+        assert termios.tcgetattr(opened.slave) == opened.before
+
+
+def test_in_the_background_there_is_no_screen() -> None:
+    script = """
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        try:
+            Screen(state, quit.set).start()
+        except UsageError as error:
+            print(error, file=sys.stderr, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    """
+    with terminal(script) as opened:
+        code, errors = opened.end()
+        assert code == 0
+        assert "runs in the background" in errors
+
+
+def test_not_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    before: Any = sys.stderr
+    with pytest.raises(UsageError, match="--live needs a terminal"):
+        Screen(monitored(), lambda: None).start()
+    assert sys.stderr is before
