@@ -6,9 +6,12 @@ import base64
 from pathlib import Path
 
 import pytest
+from support.captures import NANO, pcap_header, pcap_record
+from support.tls import old_handshake
 from support.traffic import Talk, logins, run_frames
 
-from analyzer.pipeline import Result
+from analyzer.pipeline import Result, run
+from analyzer.sessions.records import Session
 
 
 def b64(text: bytes) -> str:
@@ -209,3 +212,96 @@ def test_a_capture_that_begins_within_an_appended_message(tmp_path: Path) -> Non
     assert logins(heard(tmp_path, 143, "C: a8 LOGIN kim Zulu7Tango\nS: a8 OK in", missed=3)) == [
         ("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")
     ]
+
+
+UPGRADES = {
+    110: "S: +OK mx\nC: STLS\nS: +OK go on",
+    143: "S: * OK mx\nC: a STARTTLS\nS: a OK go on",
+    587: "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go on",
+    25: "S: 220 mx\nC: STARTTLS\nS: 220 go on",
+    4190: 'S: "STARTTLS"\nS: OK\nC: STARTTLS\nS: OK',
+}
+
+
+def upgraded(folder: Path, port: int, lines: str, lost: range, *, missed: int = 0) -> Session:
+    """The session of a dialogue that TLS follows, without the first ``missed`` frames and those whose index is ``lost``."""
+    talk = Talk(server_port=port).play(lines) if lines else Talk(server_port=port)
+    for sender, data in old_handshake(0x0303):
+        assert isinstance(data, bytes)
+        (talk.client if sender == 0 else talk.server)(data)
+    frames = talk.close().frames()
+    kept = [frame for index, frame in enumerate(frames) if index >= missed and index not in lost]
+    (session,) = run_frames(folder, kept).sessions
+    return session
+
+
+@pytest.mark.parametrize("port", list(UPGRADES))
+@pytest.mark.parametrize(
+    ("begin", "end", "missed", "starttls"),
+    [
+        (0, 0, 0, "completed"),
+        (0, None, 0, "unseen"),  # all that was said in clear is missing
+        (0, None, 1, "unseen"),
+        (0, None, 3, "unseen"),
+        (0, -1, 3, None),  # the grant alone is left: to what, nobody knows
+        (0, -1, 0, None),
+        (1, None, 0, "completed"),  # a greeting, then TLS
+    ],
+)
+def test_an_upgrade_that_is_missing_is_no_implicit_tls(
+    tmp_path: Path, port: int, begin: int, end: int | None, missed: int, starttls: str | None
+) -> None:
+    lines = UPGRADES[port]
+    count = lines.count("\n") + 1
+    if begin and port in (25, 587):
+        lines, count = "S: 220 mx\nC: EHLO pc\nS: 250 mx\nC: STARTTLS\nS: 220 go on", 5
+    if begin and port == 4190:
+        begin = 2
+    lost = range(3 + begin, 3 + (count if end is None else end + (count if end else 0)))
+    session = upgraded(tmp_path, port, lines, lost, missed=missed)
+    assert (session.transport, session.tls is not None and session.tls.mode) == ("starttls", "starttls")
+    assert session.starttls in ({starttls} if starttls else {"unseen", "completed"})
+    assert session.protocol == {110: "pop3", 143: "imap", 4190: "managesieve"}.get(port, "smtp")
+    assert [one.kind for one in session.anomalies or ()] == []
+
+
+@pytest.mark.parametrize("port", list(UPGRADES))
+def test_tls_from_the_first_octet_is_implicit(tmp_path: Path, port: int) -> None:
+    session = upgraded(tmp_path, port, "", range(0))
+    assert (session.transport, session.starttls) == ("implicit_tls", "not_applicable")
+    assert [one.kind for one in session.anomalies or ()] == ["tls_on_plaintext_port"]
+
+
+@pytest.mark.parametrize(
+    ("port", "before", "auth", "prompt", "string", "no"),
+    [
+        (587, "S: 220 mx\nC: EHLO pc\nS: 250 mx", "AUTH LOGIN", "334 %s", "%s", "535 no"),
+        (110, "S: +OK mx\nC: NOOP\nS: +OK", "AUTH LOGIN", "+ %s", "%s", "-ERR no"),
+        (143, "S: * OK mx\nC: a NOOP\nS: a OK", "b AUTHENTICATE LOGIN", "+ %s", "%s", "b NO no"),
+        (4190, 'S: "SASL" "LOGIN"\nS: OK\nC: NOOP\nS: OK', 'AUTHENTICATE "LOGIN"', '"%s"', '"%s"', "NO"),
+    ],
+)
+@pytest.mark.parametrize("kept", [0, 1, 2, 3, 4, 5, 10])
+@pytest.mark.parametrize("which", [(1,), (3,), (1, 3)])
+def test_a_prompt_cut_by_the_snap_length_is_a_prompt(
+    tmp_path: Path,
+    port: int,
+    before: str,
+    auth: str,
+    prompt: str,
+    string: str,
+    no: str,
+    kept: int,
+    which: tuple[int, ...],
+) -> None:
+    lines = f"{before}\nC: {auth}\nS: {prompt % b64(b'Username:')}\nC: {string % b64(b'kim')}\nS: {prompt % b64(b'Password:')}\nC: {string % '*'}\nS: {no}"
+    first = 4 + before.count("\n")
+    cut = {first + index: kept for index in which}
+    frames = Talk(server_port=port).play(lines).close().frames()
+    records = [pcap_header(magic=NANO)]
+    for index, (_, frame) in enumerate(frames):
+        size = 54 + cut[index] if index in cut else len(frame)
+        records.append(pcap_record(frame[:size], fraction=index, wire=len(frame)))
+    path = tmp_path / "cut.pcap"
+    path.write_bytes(b"".join(records))
+    assert logins(run([path])) == [("LOGIN", "kim", None, "cancelled")]

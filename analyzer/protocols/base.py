@@ -55,6 +55,9 @@ MAX_HELD: Final = 65536
 MAX_INFLATED: Final = 256 * 1024 * 1024
 #: Octets inflated at a time.
 INFLATE_STEP: Final = 65536
+#: Octets of a TLS record's header, and the most that its body may have (RFC 5246 section 6.2.3).
+TLS_HEADER: Final = 5
+MAX_TLS_RECORD: Final = 18432
 #: Dots of one piece of a body that are looked at one by one.
 MAX_DOTS: Final = 64
 #: Characters kept of an anomaly's detail, and of a reply.
@@ -123,6 +126,17 @@ def looks_like_tls(data: bytes) -> bool:
     if first & 0x80:
         return not (size > 2 and data[2] != 1)
     return False
+
+
+def is_tls_header(data: bytes) -> bool:
+    """Whether octets begin with the header of a TLS record, complete and plausible (RFC 8446 section 5.1)."""
+    return (
+        len(data) >= TLS_HEADER
+        and 0x14 <= data[0] <= 0x17
+        and data[1] == 3
+        and data[2] <= 4
+        and 0 < (data[3] << 8 | data[4]) <= MAX_TLS_RECORD
+    )
 
 
 def looks_like_text(data: bytes) -> bool:
@@ -251,6 +265,9 @@ class Dissector:
         self.at = at
         side = self.server if sender == SERVER else self.client
         side.end = at.offset + len(data)
+        if side.mode == LINES and (side.torn or (self.midstream and at.offset == side.parts_size)):
+            if self._begins_tls(sender, side, data):
+                return self.events
         if side.inflater is None:
             self._feed(sender, side, data)
         else:
@@ -454,6 +471,35 @@ class Dissector:
     def client_waiting(self) -> bool:
         """Whether the client talked on before the answer."""
         return self.client.mode == HOLD and self.client.parts_size > 0
+
+    # -- TLS whose beginning was not seen ------------------------------------------------------------------------------------
+
+    def _begins_tls(self, sender: Sender, side: Side, data: bytes) -> bool:
+        """Behind octets that are missing: whether TLS records begin here, so that the upgrade is among what is missing; True also while it may be so."""
+        first = data[0] if side.parts_size == 0 else side.parts[0][0]
+        if not 0x14 <= first <= 0x17 or side.inflater is not None:
+            return False
+        if side.parts_size + len(data) < TLS_HEADER:
+            if side.parts_size == 0:
+                side.offset = self.at.offset
+            side.keep(data)
+            return True
+        octets = side.take() + data
+        if not is_tls_header(octets):
+            side.keep(octets[: len(octets) - len(data)])
+            return False
+        self.tls_started = True
+        self.server.take()
+        self.client.take()
+        self.client.mode = OPAQUE
+        self.server.mode = OPAQUE
+        if sender == CLIENT:
+            self._trailing_client = octets
+        else:
+            self._trailing_server = octets
+        at = self.at
+        self.events.append(TlsStarted(sender, at.frame, at.timestamp_ns, at.offset + len(data) - len(octets)))
+        return True
 
     # -- STARTTLS ------------------------------------------------------------------------------------------------------------
 

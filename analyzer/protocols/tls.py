@@ -567,6 +567,8 @@ class TlsDissector:
                 else:
                     # Chance alone finds a header every few million octets: step over it, the next one must fit.
                     half.trial = True
+                    if half.losses == 0:
+                        half.losses = 1  # the beginning has gone by
                     half.minor = data[at + 1]
                     half.remaining = length
                     half.mode = _SKIP

@@ -320,9 +320,13 @@ class SessionStream(StreamSink):
         client = b""
         server = b""
         gap_before = False
+        #: whether what each side is seen to say first is what it said first
+        begun = [self._flow.syn_seen or self._flow.syn_ack_seen] * 2
         for piece in waiting:
             if piece.gap:
                 gap_before = True
+                if not (server if piece.sender == SERVER else client):
+                    begun[piece.sender] = False
             elif piece.sender == CLIENT:
                 client += piece.data
             else:
@@ -343,7 +347,7 @@ class SessionStream(StreamSink):
             verdict = NOT_MAIL_PREFIX
         self._waiting = None
         if verdict == "tls":
-            self._begin_tls(at)
+            self._begin_tls(at, begun[CLIENT] if looks_like_tls(client[client_skip:]) else begun[SERVER])
         elif verdict.startswith(NOT_MAIL_PREFIX):
             if service is None:
                 return False
@@ -352,7 +356,7 @@ class SessionStream(StreamSink):
             return True
         else:
             self._dissector = make_dissector(verdict, service, not (self._flow.syn_seen or self._flow.syn_ack_seen))
-            if client[client_skip:] and looks_like_tls(client[client_skip:]):
+            if client[client_skip:] and looks_like_tls(client[client_skip:]) and begun[CLIENT]:
                 # A client that expects implicit TLS met a server that greets in clear.
                 self._tls_on_plaintext = True
                 self._make_builder().add_anomaly(
@@ -393,10 +397,10 @@ class SessionStream(StreamSink):
 
     # -- TLS -------------------------------------------------------------------------------------------------------------------
 
-    def _begin_tls(self, at: Position) -> None:
-        """The connection begins with TLS."""
+    def _begin_tls(self, at: Position, begun: bool) -> None:
+        """What is seen of the connection begins with TLS; ``begun``: so does the connection."""
         service = self._service
-        if service is None or service in IMPLICIT_TLS_SERVICES or self._flow.syn_seen or self._flow.syn_ack_seen:
+        if service is None or service in IMPLICIT_TLS_SERVICES or begun:
             self._tls_mode = "implicit"
             if service is not None and service not in IMPLICIT_TLS_SERVICES:
                 self._make_builder().add_anomaly(
@@ -404,7 +408,7 @@ class SessionStream(StreamSink):
                     at.timestamp_ns, 0,
                 )  # fmt: skip
         else:
-            # Met midstream on a port that begins in clear: the upgrade was before the capture.
+            # On a port that begins in clear, behind octets that were not captured: the upgrade is among them.
             self._tls_mode = "starttls"
         self._tls = TlsDissector(self._tls_mode, not (self._flow.syn_seen or self._flow.syn_ack_seen))
         self._make_builder().session.tls_frame = at.frame
@@ -636,7 +640,10 @@ class SessionStream(StreamSink):
             session.tls = handshake
             if self._tls_mode == "starttls":
                 session.transport = STARTTLS
-                session.starttls = UNSEEN if reading is None else builder.starttls_state(facts.established)
+                unseen = reading is None or (
+                    reading.commands + reading.replies == 0 and not reading.reply_seen and session.server_banner is None
+                )
+                session.starttls = UNSEEN if unseen else builder.starttls_state(facts.established)
             elif facts.text:
                 # The client spoke TLS, the server text (RFC 8314 section 3.3 mixed up with STARTTLS): nothing was protected.
                 session.transport = PLAINTEXT

@@ -6,7 +6,7 @@ import ssl
 import warnings
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import tls as lab
 from support.tls import HOST, Connection, Piece, context, play, record
@@ -756,6 +756,7 @@ anything = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(anything, st.integers(0, 1000), st.booleans())
+@example([(0, b"\0"), (0, b"\x14\3\0\0\1\0"), (0, 1), (0, b"\x14\3\0\0\1")], 0, True)
 def test_anything_never_raises_and_never_depends_on_cuts(pieces: list[Piece], seed: int, midstream: bool):
     whole = play(pieces, midstream=midstream).summary()
     assert play(pieces, cut="random", seed=seed, midstream=midstream).summary() == whole
