@@ -129,21 +129,28 @@ def _only_one(connection: Connection) -> bool:
 
 def _give_back(store: Store, *, vacuum: bool) -> None:
     """Give freed space back to the file system, or to PostgreSQL."""
-    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if store.is_postgres:
-            if vacuum:
+    if store.is_postgres:
+        if vacuum:
+            with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 for table in (SESSIONS, *OF_SESSIONS, FINDINGS):
                     connection.exec_driver_sql(f"VACUUM {table.name}")
-            return
-        before = _pragma(connection, "freelist_count")
+        return
+    # Outside of transactions, which SQLAlchemy would begin: with the driver's own connection.
+    pooled = store.engine.raw_connection()
+    try:
+        driver = pooled.driver_connection
+        assert driver is not None
+        before = driver.execute("PRAGMA freelist_count").fetchone()[0]
         while before > 0:
             # The pragma works as its rows are fetched.
-            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES})").all()
-            after = _pragma(connection, "freelist_count")
+            driver.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+            after = driver.execute("PRAGMA freelist_count").fetchone()[0]
             if after >= before:
                 break
             before = after
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        pooled.close()
 
 
 def _pragma(connection: Connection, name: str) -> int:

@@ -1,0 +1,417 @@
+"""The thread that writes: it never blocks, loses nothing it can keep, and says what is wrong. Retention; readers at work."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sql
+from support.stores import BEGAN_NS, STEP_NS, contents, made_batch, made_finding, made_session
+
+from analyzer.capture.base import CaptureStats
+from analyzer.monitor import schema, store_retention, writer
+from analyzer.monitor.batch import Batch
+from analyzer.monitor.store import Store, open_store
+from analyzer.monitor.store_report import load_result
+from analyzer.monitor.writer import StoreWriter
+
+#: Sessions in a batch of the writing child.
+WHOLE = 7
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(str(tmp_path / "mailtap.db"), sensor="cellar")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def thread(store: Store) -> Iterator[StoreWriter]:
+    started = StoreWriter(store)
+    yield started
+    started.close(0.1)
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Until something is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def full(store: Store, pages: int) -> None:
+    """Let the database refuse to grow, as on a full disk; 0 lifts that."""
+    limit = pages or 1 << 30
+
+    def set_limit(connection: Any, record: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={limit}")
+
+    sql.event.listen(store.engine, "connect", set_limit)
+    store.engine.dispose()
+
+
+def test_what_is_submitted_is_written_without_waiting_for_it(store: Store, thread: StoreWriter):
+    for number in range(0, 300, 10):
+        thread.submit(made_batch(number, 10))
+    assert thread.flush()
+    assert (thread.written, thread.waiting, thread.lost, thread.trouble) == (600, 0, 0, "")
+    assert store.count() == 300
+    # Nobody asks for it, and within a second it is there all the same.
+    thread.submit(made_batch(300, 1))
+    wait_for(lambda: store.count() == 301, 5)
+    assert thread.close()
+    thread.submit(made_batch(301, 1))
+    assert (thread.lost, store.count()) == (2, 301)
+
+
+def test_many_batches_in_one_transaction_are_as_one_after_the_other(store: Store, tmp_path: Path):
+    session, early = made_session(1, size=3), made_session(1, size=1)
+    batches = [
+        Batch([(early, False)], [(made_finding(early), False), (made_finding(early, "weak-password"), True)]),
+        Batch([(session, True)], [(made_finding(session, username="user3"), True)]),
+        Batch([(early, False)], [(made_finding(early, "brute-force"), True)]),
+        made_batch(2, 3, final=False),
+        made_batch(2, 2),
+    ]
+    other = open_store(str(tmp_path / "other.db"), sensor="cellar", key_file=store.key_path)
+    for batch in batches:
+        other.write(batch)
+    thread = StoreWriter(store)
+    with store.transaction():
+        for batch in batches:
+            thread.submit(batch)
+        time.sleep(0.1)
+    assert thread.close(20)
+    assert contents(store) == contents(other)
+    assert sorted(one["rule"] for one in store.findings()) == [
+        "brute-force",
+        *["plaintext-password"] * 4,
+        "weak-password",
+    ]
+    other.close()
+
+
+def test_a_full_disk_costs_nothing_that_can_wait(store: Store, thread: StoreWriter):
+    thread.submit(made_batch(0, 5))
+    assert thread.flush()
+    full(store, 60)
+    for number in range(5, 405, 5):
+        thread.submit(made_batch(number, 5))
+    wait_for(lambda: thread.trouble)
+    assert "disk is full" in thread.trouble
+    assert "free some space" in thread.trouble
+    assert "rows wait" in thread.trouble
+    assert not thread.flush(0.3)
+    assert thread.waiting > 0
+    # What was committed can be read meanwhile, and is whole.
+    reader = open_store(store.name, create=False)
+    assert reader.count() % 5 == 0
+    reader.close()
+    full(store, 0)
+    assert thread.flush(20)
+    wait_for(lambda: thread.trouble == "")
+    assert (store.count(), thread.lost, thread.waiting) == (405, 0, 0)
+
+
+def test_beyond_the_bound_the_oldest_goes_and_is_counted(
+    store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(writer, "MAX_WAITING", 100)
+    full(store, 1)
+    for number in range(0, 400, 10):
+        thread.submit(made_batch(number, 10))
+    wait_for(lambda: thread.trouble)
+    assert thread.waiting <= 100
+    assert thread.lost == 800 - thread.waiting
+    full(store, 0)
+    wait_for(lambda: thread.waiting == 0)
+    assert thread.written + thread.lost == 800
+    assert [one.first_frame for one in store.sessions()][-1] == 3991
+
+
+def test_octets_that_wait_are_bounded_too(store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "MAX_OCTETS", 20_000)
+    full(store, 1)
+    for number in range(0, 400, 10):
+        thread.submit(made_batch(number, 10))
+    wait_for(lambda: thread.lost > 0)
+    wait_for(lambda: 0 < thread.waiting < 400)
+    full(store, 0)
+    wait_for(lambda: thread.waiting == 0)
+    assert thread.written + thread.lost == 800
+
+
+def test_a_store_somebody_else_holds_is_waited_for(store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch):
+    from analyzer.monitor import store_place
+
+    monkeypatch.setattr(store_place, "BUSY_S", 0.1)
+    store.reconnect()
+    other = sqlite3.connect(store.name, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    thread.submit(made_batch(0, 3))
+    wait_for(lambda: "locked" in thread.trouble)
+    other.execute("ROLLBACK")
+    other.close()
+    assert thread.flush(20)
+    assert store.count() == 3
+
+
+def test_a_record_no_database_takes_does_not_keep_the_others_waiting(store: Store, thread: StoreWriter):
+    bad = made_batch(50, 1)
+    bad.sessions[0][0].message_bytes = 1 << 62
+    bad.sessions[0][0].packets = 1 << 62
+    rows = store.render(bad)
+    next(iter(rows.sessions.values())).session["packets"] = 1 << 70
+    store.render = lambda batch: rows if batch is bad else Store.render(store, batch)  # type: ignore[method-assign]
+    with store.transaction():
+        thread.submit(made_batch(0, 3))
+        thread.submit(bad)
+        thread.submit(made_batch(3, 3))
+        time.sleep(0.1)
+    wait_for(lambda: thread.waiting == 0)
+    assert (store.count(), thread.lost, thread.written) == (6, 2, 12)
+    assert "could not be stored" in thread.faults[0]
+    assert thread.trouble == ""
+
+
+def test_a_record_that_cannot_be_rendered_is_left_out_and_said(
+    store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch
+):
+    from analyzer.monitor import pickles
+
+    monkeypatch.setattr(pickles, "MAX_STORED", 2000)
+    batch = made_batch(0, 3)
+    batch.sessions[1][0].server_banner = os.urandom(4000).hex()
+    thread.submit(batch)
+    wait_for(lambda: thread.waiting == 0)
+    assert (store.count(), thread.lost, thread.written) == (2, 1, 5)
+    assert "a fault of mailtap" in thread.faults[0]
+
+
+def test_a_file_that_was_removed_is_made_anew(store: Store, thread: StoreWriter):
+    thread.submit(made_batch(0, 3))
+    assert thread.flush()
+    for name in ("", "-wal", "-shm"):
+        Path(store.name + name).unlink()
+    thread.submit(made_batch(3, 2))
+    assert thread.flush(20)
+    reader = open_store(store.name, create=False)
+    assert reader.count() == 2
+    reader.close()
+
+
+def test_a_reader_sees_whole_transactions_while_somebody_writes(store: Store, thread: StoreWriter):
+    store.write(made_batch(0, 10))
+    stop = threading.Event()
+    seen: list[int] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            reader = open_store(store.name, create=False)
+            result = load_result(reader)
+            assert reader.damaged == 0
+            seen.append(len(result.sessions))
+            reader.close()
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for one in readers:
+        one.start()
+    for number in range(10, 510, 10):
+        thread.submit(made_batch(number, 10))
+        time.sleep(0.005)
+    assert thread.flush(30)
+    stop.set()
+    for one in readers:
+        one.join()
+    assert thread.lost == 0
+    assert store.count() == 510
+    assert seen
+    assert all(count % 10 == 0 for count in seen)
+
+
+# -- retention ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_too_old_goes_with_all_that_belongs_to_it(store: Store):
+    old, new = CaptureStats("eth0"), CaptureStats("eth0")
+    old.packets, old.first_ns, old.last_ns = 1, BEGAN_NS, BEGAN_NS + STEP_NS
+    new.packets, new.first_ns, new.last_ns = 1, BEGAN_NS + 1, BEGAN_NS + 1000 * STEP_NS
+    store.write(made_batch(0, 1200))
+    store.write(Batch(captures=[old, new]))
+    # A finding whose session was never stored, as old as those that go.
+    store.write(Batch([], [(made_finding(made_session(5), username="nobody"), True)]))
+    assert store.prune(older_than_ns=BEGAN_NS + 700 * STEP_NS) == 700
+    found = contents(store)
+    assert len(found["sessions"]) == len(found["credentials"]) == len(found["findings"]) == 500
+    assert [one.first_ns for one in store.captures()] == [BEGAN_NS + 1]
+    assert next(store.sessions()).first_frame == 7001
+
+
+def test_a_store_that_is_too_large_loses_its_oldest_and_gives_space_back(store: Store):
+    store.write(made_batch(0, 1500))
+    store.prune()
+    before = Path(store.name).stat().st_size
+    wanted = before // 2
+    removed = store.prune(max_bytes=wanted)
+    # Pages that became half empty are filled again by what comes; until then a few more sessions have to go.
+    assert 500 < removed < 1300
+    assert store_retention.size(store) <= wanted
+    assert Path(store.name).stat().st_size <= wanted
+    assert Path(store.name + "-wal").stat().st_size == 0
+    assert next(store.sessions()).first_frame == removed * 10 + 1
+    assert store.prune(max_bytes=wanted) == 0
+    # A limit that nothing could keep empties the store, and comes to an end.
+    store.prune(max_bytes=1)
+    assert store.count() == 0
+
+
+def test_certificates_nobody_needs_go_last(store: Store):
+    from support.stores import keep
+
+    keep(store, "tls-certificates.pcap")
+    ends = max(one.end_ns for one in store.sessions())
+    store.prune(older_than_ns=ends + 1)
+    assert store.count() == 0
+    assert len(contents(store)["certificates"]) > 0
+    store.prune(older_than_ns=ends + 3 * 3_600_000_000_000)
+    assert contents(store)["certificates"] == []
+
+
+def test_the_writer_prunes_by_itself(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "PRUNE_S", 0.1)
+    batch = made_batch(0, 3)
+    fresh = made_session(9)
+    fresh.start_ns = fresh.end_ns = time.time_ns()
+    batch.sessions.append((fresh, True))
+    store.write(batch)
+    thread = StoreWriter(store, keep_ns=60 * STEP_NS)
+    wait_for(lambda: store.count() == 1)
+    wait_for(lambda: thread.pruned == 3)
+    assert thread.close()
+
+
+# -- the end comes without warning --------------------------------------------------------------------------------------------------
+
+CHILD = f"""
+import sys
+from support.stores import made_batch
+from analyzer.monitor.store import open_store
+from analyzer.monitor.writer import StoreWriter
+
+store = open_store(sys.argv[1], sensor="cellar")
+thread = StoreWriter(store)
+number = int(sys.argv[2])
+print("began", flush=True)
+while True:
+    for _ in range(3):
+        thread.submit(made_batch(number * {WHOLE}, {WHOLE}))
+        number += 1
+    if not thread.flush(60):
+        sys.exit("not written")
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_after_ten_kills_everything_acknowledged_is_there_and_whole(tmp_path: Path):
+    path = tmp_path / "mailtap.db"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    chance = random.Random(6)
+    acknowledged = 0
+    for _ in range(10):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(path), str(acknowledged)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "began\n"
+        timer = threading.Timer(chance.uniform(0.05, 0.5), child.send_signal, [signal.SIGKILL])
+        timer.start()
+        lines = child.stdout.read().splitlines(keepends=True)
+        child.stdout.close()
+        assert child.wait(30) == -signal.SIGKILL
+        timer.join()
+        whole = [line for line in lines if line.endswith("\n")]
+        acknowledged = max([acknowledged, *map(int, whole)])
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            rows = connection.execute("SELECT (start_ns - ?) / ? / ?, count(*) FROM sessions GROUP BY 1 ORDER BY 1", (BEGAN_NS, STEP_NS, WHOLE)).fetchall()  # fmt: skip
+            findings = connection.execute("SELECT count(*) FROM findings").fetchone()[0]
+        connection.close()
+        batches = dict(rows)
+        assert set(batches.values()) <= {WHOLE}
+        assert set(range(acknowledged)) <= set(batches)
+        assert findings == WHOLE * len(batches)
+        reader = open_store(str(path), create=False)
+        assert len(load_result(reader).sessions) == WHOLE * len(batches)
+        reader.close()
+    assert acknowledged > 10
+
+
+#: Writes on a file system of one megabyte that somebody else fills up, and says how it fares.
+ON_A_SMALL_DISK = """
+import os, sys, time
+from pathlib import Path
+from support.stores import made_batch
+from analyzer.monitor.store import open_store
+from analyzer.monitor.writer import StoreWriter
+
+folder = Path(sys.argv[1])
+store = open_store(str(folder / "mailtap.db"), sensor="cellar")
+thread = StoreWriter(store)
+thread.submit(made_batch(0, 10))
+assert thread.flush()
+with (folder / "filler").open("wb", buffering=0) as filler:
+    try:
+        while filler.write(bytes(4096)) == 4096:
+            pass
+    except OSError:
+        pass
+for number in range(10, 310, 10):
+    thread.submit(made_batch(number, 10))
+deadline = time.monotonic() + 20
+while not thread.trouble and time.monotonic() < deadline:
+    time.sleep(0.02)
+print(thread.trouble)
+assert not thread.flush(0.5)
+assert open_store(store.name, create=False).count() >= 10
+(folder / "filler").unlink()
+assert thread.flush(30), thread.trouble
+assert (store.count(), thread.lost) == (310, 0)
+print("all", store.count())
+"""
+
+
+@pytest.mark.lab
+def test_on_a_disk_that_is_really_full(tmp_path: Path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", 'mount -t tmpfs -o size=4m tmpfs "$1"; exec "$0" -c "$2" "$1"', sys.executable, str(place), ON_A_SMALL_DISK],
+        capture_output=True, text=True, check=False, timeout=120, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said, last = done.stdout.splitlines()
+    assert "full" in said or "I/O error" in said
+    assert last == "all 310"
+
+
+def test_schema_names_what_it_keeps():
+    assert {table.name for table in schema.METADATA.sorted_tables} == {
+        "meta", "sessions", "credentials", "tls", "messages", "findings", "captures", "certificates",
+    }  # fmt: skip
