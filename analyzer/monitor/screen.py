@@ -66,13 +66,17 @@ class _Messages(io.TextIOBase):
 
 
 class Screen:
-    """The screen. ``on_quit`` is called from its thread when ``q`` was typed, or the terminal has gone.
+    """The screen. ``on_quit`` is called from its thread when ``q`` was typed, or the terminal has gone; ``quit`` says the same.
 
     Start it once privileges are dropped: it is a thread.
     """
 
-    def __init__(self, state: MonitorState, on_quit: Callable[[], None], console: Console | None = None) -> None:
+    def __init__(
+        self, state: MonitorState, on_quit: Callable[[], None] | None = None, console: Console | None = None
+    ) -> None:
         self.state = state
+        #: the user wants the monitor to end
+        self.quit: bool = False
         #: what ended the screen before its time; empty when all is well
         self.trouble: str = ""
         self._on_quit = on_quit
@@ -96,6 +100,11 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def running(self) -> bool:
+        """The terminal is the screen's now; what is written to standard error is shown on it, and printed later."""
+        return self._live is not None
 
     def start(self) -> None:
         """Put the screen up.
@@ -167,7 +176,7 @@ class Screen:
             self.trouble = f"the screen ended: {type(error).__name__}: {error}"
             self._restore()
             if isinstance(error, OSError):  # the terminal has gone, and with it who watched
-                self._on_quit()
+                self._wish_to_quit()
             elif sys.stderr is not None:
                 sys.stderr.write(f"mailtap: {self.trouble}\n")
 
@@ -197,9 +206,14 @@ class Screen:
                 if not typed:
                     raise OSError("the terminal has gone")
                 if any(key in QUIT_KEYS for key in typed):
-                    self._on_quit()
+                    self._wish_to_quit()
                     return False
         return False
+
+    def _wish_to_quit(self) -> None:
+        self.quit = True
+        if self._on_quit is not None:
+            self._on_quit()
 
     # -- the terminal ----------------------------------------------------------------------------------------------------------
 

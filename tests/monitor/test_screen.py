@@ -327,9 +327,11 @@ def quit_by_term(opened: Terminal) -> None:
 def test_the_terminal_is_given_back(way: Callable[[Terminal], None]) -> None:
     script = """
     try:
-        with Screen(state, quit.set):
+        with Screen(state, quit.set) as screen:
+            assert screen.running and not screen.quit
             print("mailtap: said meanwhile", file=sys.stderr)
             wait()
+        assert not screen.running
     except KeyboardInterrupt:
         pass
     print("back", file=sys.stderr)
@@ -384,7 +386,7 @@ def test_who_closes_the_terminal_quits() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with Screen(state, quit.set) as screen:
         wait()
-    os._exit(0 if quit.is_set() and "OSError" in screen.trouble else 1)
+    os._exit(0 if quit.is_set() and screen.quit and "OSError" in screen.trouble else 1)
     """
     with terminal(script) as opened:
         opened.expect("q quits")
@@ -397,8 +399,9 @@ def test_standard_input_may_be_a_pipe_of_packets() -> None:
     script = """
     reading, writing = os.pipe()
     os.dup2(reading, 0)
-    with Screen(state, quit.set):
-        wait()
+    with Screen(state) as screen:
+        while not screen.quit:
+            time.sleep(0.02)
     """
     with terminal(script) as opened:
         opened.expect("q quits")
