@@ -1,7 +1,8 @@
 """Reports on disk: a folder with a Parquet file a table and ``report.json``, which says what wrote it.
 
-Parquet text is UTF-8. A column that holds octets which were none (lone surrogates here) is stored as binary, encoded with
-``surrogatepass``, so that nothing is lost; the reader tells by the column's type.
+The files are those of ``--format parquet`` (:mod:`analyzer.report.formats.parquet` writes both), but exact: Parquet text is UTF-8, and a
+column that holds octets which were none (lone surrogates here) is stored as binary, so that nothing is lost; the reader tells by the
+column's type.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
-from analyzer.report.columns import TABLES, Column
+from analyzer.report.columns import TABLES
+from analyzer.report.formats._folder import whole_folder
+from analyzer.report.formats.parquet import TableWriter, array_of, schema_of
 from analyzer.report.frames import frame_of_columns
 
 if TYPE_CHECKING:
@@ -30,10 +33,8 @@ def save(report: Report, folder: str | Path) -> Path:
     """See :meth:`analyzer.report.tables.Report.save`."""
     from analyzer import __version__
 
-    parquet = _pyarrow("pyarrow.parquet")
+    _pyarrow("pyarrow.parquet")
     place = Path(folder)
-    if place.exists() and not place.is_dir():
-        raise UsageError(f"{place} is a file; name a folder for the report")
     tables = report.tables
     manifest = {
         "format": FORMAT,
@@ -43,12 +44,13 @@ def save(report: Report, folder: str | Path) -> Path:
         "warnings": report.warnings,
     }
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        # Without its manifest a folder is no report: a run that ends in between leaves nothing that looks whole.
-        (place / MANIFEST).unlink(missing_ok=True)
-        for name, frame in tables.items():
-            parquet.write_table(to_arrow(name, frame), place / f"{name}.parquet", compression="zstd")
-        (place / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="ascii")
+        # Without its manifest a folder is no report: it goes first and comes last.
+        with whole_folder(place, last=MANIFEST) as part:
+            for name, frame in tables.items():
+                writer = TableWriter(name, part / f"{name}.parquet", __version__)
+                writer.write(_arrays(name, frame))
+                writer.close()
+            (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="ascii")
     except OSError as error:
         raise OutputError(f"{place}: the report could not be written ({error.strerror or error})") from None
     return place
@@ -115,32 +117,26 @@ def to_arrow(table: str, frame: pd.DataFrame) -> Any:
     Raises:
         UsageError: pyarrow is not installed.
     """
-    arrow = _pyarrow("pyarrow")
-    arrays = [_array(arrow, column, frame[column.name]) for column in TABLES[table]]
-    return arrow.Table.from_arrays(arrays, names=[column.name for column in TABLES[table]])
+    from analyzer import __version__
+
+    arrays = _arrays(table, frame)
+    schema = schema_of(table, [array.type for array in arrays], __version__)
+    return _pyarrow("pyarrow").Table.from_arrays(arrays, schema=schema)
 
 
-def _array(arrow: Any, column: Column, series: pd.Series[Any]) -> Any:
-    if column.kind == "time":
-        return arrow.array(series.astype("int64").to_numpy(), mask=series.isna().to_numpy()).cast(
-            arrow.timestamp("ns", tz="UTC")
-        )
-    if column.kind == "count":
-        return arrow.array(series.fillna(0).astype("int64").to_numpy(), mask=series.isna().to_numpy())
-    if column.kind == "flag":
-        return arrow.array(series.fillna(value=False).astype("bool").to_numpy(), mask=series.isna().to_numpy())
-    if column.kind == "list":
-        try:
-            return arrow.array(series.tolist(), type=arrow.list_(arrow.string()))
-        except UnicodeEncodeError:
-            octets = [[_encoded(item) for item in cell] for cell in series]
-            return arrow.array(octets, type=arrow.list_(arrow.binary()))
-    values = series.astype("object").where(series.notna(), None).tolist()
-    try:
-        text = arrow.array(values, type=arrow.string())
-    except UnicodeEncodeError:
-        return arrow.array([None if value is None else _encoded(value) for value in values], type=arrow.binary())
-    return text.dictionary_encode() if column.kind == "word" else text
+def _arrays(table: str, frame: pd.DataFrame) -> list[Any]:
+    """The columns of a frame, as :func:`~analyzer.report.formats.parquet.array_of` takes them."""
+    arrays = []
+    for column in TABLES[table]:
+        series = frame[column.name]
+        if column.kind == "list":
+            values = series.tolist()
+        else:
+            if column.kind == "time":
+                series = series.astype("int64").astype("object").where(series.notna(), None)
+            values = series.astype("object").where(series.notna(), None).tolist()
+        arrays.append(array_of(column, values, exact=True))
+    return arrays
 
 
 def from_arrow(table: str, data: Any) -> pd.DataFrame:
@@ -160,10 +156,6 @@ def from_arrow(table: str, data: Any) -> pd.DataFrame:
             cells = [_decoded(cell) for cell in cells]
         values[column.name] = cells
     return frame_of_columns(table, values, data.num_rows)
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
 
 
 def _decoded(value: Any) -> Any:

@@ -10,6 +10,7 @@ import csv
 from typing import TYPE_CHECKING, Final
 
 from analyzer.report.columns import TABLES
+from analyzer.report.formats._folder import whole_folder
 from analyzer.report.formats.json import RowWriter
 from analyzer.report.rows import Row, RowMaker, RowSink, push_rows
 from analyzer.report.visible import visible
@@ -74,7 +75,7 @@ def write_csv(result: Result, maker: RowMaker, table: str, out: TextIO) -> None:
 
 def write_csv_folder(result: Result, maker: RowMaker, folder: Path) -> None:
     """Every table in a file of its name; tables without rows have their head alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for table in TABLES:
-        with (folder / f"{table}.csv").open("w", encoding="utf-8", newline="") as out:
-            write_csv(result, maker, table, out)
+    with whole_folder(folder, private=maker.show_secrets) as part:
+        for table in TABLES:
+            with (part / f"{table}.csv").open("w", encoding="utf-8", newline="") as out:
+                write_csv(result, maker, table, out)

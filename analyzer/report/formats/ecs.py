@@ -5,12 +5,12 @@
     mailtap.credential     credentials    event, authentication, start (+ info); event.outcome success, failure or unknown
     mailtap.tls            tls            event, network, connection + protocol
     mailtap.message        messages       event, email, info
-    mailtap.finding        findings       alert, network, info; rule.*, event.severity 1 21 47 73 99
+    mailtap.finding        findings       alert, network, info; rule.*, event.severity 1 21 47 73 99; what to do: mailtap.remediation
     mailtap.server         servers        state, network, info
     mailtap.migration      migration      state, configuration, info
     mailtap.capture        captures       state, file, info
 
-``source`` and ``client`` are the client, ``destination`` and ``server`` the server. ``network.community_id`` (version 1, seed 0) ties documents to
+``rule.description`` is the rule's explanation, as ``mailtap rules SLUG`` prints it. ``source`` and ``client`` are the client, ``destination`` and ``server`` the server. ``network.community_id`` (version 1, seed 0) ties documents to
 those of other sensors. ``email.sender.address`` and ``email.to.address`` are the envelope's; ``email.from.address`` and ``email.subject`` are the
 header's, where it was asked for. What ECS has no field for stands under ``mailtap``, by its column's name: all columns of the table that
 went nowhere else. Keys are written with dots, as Elasticsearch takes them. No secret is ever in a field of ECS; ``mailtap.secret`` is masked
@@ -23,8 +23,10 @@ import base64
 import hashlib
 import socket
 import struct
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from analyzer.findings.catalogue import explanation
 from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import RowWriter, json_text
 from analyzer.report.overview import reference_url
@@ -77,7 +79,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
     },
     "findings": {
         "finding_id": "event.id", "time": "@timestamp", "rule": "rule.id", "title": "rule.name",
-        "remediation": "rule.description", "detail": "message", "username": "user.name",
+        "detail": "message", "username": "user.name",
     },
     "servers": {"last_seen": "@timestamp"},
     "migration": {"last_seen": "@timestamp", "username": "user.name"},
@@ -236,7 +238,14 @@ def _message(document: Document, record: dict[str, object]) -> None:
         document["email.attachments"] = [{"file": {"name": name}} for name in attachments]
 
 
+@cache
+def _explanation(slug: str) -> str:
+    """What a rule's findings mean, in one paragraph."""
+    return " ".join(explanation(slug).split())
+
+
 def _finding(document: Document, record: dict[str, object]) -> None:
+    document["rule.description"] = _explanation(str(record["rule"]))
     document["event.severity"] = SEVERITY.get(str(record["severity"]), 0)
     references = record["references"]
     links = [reference_url(str(one)) for one in references] if isinstance(references, list) else []

@@ -24,7 +24,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from analyzer.report.columns import CREDENTIALS, MESSAGES, TABLES, TLS, Column
-from analyzer.report.rows import Row, RowMaker, RowSink
+from analyzer.report.formats._folder import whole_folder
+from analyzer.report.rows import Row, RowMaker, RowSink, judge_passwords
 from analyzer.report.visible import visible
 
 if TYPE_CHECKING:
@@ -212,7 +213,11 @@ class _Notices(RowSink):
 def write_folder(job: Job, folder: Path) -> None:
     """All logs; one without lines has its head alone."""
     job.add_hashes()
-    folder.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder, private=job.maker.show_secrets) as part:
+        _write_logs(job, part)
+
+
+def _write_logs(job: Job, folder: Path) -> None:
     opened = min([one.first_ns for one in job.result.captures if one.packets], default=0)
     logs = {path: _Log(folder, path, fields, opened) for path, fields in LOGS.items()}
     for path, table in OWN.items():
@@ -233,6 +238,7 @@ def _write_sessions(job: Job, logs: dict[str, _Log]) -> None:
     auth = _Table(logs["mail_auth"], CREDENTIALS)
     other = _Table(logs["mail_message"], MESSAGES)
     certificates: set[str] = set()
+    judge_passwords(job.result.sessions, job.maker.strength)
     for session in job.result.sessions:
         name = _id(session)
         service = [] if session.protocol == "unknown" else [session.protocol]

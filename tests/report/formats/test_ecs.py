@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.jobs import SAMPLES, hostile_result, job_of, result_of, text_of
 
+from analyzer.findings.catalogue import BY_SLUG, explanation
 from analyzer.report.formats.ecs import community_id
 
 #: Fields of ECS 8.11 as published (generated/csv/fields.csv of elastic/ecs), those that a mail sensor may fill: name -> type.
@@ -127,3 +128,12 @@ def test_tls_versions_are_numbers_and_hashes_are_upper_case() -> None:
 )
 def test_community_id(flow: tuple[str, int, str, int], expected: str) -> None:
     assert community_id(*flow) == expected
+
+
+def test_a_rule_is_described_by_what_it_means() -> None:
+    documents = [json.loads(line) for line in text_of(job_of(result_of("office.pcapng")), "ecs").splitlines()]
+    found = [one for one in documents if one["event.dataset"] == "mailtap.finding"]
+    assert found
+    for one in found:
+        assert one["rule.description"] == " ".join(explanation(one["rule.id"]).split())
+        assert one["mailtap.remediation"] == BY_SLUG[one["rule.id"]].remediation
