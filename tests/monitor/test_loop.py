@@ -107,8 +107,8 @@ def test_clock_that_is_set_back_holds_nothing_up() -> None:
         loop._read_all()
     before = loop.pipeline.table.flows_open
     assert before
-    source.records = records_at(now - HOUR_NS, "lmtp.pcap")
-    wanted = before + len(run(str(SAMPLES / "lmtp.pcap")).sessions)
+    source.records = records_at(now - HOUR_NS, "imap-login.pcap")
+    wanted = before + len(run(str(SAMPLES / "imap-login.pcap")).sessions)
     up = patience(15)
     loop.run(lambda: next(up) or kept.final() >= wanted)
     assert kept.final() == len(kept.sessions) == wanted
