@@ -311,3 +311,18 @@ def test_the_sum_holds_through_threads_and_a_stop_in_the_middle():
     assert counts(sink.alerts) == seen.alerts_raised == 3000
     assert seen.alerts_repeated > 0
     assert seen.alerts_limited > 0
+
+
+def test_a_finding_about_a_capture_has_no_session_and_is_told_all_the_same():
+    from analyzer.findings.base import Finding
+    from analyzer.findings.catalogue import BY_SLUG
+    from analyzer.monitor.base import alert_of
+    from analyzer.monitor.sinks._object import alert_json
+
+    finding = Finding(BY_SLUG["capture-loss"], 1, "high", None, 0, 0, 0, None, "12 packets were lost", 12)
+    finding.capture = "eth0"
+    made = alert_of(finding, "mirror-1")
+    assert made.key() == ("capture-loss", None, None, None)
+    text = alert_json(made)
+    assert '"time":null,"frame":null,"client_ip":null' in text
+    assert '"capture":"eth0"' in text

@@ -19,7 +19,7 @@ from support.receivers import Web, authority, identity, server_context
 
 from analyzer.errors import OutputError, UsageError
 from analyzer.monitor.alerts import AlertDispatcher
-from analyzer.monitor.sinks import SinkOptions, make_sink
+from analyzer.monitor.sinks import SinkOptions, left_behind, make_sink
 from analyzer.monitor.sinks.webhook import Webhook
 
 
@@ -296,7 +296,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 from support.alerts import alert, state
 from analyzer.monitor.alerts import AlertDispatcher
-from analyzer.monitor.sinks import SinkOptions, make_sink
+from analyzer.monitor.sinks import SinkOptions, left_behind, make_sink
 sink = make_sink(sys.argv[2], SinkOptions(spool=sys.argv[3]))
 dispatcher = AlertDispatcher([sink], state(), rate=0)
 dispatcher.start()
@@ -362,6 +362,17 @@ def test_at_the_stop_what_waits_is_sent_and_what_cannot_be_sent_stays(made: list
         again.deliver([alert(2), alert(3)])
         again.close()
         assert numbers(web) == [1, 2, 3]
+
+
+def test_a_spool_whose_receiver_is_no_longer_named_is_said(made: list[Webhook], options: SinkOptions):
+    sink = opened(made, Web(), options)
+    other = opened(made, Web(), options)
+    other.deliver([alert(1), alert(2)])
+    assert left_behind(options.spool, [sink, other]) == []
+    other.close()
+    (sentence,) = left_behind(options.spool, [sink])
+    assert sentence.startswith(f"{other.spool_path} holds 2 alerts for a receiver that is no longer named")
+    assert left_behind("/none", []) == []
 
 
 def test_a_body_is_what_the_module_says(made: list[Webhook], options: SinkOptions):

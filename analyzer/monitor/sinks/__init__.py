@@ -16,10 +16,12 @@ direction of writing. Sinks that go over the network keep alerts in a spool (``_
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from analyzer.errors import UsageError
 from analyzer.monitor.base import AlertSink
@@ -91,6 +93,31 @@ def make_sinks(settings: MonitorSettings) -> list[AlertSink]:
         UsageError: one of them makes no sense, or is named twice.
     """
     return make_all(settings.sink_words(), settings.sink_options())
+
+
+def left_behind(folder: str, sinks: Iterable[AlertSink]) -> list[str]:
+    """Sentences about spools in the folder whose receiver is no longer named, with alerts in them."""
+    import sqlite3
+    from pathlib import Path
+
+    from analyzer.monitor.sinks._spooled import SpooledSink
+
+    used = {sink.spool_path for sink in sinks if isinstance(sink, SpooledSink)}
+    sentences: list[str] = []
+    for path in sorted(Path(folder).glob("*.db")):
+        if path in used:
+            continue
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as spool:
+                count = int(spool.execute("SELECT count(*) FROM alerts").fetchone()[0])
+        except sqlite3.Error:
+            continue  # no spool of ours
+        if count:
+            sentences.append(
+                f"{path} holds {count:,} alerts for a receiver that is no longer named: name it again to have them delivered, "
+                "or delete the file"
+            )
+    return sentences
 
 
 def make_all(words: Iterable[str], options: SinkOptions) -> list[AlertSink]:

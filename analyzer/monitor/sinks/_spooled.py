@@ -16,6 +16,7 @@ import random
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Final
 
 from analyzer.errors import OutputError
@@ -76,6 +77,11 @@ class SpooledSink(AlertSink):
         self._renew = False
         self._stop_at: float | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def spool_path(self) -> Path:
+        """The file of the spool."""
+        return self._spool.path
 
     # -- for the subclass --------------------------------------------------------------------------------------------------------
 

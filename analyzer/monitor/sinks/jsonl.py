@@ -78,7 +78,10 @@ class JsonLines(AlertSink):
             OutputError: it cannot be opened.
         """
         if not self.path:
-            return os.dup(STDOUT)
+            try:
+                return os.dup(STDOUT)
+            except OSError:
+                raise OutputError("there is no standard output for alerts; send them to a file: jsonl:PATH") from None
         # Not blocking, for the open alone: a named pipe without a reader is an error, not a wait without end.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
