@@ -93,7 +93,8 @@ class StateCollector:
         yield _single("gauge", "mailtap_start_time_seconds", "When the monitor was started.", state.started_ns / 1e9)
         yield _single("gauge", "mailtap_ready", "1 while traffic is watched.", state.ready)
         yield _single("gauge", "mailtap_memory_bytes", "Memory in use.", memory_bytes())
-        # process_cpu_seconds_total, process_open_fds and the like, as every dashboard expects them; nothing outside Linux
+        yield _single("counter", "mailtap_cpu_seconds", "Processor time used.", time.process_time())
+        # process_open_fds and the like, as every dashboard expects them; Linux only, and not where /proc is hidden from services
         yield from ProcessCollector(registry=None).collect()
 
     def _packets(self) -> Iterator[Metric]:

@@ -92,6 +92,7 @@ def test_every_number_of_the_state_is_told() -> None:
     assert value(page, "mailtap_sink_waiting", sink="webhook:https://hooks.example:8443") == 2
     assert value(page, "mailtap_sink_trouble", sink="jsonl:/var/log/mailtap.jsonl") == 0
     assert value(page, "mailtap_sensor_info", sensor="sensor-ä") == 1
+    assert value(page, "mailtap_cpu_seconds_total") > 0
     assert 1_000_000 < value(page, "mailtap_memory_bytes") < 10_000_000_000
 
 
