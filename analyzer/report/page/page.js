@@ -17,11 +17,22 @@
     return node;
   }
 
+  // What a cell sorts by; null where it says nothing that can be sorted: empty, or a word among numbers.
   function keyOf(text, kind) {
-    if (kind === "number") return text === "" ? -1 : Number(text.replaceAll(",", ""));
-    if (kind === "severity") return ORDER.indexOf(text);
-    if (kind === "grade") return GRADES.indexOf(text);
-    return text;
+    if (text === "") return null;
+    if (kind === "severity" || kind === "grade") {
+      const place = (kind === "grade" ? GRADES : ORDER).indexOf(text);
+      return place < 0 ? null : place;
+    }
+    if (kind !== "number") return text;
+    const number = Number(text.replaceAll(",", ""));
+    return Number.isNaN(number) ? null : number;
+  }
+
+  // Nulls come last, whichever way the others go.
+  function compareKeys(a, b, sign) {
+    if (a === null || b === null) return (a === null) - (b === null);
+    return sign * (typeof a === "number" ? a - b : collator.compare(a, b));
   }
 
   function setUp(table) {
@@ -70,8 +81,7 @@
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       const keyed = all.map((row, at) => [keyOf(row.cells[index].textContent.trim(), kind), at, row]);
       const sign = descending ? -1 : 1;
-      const compare = typeof keyed[0]?.[0] === "number" ? (a, b) => a - b : collator.compare;
-      keyed.sort((a, b) => sign * compare(a[0], b[0]) || a[1] - b[1]);
+      keyed.sort((a, b) => compareKeys(a[0], b[0], sign) || a[1] - b[1]);
       sorted = keyed.map((one) => one[2]);
       filter();
     }
@@ -106,7 +116,7 @@
         if (counts.size < 2 || counts.size > 60) return;
         const words = [...counts.keys()].sort((a, b) => {
           const [one, other] = [keyOf(a, kind), keyOf(b, kind)];
-          return typeof one === "number" ? other - one : collator.compare(one, other);
+          return compareKeys(one, other, typeof (one ?? other) === "number" ? -1 : 1);
         });
         const select = make("select", {}, make("option", { value: "" }, "all"));
         for (const word of words) select.append(make("option", { value: "=" + word }, `${word || "(none)"} (${counts.get(word).toLocaleString("en")})`));

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.jobs import hostile_result, job_of, large_result, result_of, text_of
+from support.jobs import CAPTURES, hostile_result, job_of, large_result, result_of, text_of
+
+from analyzer.pipeline import run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -114,6 +116,46 @@ def test_columns_sort_by_what_they_hold(opener: Opener) -> None:
     servers = opened.column("servers", 2)
     keys = [[int(part) for part in re.findall(r"\d+", text)] for text in servers]
     assert keys == sorted(keys)
+    opened.check()
+
+
+def test_what_cannot_be_sorted_comes_last_either_way_in_its_order(opener: Opener) -> None:
+    samples = ("pop3-login.pcap", "pop3s.pcap", "imaps.pcap", "smtps.pcap", "lmtp.pcap", "ipv6.pcap")
+    result = run([CAPTURES / name for name in samples])
+    for stats, dropped in zip(result.captures, (None, 100, None, 5, 20, None), strict=True):
+        stats.dropped = dropped
+    opened = opener(result)
+
+    def sort(table: str, name: str) -> None:
+        opened.page.locator(f"#{table}").get_by_role("button", name=name, exact=True).click()
+
+    unknown = ["pop3-login.pcap", "imaps.pcap", "ipv6.pcap"]
+    sort("captures", "Packets dropped")
+    assert opened.column("captures", 10) == ["5", "20", "100", *["not said"] * 3]
+    assert [name.rpartition("/")[2] for name in opened.column("captures", 1)[3:]] == unknown
+    sort("captures", "Packets dropped")
+    assert opened.column("captures", 10) == ["100", "20", "5", *["not said"] * 3]
+    assert [name.rpartition("/")[2] for name in opened.column("captures", 1)[3:]] == unknown
+    # Findings on a capture as a whole have neither frame nor client.
+    for name, number in (("Frame", 4), ("Client", 5), ("Account", 7)):
+        for _ in range(2):
+            sort("findings", name)
+            cells = opened.page.evaluate(
+                """(at) => {
+                    const next = [...document.querySelectorAll('.pager button')].filter((one) => one.textContent === 'Next'
+                        && one.closest('.pager').getAttribute('aria-label') === 'Pages: Findings')[0];
+                    const cells = [];
+                    for (;;) {
+                        for (const row of document.querySelectorAll('#findings tbody tr')) cells.push(row.cells[at].textContent.trim());
+                        if (!next || next.getAttribute('aria-disabled') === 'true') return cells;
+                        next.click();
+                    }
+                }""",
+                number - 1,
+            )
+            first = cells.index("")
+            assert set(cells[first:]) == {""}
+            assert first > 10
     opened.check()
 
 
