@@ -52,7 +52,6 @@ PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 CAPABILITY_VERSION: Final = 0x20080522
 #: More capabilities than this there are not, whatever the kernel says.
 MAX_CAPABILITIES: Final = 64
-CAP_NET_RAW: Final = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,24 +210,6 @@ def may_capture() -> bool:
             return True
     except OSError:
         return False
-
-
-def how_to_grant() -> str:
-    """What to do where the right to capture is missing; several lines, for people."""
-    python = os.path.realpath(sys.executable)
-    lines = [
-        "Reading from an interface needs the capability CAP_NET_RAW. One of these gives it:",
-        "  sudo mailtap monitor ...                        (root is left behind once the interface is open)",
-        "  mailtap monitor --print-unit                    (a systemd unit that grants it to the service alone)",
-    ]
-    if LINUX:
-        lines.append(f"  sudo setcap cap_net_raw=ep '{python}'")
-        if sys.prefix != sys.base_prefix and not python.startswith(os.path.realpath(sys.prefix) + os.sep):
-            lines += [
-                "    (this interpreter is shared: every Python program of every user could capture then. An interpreter of its own:",
-                f"    python3 -m venv --copies --upgrade '{sys.prefix}', then setcap on '{sys.prefix}/bin/python3')",
-            ]
-    return "\n".join(lines)
 
 
 def _user(asked: str) -> User:

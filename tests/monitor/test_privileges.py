@@ -17,7 +17,7 @@ import pytest
 
 from analyzer.errors import OutputError, UsageError
 from analyzer.monitor import privileges
-from analyzer.monitor.privileges import User, check, choose_user, how_to_grant, sqlite_files
+from analyzer.monitor.privileges import User, check, choose_user, sqlite_files
 
 NOBODY = User("nobody", 65534, 65534, (65534,), "/nonexistent")
 
@@ -309,6 +309,14 @@ def test_who_root_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="useradd --system"):
         chosen()
 
+    # a user of this name that exists as long as a service runs
+    known(monkeypatch, "alice", "mailtap")
+    named = pwd.getpwnam
+    fleeting = pwd.struct_passwd(("mailtap", "x", 65502, 65502, "", "/", "/bin/false"))
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: fleeting if name == "mailtap" else named(name))
+    monkeypatch.setenv("SUDO_UID", "990")
+    assert chosen()[0] == "alice"
+
 
 @pytest.mark.parametrize(
     "asked", ["dave", "4242", "alice:users", "", ":5", "4242:99999999999", "99999999999999999999:1"]
@@ -335,14 +343,6 @@ def test_a_container_without_setuid_is_told_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "setgroups", refuse)
     with pytest.raises(UsageError, match="CAP_SETUID"):
         privileges._become(NOBODY)
-
-
-def test_how_to_get_the_right_names_the_real_interpreter() -> None:
-    said = how_to_grant()
-    assert "CAP_NET_RAW" in said
-    assert "--print-unit" in said
-    if sys.platform == "linux":
-        assert f"setcap cap_net_raw=ep '{os.path.realpath(sys.executable)}'" in said
 
 
 def test_another_system_does_what_it_can_and_says_what_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
