@@ -7,8 +7,9 @@
 says how many of which kind. A sink that waits for its receiver holds up nobody: each has its own lane, bounded as well. An alert is with
 its sink within milliseconds when nothing is in the way; nothing is collected first.
 
-What the store holds is safe; an alert is safe (against a killed process) once a sink with a spool has taken it. So the loop raises an
-alert before it gives the finding to the store.
+What the store holds is safe; an alert is safe (against a killed process) once a sink with a spool has taken it, milliseconds after it was
+raised. So the loop raises an alert before it gives the finding to the store, whose findings are ``known`` to the next run. What a kill takes
+with it are the counts of what was held back since the last summary; the findings themselves are in the store.
 """
 
 from __future__ import annotations
@@ -189,6 +190,8 @@ class AlertDispatcher:
         self._lost: dict[tuple[str, str], int] = {}
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
         self._started = False
+        #: what went wrong in this class itself; empty when all is well
+        self.trouble = ""
         #: alerts that an earlier run had told already
         self.alerts_known = 0
 
@@ -283,10 +286,7 @@ class AlertDispatcher:
                 lost, self._lost = self._lost, {}
             for (severity, rule), count in lost.items():
                 self._gate.hold(severity, rule, count, now)
-            out = self._gate.take(alerts, now) if alerts else []
-            out += self._gate.due(now)
-            if orders and orders[-1].kind == "close":
-                out += self._gate.flush(now)
+            out = self._through(alerts, now, last=bool(orders) and orders[-1].kind == "close")
             self._state.alerts_repeated = self._gate.repeated
             self._state.alerts_limited = self._gate.limited
             if out:
@@ -301,6 +301,20 @@ class AlertDispatcher:
                     lane.order(order.kind)
                 if order.kind == "close":
                     return
+
+    def _through(self, alerts: list[Alert], now: float, *, last: bool) -> list[Alert]:
+        """What the gate lets out now; a fault in it lets everything out."""
+        gate = self._gate
+        try:
+            out = gate.take(alerts, now) if alerts else []
+            out += gate.due(now)
+            if last:
+                out += gate.flush(now)
+        except Exception as error:  # noqa: BLE001 - a fault in holding back must not end the telling
+            self.trouble = f"a fault of mailtap in its alerts ({type(error).__name__}: {error}); please report it"
+            self._gate = Gate(gate.window_s, gate.rate, gate.burst, gate.summary_s, now)
+            return alerts
+        return out
 
     def _take(self, orders: list[_Order]) -> list[Alert]:
         """Wait for alerts, an order, or the time at which something is due; what was raised before an order goes out before it."""

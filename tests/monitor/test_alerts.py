@@ -122,6 +122,20 @@ def test_a_fault_in_a_sink_costs_that_sink_alone():
     assert "out of order" in faulty.trouble
 
 
+def test_a_fault_in_holding_back_holds_nothing_back(monkeypatch: pytest.MonkeyPatch):
+    def fault(*_: object) -> list[Alert]:
+        raise RuntimeError("out of order")
+
+    sink = Kept()
+    dispatcher = AlertDispatcher([sink], state())
+    monkeypatch.setattr(Gate, "take", fault)
+    dispatcher.start()
+    dispatcher.raise_alert(alert(1))
+    until(lambda: sink.alerts)
+    assert "out of order" in dispatcher.trouble
+    assert dispatcher.close()
+
+
 def test_a_sink_that_cannot_open_ends_the_start_and_closes_the_others():
     class Shut(AlertSink):
         def open(self) -> None:

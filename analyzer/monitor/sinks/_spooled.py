@@ -76,6 +76,7 @@ class SpooledSink(AlertSink):
         self._wake = threading.Event()
         self._renew = False
         self._stop_at: float | None = None
+        self._abandoned = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -167,6 +168,8 @@ class SpooledSink(AlertSink):
             self.lose(len(self._memory))
             self._memory.clear()
         self._count_waiting()
+        # Where the sender still waits for the network, it closes the spool itself at its end.
+        self._abandoned = True
         if self._thread is None or not self._thread.is_alive():
             self._spool.close()
 
@@ -231,6 +234,8 @@ class SpooledSink(AlertSink):
             if not busy:
                 self._wake.wait(SETTLE_POLL_S if self.unsettled() or self._stop_at is not None else POLL_S)
         self.disconnect()
+        if self._abandoned:
+            self._spool.close()
 
     def _finished(self) -> bool:
         """Whether the stop need not wait any longer."""

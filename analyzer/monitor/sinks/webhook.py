@@ -62,7 +62,7 @@ class Webhook(SpooledSink):
         self._options = options
         self._secure = parts.scheme == "https"
         self._host = parts.hostname or ""
-        self._port = parts.port
+        self._port = parts.port or (443 if self._secure else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._secret = b""
         self._connection: http.client.HTTPConnection | None = None
