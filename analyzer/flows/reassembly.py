@@ -104,8 +104,17 @@ class Ledger:
 def turned(key: bytes) -> bytes:
     """The key of the other direction."""
     size: i64 = len(key)
-    address: i64 = (size - 4) >> 1
-    return key[address : 2 * address] + key[:address] + key[size - 2 :] + key[size - 4 : size - 2]
+    front = prefix_size(key)
+    address: i64 = (size - 4 - front) >> 1
+    middle: i64 = front + address
+    ports = key[size - 2 :] + key[size - 4 : size - 2]
+    return key[:front] + key[middle : middle + address] + key[front:middle] + ports
+
+
+def prefix_size(key: bytes) -> i64:
+    """Octets in front of a key's addresses: two where connections of several networks share addresses and ports, mostly none."""
+    size: i64 = len(key)
+    return 2 if size == 14 or size == 38 else 0
 
 
 @mypyc_attr(acyclic=True)
@@ -251,9 +260,10 @@ class Connection(Flow):
             if ledger.opening_octets[data[0]] & bit == 0:
                 return None
         key = self.client.full_key()
-        size: i64 = (len(key) - 4) >> 1
-        self.client_ip = key[:size]
-        self.server_ip = key[size : 2 * size]
+        front = prefix_size(key)
+        size: i64 = (len(key) - 4 - front) >> 1
+        self.client_ip = key[front : front + size]
+        self.server_ip = key[front + size : front + 2 * size]
         sink = ledger.factory.open_stream(self)
         if sink is None:
             if not self.listed:

@@ -32,7 +32,7 @@ class SegmentSink:
         """One segment: payload ``buffer[start:end]``, then ``missing`` octets that were on the wire but cut off by the snap length.
 
         ``key`` is source address, destination address, source port, destination port as they stand in the packet
-        (12 octets for IPv4, 36 for IPv6). The sink must not keep the buffer.
+        (12 octets for IPv4, 36 for IPv6), behind two octets of a network's number where several share addresses and ports (see ``realms``). The sink must not keep the buffer.
         """
 
     def receive_ipv4(

@@ -86,6 +86,10 @@ class LinkLayer(IpLayer):
                 self.cut_short()
                 return
             pos += size
+            if size == 4:
+                vlan: i64 = u16(buffer, pos - 4) & 0x0FFF
+                if vlan != 0:  # 0 is a priority, and no VLAN
+                    self.note_network(vlan)
             kind = u16(buffer, pos - 2)
             if kind < ETHERTYPE_MIN:
                 self.decode_llc(buffer, pos, end, depth)

@@ -88,6 +88,8 @@ class LinktypeLayer(TunnelLayer):
 
     def decode_linktype(self, linktype: i64, buffer: bytes, pos: i64, end: i64, depth: i64) -> bool:
         """A record by its link type; False where there is no decoder for it (or the record is clearly of another one)."""
+        if depth == 0:
+            self._tag = 0
         if linktype == ETHERNET:
             self.decode_ethernet(buffer, pos, end, depth)
         elif linktype == LINUX_SLL:

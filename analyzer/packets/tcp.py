@@ -18,6 +18,7 @@ from mypy_extensions import i64
 from analyzer.capture.base import RecordSink
 from analyzer.packets.base import SegmentSink
 from analyzer.packets.octets import u32
+from analyzer.packets.realms import Realms
 
 #: headers nested in headers (tunnels in tunnels) that are followed
 MAX_DEPTH: Final = 16
@@ -37,6 +38,9 @@ class TcpLayer(RecordSink):
         self._frame: i64 = 0
         #: octets of the record at hand that the snap length cut off
         self._cut: i64 = 0
+        #: the networks that the record at hand names (VLAN, VXLAN ...), as one number; 0: none
+        self._tag: i64 = 0
+        self.realms: Realms = Realms()
         #: records received
         self.packets: i64 = 0
         #: TCP segments handed on
@@ -82,18 +86,27 @@ class TcpLayer(RecordSink):
             data = end
         self.segments += 1
         flags: i64 = buffer[pos + 13]
+        seq: i64 = u32(buffer, pos + 4)
+        ack: i64 = u32(buffer, pos + 8)
+        key = addresses + buffer[pos : pos + 4]
+        if self._tag != 0:
+            key = self.realms.place(key, self._tag, seq, ack, flags, self._timestamp_ns)
         self.sink.receive_segment(
-            addresses + buffer[pos : pos + 4],
+            key,
             buffer,
             data,
             end,
             missing,
-            u32(buffer, pos + 4),
-            u32(buffer, pos + 8),
+            seq,
+            ack,
             flags,
             self._timestamp_ns,
             self._frame,
         )
+
+    def note_network(self, number: i64) -> None:
+        """A header names the network that the record at hand is of: see ``realms``."""
+        self._tag = (self._tag * 65599 + number + 1) & 0xFFFFFFFF
 
     def cut_short(self) -> None:
         """A header does not fit in what is there: counted as the snap length's doing if it cut this record."""

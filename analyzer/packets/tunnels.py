@@ -134,6 +134,7 @@ class TunnelLayer(WlanLayer):
         self.tunnels += 1
         if port == PORT_VXLAN or port == PORT_VXLAN_LINUX:
             if first & 0x08:
+                self.note_network(u32(buffer, pos + 4) >> 8)
                 self.decode_ethernet(buffer, pos + 8, end, depth)
                 return
         elif port == PORT_GTP_U:
@@ -142,6 +143,7 @@ class TunnelLayer(WlanLayer):
                 return
         elif port == PORT_GENEVE:
             if first >> 6 == 0:
+                self.note_network(u32(buffer, pos + 4) >> 8)
                 self.decode_ethertype(u16(buffer, pos + 2), buffer, pos + 8 + ((first & 0x3F) << 2), end, depth)
                 return
         elif port == PORT_L2TP:
@@ -187,6 +189,8 @@ class TunnelLayer(WlanLayer):
         if version == 0 and flags & (_GRE_CHECKSUM | _GRE_ROUTING):
             at += 4
         if flags & _GRE_KEY:
+            if version == 0 and end - at >= 4:
+                self.note_network(u32(buffer, at))
             at += 4
         if flags & _GRE_SEQUENCE:
             at += 4
