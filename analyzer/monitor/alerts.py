@@ -46,7 +46,7 @@ SUMMARY_S: Final = 60.0
 #: Defaults of the options of the same names: alerts a second, and at once after a quiet time.
 WINDOW_S: Final = 3600.0
 RATE: Final = 1.0
-BURST: Final = 60
+BURST: Final = 100
 
 
 class _Order:
@@ -184,6 +184,7 @@ class AlertDispatcher:
         state.sinks = [lane.sink for lane in self._lanes]
         self._least = SEVERITIES.index(min_severity)
         self._gate = Gate(window_s, rate, burst, summary_s, time.monotonic())
+        self._gate.sensor = state.sensor
         self._queue: SimpleQueue[Alert | _Order] = SimpleQueue()
         self._known: dict[str, None] = {}
         self._losing = threading.Lock()
@@ -313,6 +314,7 @@ class AlertDispatcher:
         except Exception as error:  # noqa: BLE001 - a fault in holding back must not end the telling
             self.trouble = f"a fault of mailtap in its alerts ({type(error).__name__}: {error}); please report it"
             self._gate = Gate(gate.window_s, gate.rate, gate.burst, gate.summary_s, now)
+            self._gate.sensor = gate.sensor
             return alerts
         return out
 

@@ -7,8 +7,8 @@ Repeats: one alert per rule, server and account in a window. What comes meanwhil
 ends; a repeat that is worse than what was told goes out at once, with the count of those before it. A key whose alert the rate limit
 refused has not been told, so its next alert is tried anew.
 
-Rate: a token bucket over all alerts. Where more come together than may pass, the worst go first, and the last quarter of the bucket is
-for high and critical ones alone. What is refused is counted by severity and rule, and a summary tells the counts.
+Rate: a token bucket over all alerts. Where more come together than may pass, the worst go first, and the last half of the bucket is
+for high and critical ones, the last quarter for critical ones alone. What is refused is counted by severity and rule, and a summary tells the counts.
 
 All times are those of a clock that never steps back, in seconds.
 """
@@ -30,9 +30,9 @@ MAX_KEYS: Final = 10_000
 MAX_HELD: Final = 400
 #: Pairs that the text of a summary names.
 NAMED: Final = 12
-#: Share of the bucket that only alerts of ``RESERVED_FROM`` and worse may use.
-RESERVE: Final = 0.25
-RESERVED_FROM: Final = SEVERITIES.index("high")
+#: Shares of the bucket that alerts of a severity leave to worse ones.
+RESERVE: Final = {"critical": 0.0, "high": 0.25}
+RESERVE_OTHERS: Final = 0.5
 #: What the rule of a summary is called.
 HELD_RULE: Final = "alerts-held-back"
 OTHERS: Final = "others"
@@ -72,6 +72,8 @@ class Gate:
         self.window_s = window_s
         self.rate = rate
         self.burst = burst
+        #: named in summaries
+        self.sensor = ""
 
     def set(self, window_s: float, rate: float, burst: int) -> None:
         """Other limits from now on; open windows are measured by the new ones."""
@@ -175,16 +177,16 @@ class Gate:
             return alerts
         self._tokens = min(float(self.burst), self._tokens + max(0.0, now - self._filled) * self.rate)
         self._filled = now
-        reserve = self.burst * RESERVE
         order = range(len(alerts))
         passed = [True] * len(alerts)
-        if self._tokens - reserve < len(alerts):
+        if self._tokens - self.burst * RESERVE_OTHERS < len(alerts):
             order_by_severity = sorted(order, key=lambda place: -alerts[place].severity_number)
         else:
             order_by_severity = list(order)
         for place in order_by_severity:
             alert = alerts[place]
-            floor = 0.0 if alert.severity_number >= RESERVED_FROM else reserve
+            # A bucket of a few has nothing to reserve: somebody must be told of something.
+            floor = min(self.burst - 1.0, self.burst * RESERVE.get(alert.severity, RESERVE_OTHERS))
             if self._tokens - floor >= 1.0:
                 self._tokens -= 1.0
                 continue
@@ -217,7 +219,7 @@ class Gate:
         moment = time.time_ns()
         summary = Alert(
             SUMMARY, "", HELD_RULE, worst, "high", f"{total:,} alerts were held back",
-            f"{severities}; by rule: {rules}", moment, moment,
+            f"{severities}; by rule: {rules}", moment, moment, self.sensor,
             remediation="The findings are in the store; mailtap report shows them. --rate and --burst say how many alerts may go out.",
             count=total,
         )  # fmt: skip

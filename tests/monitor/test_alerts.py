@@ -242,12 +242,23 @@ def test_the_worst_go_first_and_the_summary_tells_the_rest():
     alerts += [alert(30, severity="high", rule="starttls-stripped")]
     out = one.take(alerts, 0)
     assert [told.severity for told in out] == ["critical"] * 5 + ["high"]
-    assert one.take([alert(40, severity="high")], 0.1)
+    assert one.take([alert(40, severity="high")], 0.1) == []
+    assert one.take([alert(41), alert(42)], 0.2)
     assert one.due(9.9) == []
+    one.sensor = "mirror-1"
     (summary,) = one.due(10)
-    assert (summary.kind, summary.rule, summary.severity, summary.count) == (SUMMARY, HELD_RULE, "medium", 20)
-    assert summary.detail == "20 medium; by rule: starttls-not-offered (medium) 20"
+    assert (summary.kind, summary.rule, summary.severity, summary.count) == (SUMMARY, HELD_RULE, "high", 21)
+    assert summary.detail == "1 high, 20 medium; by rule: plaintext-password (high) 1, starttls-not-offered (medium) 20"
+    assert summary.sensor == "mirror-1"
     assert one.due(100) == []
+
+
+def test_half_of_the_bucket_is_for_what_is_worse():
+    one = gate(rate=1, burst=8)
+    assert len(one.take([alert(number, severity="low") for number in range(20)], 0)) == 4
+    assert len(one.take([alert(number, severity="high") for number in range(20, 40)], 0)) == 2
+    assert len(one.take([alert(number, severity="critical") for number in range(40, 60)], 0)) == 2
+    assert len(gate(rate=1, burst=1).take([alert(1, severity="info")], 0)) == 1
 
 
 def test_what_passes_keeps_its_order():

@@ -112,7 +112,7 @@ class Syslog(SpooledSink):
             else:
                 connection.sendall(b"%d %s" % (len(item.body), item.body))
         except OSError as error:
-            raise Retry(f"{self.name}: {_said(error)}") from None
+            raise Retry(_said(error)) from None
         if item.number and not self._datagrams:
             self._open_numbers.append(item.number)
 
@@ -122,7 +122,7 @@ class Syslog(SpooledSink):
         try:
             self._look()
         except OSError as error:
-            raise Retry(f"{self.name}: {_said(error)}") from None
+            raise Retry(_said(error)) from None
         if self._done:
             # The receiver ended the connection in good order.
             done, self._done = self._done, 0

@@ -102,17 +102,15 @@ class Webhook(SpooledSink):
                 # A kept connection that the receiver has ended meanwhile: that is how it goes, and no failure.
                 self.send(item)
                 return
-            raise Retry(f"{self.name}: {_said(error)}") from None
+            raise Retry(_said(error)) from None
         finally:
             self._late_at = 0.0
         if 200 <= status < 300:
             return
         if status in LATER or not 400 <= status < 500:
             hint = "; redirects are not followed: name the new address" if 300 <= status < 400 else ""
-            raise Retry(f"{self.name}: the receiver answered {status}{hint}", retry_after)
-        raise Refused(
-            f"{self.name}: the receiver answered {status}: it refuses alerts, which are given up and counted as lost"
-        )
+            raise Retry(f"the receiver answered {status}{hint}", retry_after)
+        raise Refused(f"the receiver answered {status}: it refuses alerts, which are given up and counted as lost")
 
     def disconnect(self) -> None:
         connection, self._connection = self._connection, None
