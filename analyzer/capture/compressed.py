@@ -244,7 +244,8 @@ class ZstdDecoder(Decoder):
         return output
 
 
-def _decoder(compression: str, name: str) -> Decoder:
+def decoder_of(compression: str, name: str) -> Decoder:
+    """The decoder for a compression. Raises CaptureUnreadable where its package is missing."""
     if compression == "gzip":
         return GzipDecoder()
     if compression == "bzip2":
@@ -287,7 +288,7 @@ class CompressedSource(Pushed):
         self.compression = compression
         self._below = below
         self._file = file
-        self._decoder: Decoder = _decoder(compression, file.name)
+        self._decoder: Decoder = decoder_of(compression, file.name)
         # Something of the present member has been fed.
         self._begun = False
         self._ended = False
@@ -323,7 +324,7 @@ class CompressedSource(Pushed):
             if kind != self.compression and (kind, self.compression) != ("zstd", "lz4"):
                 self._finish(f"has {self.compression} data followed by something else", len(octets))
                 return
-            decoder = self._decoder = _decoder(self.compression, self._file.name)
+            decoder = self._decoder = decoder_of(self.compression, self._file.name)
             self._begun = False
         elif decoder.hungry:
             octets = self._below.read()

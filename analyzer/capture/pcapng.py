@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from librt.strings import read_i16_be, read_i16_le, read_i32_be, read_i32_le
 from mypy_extensions import i64
 
 from analyzer.capture.base import MAX_RECORD, CaptureStats, Reader, RecordSink
@@ -165,20 +166,15 @@ class PcapngReader(Reader):
         max_ticks = interface.max_ticks
         offset_ns = interface.offset_ns
         while size - at >= 32:
-            if buffer[at] != ENHANCED_PACKET or buffer[at + 1] != 0 or buffer[at + 2] != 0 or buffer[at + 3] != 0:
+            if read_i32_le(buffer, at) != ENHANCED_PACKET:
                 break
-            total = buffer[at + 4] | i64(buffer[at + 5]) << 8 | i64(buffer[at + 6]) << 16 | i64(buffer[at + 7]) << 24
+            total = i64(read_i32_le(buffer, at + 4))
             end = at + total
             if total < 32 or total > MAX_PACKET_BLOCK or end > size:
                 break
-            if (
-                buffer[end - 4] != buffer[at + 4]
-                or buffer[end - 3] != buffer[at + 5]
-                or buffer[end - 2] != buffer[at + 6]
-                or buffer[end - 1] != buffer[at + 7]
-            ):
+            if read_i32_le(buffer, end - 4) != total:
                 break
-            number = buffer[at + 8] | i64(buffer[at + 9]) << 8 | i64(buffer[at + 10]) << 16 | i64(buffer[at + 11]) << 24
+            number = i64(read_i32_le(buffer, at + 8)) & 0xFFFFFFFF
             if number != current:
                 if number >= len(self._interfaces):
                     break
@@ -188,22 +184,19 @@ class PcapngReader(Reader):
                 tick_ns = interface.tick_ns
                 max_ticks = interface.max_ticks
                 offset_ns = interface.offset_ns
-            high = buffer[at + 12] | i64(buffer[at + 13]) << 8 | i64(buffer[at + 14]) << 16 | i64(buffer[at + 15]) << 24
-            low = buffer[at + 16] | i64(buffer[at + 17]) << 8 | i64(buffer[at + 18]) << 16 | i64(buffer[at + 19]) << 24
-            if high >= 0x80000000:
+            high = i64(read_i32_le(buffer, at + 12))
+            if high < 0:
                 break
-            ticks = high << 32 | low
+            ticks = high << 32 | i64(read_i32_le(buffer, at + 16)) & 0xFFFFFFFF
             if tick_ns == 0 or ticks > max_ticks:
                 break
-            length = (
-                buffer[at + 20] | i64(buffer[at + 21]) << 8 | i64(buffer[at + 22]) << 16 | i64(buffer[at + 23]) << 24
-            )
-            if length > total - 32 or length > MAX_RECORD:
+            length = i64(read_i32_le(buffer, at + 20))
+            if length < 0 or length > total - 32 or length > MAX_RECORD:
                 break
             timestamp = ticks * tick_ns + offset_ns
             if timestamp < 0:
                 break
-            wire = buffer[at + 24] | i64(buffer[at + 25]) << 8 | i64(buffer[at + 26]) << 16 | i64(buffer[at + 27]) << 24
+            wire = i64(read_i32_le(buffer, at + 24)) & 0xFFFFFFFF
             if timestamp > latest:
                 latest = timestamp
             if timestamp < earliest:
@@ -230,13 +223,13 @@ class PcapngReader(Reader):
     def _u32(self, buffer: bytes, at: i64) -> i64:
         """The unsigned 32-bit number at ``at``, in the byte order of the section."""
         if self._little:
-            return buffer[at] | i64(buffer[at + 1]) << 8 | i64(buffer[at + 2]) << 16 | i64(buffer[at + 3]) << 24
-        return i64(buffer[at]) << 24 | i64(buffer[at + 1]) << 16 | i64(buffer[at + 2]) << 8 | buffer[at + 3]
+            return i64(read_i32_le(buffer, at)) & 0xFFFFFFFF
+        return i64(read_i32_be(buffer, at)) & 0xFFFFFFFF
 
     def _u16(self, buffer: bytes, at: i64) -> i64:
         if self._little:
-            return buffer[at] | i64(buffer[at + 1]) << 8
-        return i64(buffer[at]) << 8 | buffer[at + 1]
+            return i64(read_i16_le(buffer, at)) & 0xFFFF
+        return i64(read_i16_be(buffer, at)) & 0xFFFF
 
     def _total(self, buffer: bytes, at: i64) -> i64:
         """The length of the block at ``at``, of which 12 octets are here; -1 for a section of no byte order."""
