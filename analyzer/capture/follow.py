@@ -433,6 +433,8 @@ class FolderSource(FollowSource):
         tail = ring.tail = ring.waiting.pop(0)
         if not tail.reopen():
             self._lose(tail, "vanished before it was read")
+        elif self._held > MAX_OPEN:
+            tail.park()
         found = _NUMBERED.search(tail.path)
         if found is not None:
             number = int(found.group(1))
@@ -566,7 +568,7 @@ class FolderSource(FollowSource):
             if ring.tail is None and not ring.waiting:
                 del self._rings[key]
             waiting += ring.waiting
-        self._crowded = len(waiting) + len(idle) > MAX_OPEN
+        self._crowded = len(waiting) + len(self._rings) > MAX_OPEN
         held = [tail for tail in waiting + idle if tail.opened]
         for tail in held[MAX_OPEN:]:
             tail.park()
