@@ -84,6 +84,8 @@ class CaptureStats:
         #: packets that belonged to mail sessions; filled in by the pipeline
         self.mail_packets: int = 0
         self.sha256: str | None = None
+        #: size, time of the last change and inode of the file when it was read; None where it is no regular file
+        self.identity: tuple[int, int, int] | None = None
         #: TLS secrets found in the file (pcapng decryption secrets blocks, NSS key log text), for the second engine
         self.keylog: list[bytes] = []
         #: sentences for the user: what was odd, where

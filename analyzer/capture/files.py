@@ -275,6 +275,7 @@ def read_capture(
     stats = CaptureStats(path) if stats is None else stats
     descriptor, file = _open(path)
     try:
+        stats.identity = _identity(descriptor)
         source, compression = _decompressed(file)
         reader = _reader(source, compression, stats, sink)
         announced = 0
@@ -305,21 +306,41 @@ def read_capture(
     return stats
 
 
-def sha256_of(path: str) -> str:
-    """The SHA-256 of a file as it stands on disk, in hexadecimal. Raises CaptureError where it cannot be read."""
+def _identity(descriptor: int) -> tuple[int, int, int] | None:
+    """What tells whether a regular file is still the one that was read; None for anything else."""
+    status = os.fstat(descriptor)
+    return (status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def sha256_of(path: str, identity: tuple[int, int, int] | None = None) -> str:
+    """The SHA-256 of a file as it stands on disk, in hexadecimal.
+
+    With ``identity`` (see :class:`CaptureStats`) the file must still be what it was. Raises CaptureError where it is not, or
+    cannot be read.
+    """
     descriptor, file = _open(path)
     try:
         digest = hashlib.sha256()
+        if identity is not None and _identity(descriptor) != identity:
+            raise CaptureUnreadable(_changed(path))
         while True:
             chunk = file.read()
             if not chunk:
                 break
             digest.update(chunk)
+        if identity is not None and _identity(descriptor) != identity:
+            raise CaptureUnreadable(_changed(path))
     finally:
         _close(descriptor)
     if file.trouble:
         raise CaptureUnreadable(f"{path}: {file.trouble}")
     return digest.hexdigest()
+
+
+def _changed(path: str) -> str:
+    return (
+        f"{path}: has changed since it was read, so its SHA-256 is left out; analyze it again when nothing writes to it"
+    )
 
 
 def _open(path: str) -> tuple[int, FileSource]:

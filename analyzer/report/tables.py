@@ -210,6 +210,6 @@ def add_hashes(result: Result) -> None:
     for stats in result.captures:
         if stats.sha256 is None and stats.name != "-":
             try:
-                stats.sha256 = sha256_of(stats.name)
+                stats.sha256 = sha256_of(stats.name, stats.identity)
             except CaptureError as error:
                 result.warnings.append(str(error))

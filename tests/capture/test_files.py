@@ -66,6 +66,21 @@ def test_progress(tmp_path: Path):
     assert calls[0] - (4 << 20) < 65536
 
 
+def test_sha256_of_a_file_that_has_changed(tmp_path: Path):
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(FRAMES))
+    stats = read_capture(str(path), RecordList())
+    assert stats.identity is not None
+    assert sha256_of(str(path), stats.identity) == hashlib.sha256(pcap(FRAMES)).hexdigest()
+    for change in (
+        lambda: path.write_bytes(pcap(FRAMES) + b"more"),
+        lambda: (path.unlink(), path.write_bytes(pcap(FRAMES))),
+    ):
+        change()
+        with pytest.raises(CaptureUnreadable, match=r"has changed since it was read.*analyze it again"):
+            sha256_of(str(path), stats.identity)
+
+
 def test_sha256(tmp_path: Path):
     path = save(tmp_path / "a.pcap")
     assert sha256_of(path) == hashlib.sha256(pcap(FRAMES)).hexdigest()

@@ -140,3 +140,12 @@ def test_a_report_reads_paths_folders_and_single_files(tmp_path: Path):
         report = analyzer.analyze(paths, progress=False)
         assert len(report.sessions) == len(alone.sessions)
     assert Path(report.captures["capture"].iloc[0]).name == "copy.pcap"
+
+
+def test_a_capture_that_has_changed_since_has_no_hash(tmp_path: Path):
+    path = tmp_path / "a.pcapng"
+    path.write_bytes((CAPTURES / "office.pcapng").read_bytes())
+    report = analyzer.analyze(path, progress=False)
+    path.write_bytes(path.read_bytes() + bytes(4))
+    assert report.captures["sha256"].isna().all()
+    assert any("has changed since it was read" in warning for warning in report.warnings)
