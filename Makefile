@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 LAB_TOOLS := /usr/lib/dovecot/imap:dovecot-imapd:lab /usr/lib/dovecot/pop3:dovecot-pop3d:lab curl:curl:lab fetchmail:fetchmail:lab tcpdump:tcpdump:lab openssl:openssl:lab ip:iproute2:lab
 
 # What tests need beside Python, as command:Debian package:pytest marker. What cannot be had is left out, and said.
-TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser systemd-analyze:systemd:systemd $(LAB_TOOLS)
+TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser systemd-analyze:systemd:systemd pg_ctlcluster:postgresql:postgres $(LAB_TOOLS)
 
 # Interpreters that can make .venv: those with C headers first, because only they can compile.
 CANDIDATES := python3.11 python3.12 python3.13 python3 /usr/bin/python3

@@ -123,7 +123,7 @@ class Store:
         #: certificates that are in the database, and the time that stands beside them there
         self._written: OrderedDict[bytes, int] = OrderedDict()
         self._insert: Callable[[Table], Any] = postgresql.insert if self.is_postgres else sqlite.insert
-        self._upserts: dict[str, Any] = {}
+        self._upserts: dict[str, str] = {}
 
     @property
     def is_postgres(self) -> bool:
@@ -291,11 +291,13 @@ class Store:
             # In the order of the key, so that two sensors that write at once never wait for each other in a circle.
             keys = [column.name for column in table.primary_key]
             rows.sort(key=lambda row: [row[key] for key in keys])
-            connection.execute(self._upsert(table), rows)
+            # Values are as the driver wants them; SQLAlchemy need not look at each of them again.
+            connection.exec_driver_sql(self._upsert(table), rows)
 
-    def _upsert(self, table: Table) -> Any:
-        statement = self._upserts.get(table.name)
-        if statement is None:
+    def _upsert(self, table: Table) -> str:
+        """The statement that inserts or replaces a row of a table, with parameters by name of column."""
+        found = self._upserts.get(table.name)
+        if found is None:
             statement = self._insert(table)
             keys = list(table.primary_key)
             new = {column.name: statement.excluded[column.name] for column in table.columns if column not in keys}
@@ -303,8 +305,9 @@ class Store:
             if table is CERTIFICATES:
                 where = statement.excluded.last_ns > CERTIFICATES.c.last_ns
             statement = statement.on_conflict_do_update(index_elements=keys, set_=new, where=where)
-            self._upserts[table.name] = statement
-        return statement
+            dialect = self.engine.dialect if self.is_postgres else sqlite.dialect(paramstyle="named")
+            found = self._upserts[table.name] = str(statement.compile(dialect=dialect))
+        return found
 
     # -- reading ---------------------------------------------------------------------------------------------------------------------
 
@@ -324,12 +327,7 @@ class Store:
         Raises:
             CaptureUnreadable: the database cannot be read.
         """
-        query = (
-            sql.select(SESSIONS.c.record)
-            .where(*_between(since_ns, until_ns, sensor))
-            .order_by(SESSIONS.c.start_ns, SESSIONS.c.first_frame, SESSIONS.c.end_ns, SESSIONS.c.session_id, SESSIONS.c.sensor)
-        )  # fmt: skip
-        return self._load(query)
+        return self._load(list(_between(since_ns, until_ns, sensor)))
 
     def recent(self, limit: int, since_ns: int = 0, sensor: str | None = None) -> list[Session]:
         """The latest ``limit`` sessions alive since a time, in order of start: what rules that compare sessions are given after a restart.
@@ -337,26 +335,39 @@ class Store:
         Raises:
             CaptureUnreadable: the database cannot be read.
         """
-        query = (
-            sql.select(SESSIONS.c.record)
-            .where(*_between(since_ns, None, sensor))
-            .order_by(SESSIONS.c.start_ns.desc(), SESSIONS.c.first_frame.desc(), SESSIONS.c.end_ns.desc())
-            .limit(limit)
-        )
-        return list(self._load(query))[::-1]
+        return list(self._load(list(_between(since_ns, None, sensor)), limit))[::-1]
 
-    def _load(self, query: Any) -> Iterator[Session]:
+    def _load(self, where: list[ColumnElement[bool]], latest: int | None = None) -> Iterator[Session]:
+        """Sessions in order of start; with ``latest`` so many, the latest first."""
         loader = SessionLoader(_Certificates(self))
-        with self._reading() as connection:
-            streamed = connection.execution_options(stream_results=True, max_row_buffer=FETCH)
-            for (octets,) in streamed.execute(query).yield_per(FETCH):
-                try:
-                    session = loader.load(bytes(octets))
-                except DamagedRecord as error:
-                    self.damaged += 1
-                    self.damage = self.damage or str(error)
-                else:
-                    yield session
+        place = sql.tuple_(*_ORDER)
+        order = [column if latest is None else column.desc() for column in _ORDER]
+        left = latest
+        last: tuple[Any, ...] | None = None
+        with self._reading(snapshot=True) as connection:
+            # Page by page, all of one snapshot: no cursor has to be kept open, whatever the driver makes of that.
+            while left is None or left > 0:
+                size = FETCH if left is None else min(FETCH, left)
+                query = sql.select(SESSIONS.c.record, *_ORDER).where(*where).order_by(*order).limit(size)
+                if last is not None:
+                    # The first of the two is for the index, the second for those of one moment.
+                    if latest is None:
+                        query = query.where(SESSIONS.c.start_ns >= last[0], place > last)
+                    else:
+                        query = query.where(SESSIONS.c.start_ns <= last[0], place < last)
+                rows = connection.execute(query).all()
+                for octets, *_ in rows:
+                    try:
+                        session = loader.load(bytes(octets))
+                    except DamagedRecord as error:
+                        self.damaged += 1
+                        self.damage = self.damage or str(error)
+                    else:
+                        yield session
+                if len(rows) < size:
+                    return
+                last = tuple(rows[-1])[1:]
+                left = None if left is None else left - size
 
     def certificate(self, digest: bytes) -> bytes:
         """A certificate by its SHA-256; KeyError where it is not in the store, or is not what it should be."""
@@ -449,8 +460,8 @@ class Store:
         with self._reading() as connection:
             return connection.execute(sql.select(META.c.value).where(META.c.key == key)).scalar()
 
-    def _reading(self) -> _Reading:
-        return _Reading(self)
+    def _reading(self, *, snapshot: bool = False) -> _Reading:
+        return _Reading(self, snapshot=snapshot)
 
     def prune(self, older_than_ns: int | None = None, max_bytes: int | None = None) -> int:
         """Retention: remove sessions that ended before a time, and the oldest beyond a size; see ``store_retention``.
@@ -465,13 +476,17 @@ class Store:
 class _Reading:
     """A connection to read with. What the database says against it becomes a CaptureUnreadable."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, snapshot: bool = False) -> None:
         self._store = store
+        self._snapshot = snapshot
         self._connection: Connection | None = None
 
     def __enter__(self) -> Connection:
         try:
             self._connection = self._store.engine.connect()
+            if self._snapshot and self._store.is_postgres:
+                # SQLite's transactions are snapshots anyway.
+                self._connection.execution_options(isolation_level="REPEATABLE READ")
         except (exc.SQLAlchemyError, sqlite3.Error) as error:
             raise self._unreadable(error) from None
         return self._connection
@@ -538,6 +553,16 @@ class _Certificates(Mapping[bytes, bytes]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+#: The order of sessions in reports: of their starts, within one moment of frames.
+_ORDER: Final = (
+    SESSIONS.c.start_ns,
+    SESSIONS.c.first_frame,
+    SESSIONS.c.end_ns,
+    SESSIONS.c.session_id,
+    SESSIONS.c.sensor,
+)
 
 
 def _between(since_ns: int | None, until_ns: int | None, sensor: str | None) -> list[ColumnElement[bool]]:

@@ -27,6 +27,8 @@ Values = dict[str, Any]
 ROW_OCTETS: Final = 700
 #: Characters of one text in a row; the record has all of it.
 MAX_CELL: Final = 65536
+#: Lists whose JSON is at hand.
+MAX_LISTS: Final = 1024
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -87,18 +89,29 @@ class Renderer:
     def __init__(self, maker: RowMaker, sensor: str, dialect: str) -> None:
         self.maker = maker
         self.sensor = sensor
+        #: lists and their JSON: clients offer the same suites again and again
+        self._lists: dict[tuple[str, ...], str] = {}
         moment = readable_text if dialect == "sqlite" else readable_datetime
         self._plans: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
             name: [
                 (
                     column.name,
                     f"{column.name}_ns" if column.kind == "time" and column.name in MOMENTS else "",
-                    {"time": moment, "list": json.dumps, "text": _cell, "word": _cell}.get(column.kind, _as_it_is),
+                    {"time": moment, "list": self._list, "text": _cell, "word": _cell}.get(column.kind, _as_it_is),
                 )
                 for column in columns
             ]
             for name, columns in TABLES.items()
         }
+
+    def _list(self, values: list[str]) -> str:
+        key = tuple(values)
+        found = self._lists.get(key)
+        if found is None:
+            if len(self._lists) >= MAX_LISTS:
+                self._lists.clear()
+            found = self._lists[key] = json.dumps(values)
+        return found
 
     def render(self, batch: Batch) -> BatchRows:
         """The rows of a batch. A record that cannot be rendered is left out, and said: it must not keep the others from the store."""
