@@ -1,15 +1,26 @@
-"""Makes the README's pictures from ``captures/office.pcapng``: run it with mailtap installed and chromium at hand.
+"""Makes the README's pictures from ``captures/office.pcapng``: run it with mailtap installed (extra monitor) and chromium at hand.
 
 python .github/pictures/make.py
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
+import os
+import pty
+import re
+import select
 import shutil
+import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +33,9 @@ ROOT = HERE.parents[1]
 #: named as a reader of the README would name it
 CAPTURE = "captures/office.pcapng"
 LINES = 36
+#: Columns and lines of the monitor's screen, and seconds in which the capture grows before it.
+SCREEN = (130, 36)
+GROWS_S = 8.0
 CHROMIUM = (
     "--headless",
     "--no-sandbox",
@@ -69,7 +83,59 @@ def charts() -> None:
         axes.figure.savefig(HERE / f"{name}.png", dpi=90, bbox_inches="tight")
 
 
+def monitor_screen() -> None:
+    """The monitor's screen, in a terminal of its own, while the capture grows."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", SCREEN[1], SCREEN[0], 0, 0))
+    with tempfile.TemporaryDirectory() as folder:
+        growing = Path(folder) / "office.pcapng"
+        growing.touch()
+        writer = threading.Thread(target=grow, args=(growing,))
+        program = subprocess.Popen(
+            [sys.executable, "-m", "analyzer", "monitor", "--follow", growing.name, "--live", "--sensor", "gateway",
+             "--alerts", "jsonl:alerts.jsonl", *(["--user", "root"] if os.geteuid() == 0 else [])],
+            stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, cwd=folder,
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
+        )  # fmt: skip
+        os.close(slave)
+        writer.start()
+        written = read(master, GROWS_S)
+        program.send_signal(signal.SIGTERM)
+        read(master, 20.0)
+        program.wait(20)
+        writer.join()
+    os.close(master)
+    # a frame begins at the top left corner; the last one may be cut
+    frame = written.split("\x1b[H")[-2]
+    console = Console(record=True, width=SCREEN[0], file=io.StringIO())
+    for line in re.split(r"\r?\n", frame)[: SCREEN[1]]:
+        console.print(Text.from_ansi(line), overflow="ignore", crop=True, no_wrap=True)
+    console.save_svg(str(HERE / "monitor.svg"), title="mailtap monitor --live")
+
+
+def grow(path: Path) -> None:
+    """The capture, as it would come from the wire."""
+    content = (ROOT / CAPTURE).read_bytes()
+    steps = 40
+    with path.open("ab", buffering=0) as file:
+        for step in range(steps):
+            file.write(content[len(content) * step // steps : len(content) * (step + 1) // steps])
+            time.sleep(GROWS_S / steps)
+
+
+def read(terminal: int, seconds: float) -> str:
+    """What a terminal is written in that time, or until there is nobody to write."""
+    found = b""
+    until = time.monotonic() + seconds
+    with contextlib.suppress(OSError):
+        while (left := until - time.monotonic()) > 0:
+            if select.select([terminal], [], [], left)[0]:
+                found += os.read(terminal, 65536)
+    return found.decode()
+
+
 if __name__ == "__main__":
     terminal_report()
+    monitor_screen()
     html_report()
     charts()

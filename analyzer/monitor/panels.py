@@ -21,8 +21,8 @@ from analyzer.monitor.readings import latest, memory_bytes, settled, sink_name
 from analyzer.report.visible import shorten, visible
 
 #: From this width on there are two columns, the left one so wide.
-WIDE: Final = 120
-LEFT: Final = 50
+WIDE: Final = 126
+LEFT: Final = 44
 #: Numbers further from their names than this are hard to follow.
 MAX_TABLE: Final = 60
 #: Seconds over which the current rates are taken, and seconds of the curve.
@@ -46,7 +46,7 @@ TRANSPORTS: Final = {
     "plaintext": "in clear",
     "starttls": "STARTTLS",
     "implicit_tls": "TLS",
-    "unknown": "not seen",
+    "unknown": "unseen",
 }
 #: A client or server may have no name yet.
 NONE: Final = "-"
@@ -191,13 +191,14 @@ def compose(state: MonitorState, rates: Rates, messages: Sequence[str], width: i
 
 
 def _head(state: MonitorState, width: int) -> Line:
-    names = ", ".join(shorten(source.name, 40) for source in state.sources[:8]) or "nothing"
+    longest = max(12, width // 4)
+    names = ", ".join(_named_shortly(source.name, longest) for source in state.sources[:8]) or "nothing"
     up = duration(max(0, time.time_ns() - state.started_ns) // 1_000_000_000)
     words = [
         f" mailtap {state.version}",
         f"watches {names}",
-        f"as {shorten(state.sensor, 40)}" if state.sensor else "",
         f"for {up}",
+        f"as {shorten(state.sensor, 40)}" if state.sensor else "",
     ]
     clock = time.strftime("%H:%M:%S ")
     text = "  ".join(word for word in words if word)
@@ -220,8 +221,8 @@ def _exposure(state: MonitorState, width: int) -> list[Line]:
 
 
 def _traffic(state: MonitorState, rates: Rates, width: int) -> list[Line]:
-    by_kernel = "an unknown number" if rates.kernel_drops is None else f"{rates.kernel_drops:,}"
-    dropped = f"dropped {by_kernel} by the kernel, {rates.own_drops:,} by mailtap"
+    by_kernel = "" if rates.kernel_drops is None else f"{rates.kernel_drops:,} by the kernel, "
+    dropped = f"dropped {by_kernel}{rates.own_drops:,} by mailtap"
     lost = bool(rates.kernel_drops or rates.own_drops)
     parts = [
         (f" {rates.packets_s:,.0f} packets/s", "bold"),
@@ -268,13 +269,20 @@ def _trouble(state: MonitorState, rates: Rates, messages: Sequence[str], width: 
         for key, count in sorted(settled(state.counters).items())
         if ".limit_" in key and count
     ]
-    said += reversed(messages)
+    # what a program says of itself is no trouble, unless it says so
+    said += [
+        line
+        for line in reversed(messages)
+        if not line.startswith("mailtap: ") or "warning: " in line or "error: " in line
+    ]
     return [_cut(Text(f" ! {shorten(text, MAX_TEXT)}", style="bold yellow"), width) for text in said]
 
 
 def _sessions(state: MonitorState, width: int) -> Block:
     counts = settled(state.sessions)
-    transports = [*TRANSPORTS, *sorted({transport for _, transport in counts} - set(TRANSPORTS))]
+    seen = {transport for _, transport in counts}
+    # the last of those known is rare, and others there are none
+    transports = [name for name in TRANSPORTS if name != "unknown" or name in seen] + sorted(seen - set(TRANSPORTS))
     protocols = sorted({protocol for protocol, _ in counts}, key=lambda name: -sum(_row(counts, name, transports)))
     rows = [
         [name, *(f"{count:,}" if count else NONE for count in _row(counts, name, transports))] for name in protocols
@@ -304,11 +312,10 @@ def _findings(state: MonitorState, width: int) -> Block:
         *([] if narrow else ["client", "account"]),
     ]
     rows = [_finding(alert, narrow=narrow) for alert in alerts]
-    gap = 2 if width >= 100 else 1
     styles = ["dim", "severity", "bold", "", "", "bold"]
     # at 80 columns: the rule told from others, an IPv4 address whole, with its port
     floors = [8, 8, 12, 10] if narrow else [8, 8, 20, 17, 13, 9]
-    lines = _table([header, *rows], width, styles, floors=floors, middle=() if narrow else (3, 4), gap=gap)
+    lines = _table([header, *rows], width, styles, floors=floors, middle=() if narrow else (3, 4))
     return Block(lines[1:], 4, lines[0])
 
 
@@ -357,7 +364,7 @@ def _sinks(state: MonitorState, width: int) -> list[Line]:
 
 
 def _store(state: MonitorState, width: int) -> Line:
-    words = [f"{state.store_written:,} rows written"]
+    words = [f"{state.store_written:,} rows written" if state.store_written else "nothing written so far"]
     words += [f"{state.store_waiting:,} waiting"] if state.store_waiting else []
     words += [f"{state.store_lost:,} LOST"] if state.store_lost else []
     words += ["IN TROUBLE"] if state.store_trouble else []
@@ -386,6 +393,12 @@ def _sized(text: str, width: int, *, middle: bool = False) -> str:
             tail = tail[1:]
         return _sized(set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail, width)
     return set_cell_size(text, width - 1) + "…"
+
+
+def _named_shortly(name: str, width: int) -> str:
+    """The name of a source; of a long path, both ends."""
+    name = "standard input" if name == "-" else shorten(name, MAX_TEXT)
+    return _sized(name, width, middle=True) if cell_len(name) > width else name
 
 
 def _title(text: str, width: int) -> Line:
@@ -430,7 +443,6 @@ def _table(
     floors: Sequence[int] = (),
     right: Sequence[int] = (),
     middle: Sequence[int] = (),
-    gap: int = 2,
 ) -> list[Line]:
     """Rows as lines; the first row is the header.
 
@@ -440,6 +452,8 @@ def _table(
     columns = len(rows[0])
     cells = [[shorten(cell, MAX_TEXT) for cell in row] for row in rows]
     natural = [max(cell_len(row[index]) for row in cells) for index in range(columns)]
+    # two apart, or one where that is what it takes
+    gap = 2 if 1 + sum(natural) + 2 * (columns - 1) <= width else 1
     spare = max(0, width - 1 - gap * (columns - 1))
     widths = fit(natural, spare, floors)
     widths[0 if right else columns - 1] += max(0, spare - sum(widths))

@@ -76,11 +76,11 @@ def shown(state: MonitorState, width: int = 80, height: int = 24, messages: tupl
 def test_at_80_by_24_everything_has_its_place() -> None:
     screen = shown(monitored())
     for words in (
-        "mailtap 1.2.3  watches eth0  as gateway  for 1 d 02:03:04",
+        "mailtap 1.2.3  watches eth0  for 1 d 02:03:04  as gateway",
         "1,300 logins IN CLEAR  2 accounts  2 clients  1 server\n",
         "dropped 0 by the kernel, 0 by mailtap",
         "! webhook:https://hooks.example: refused",
-        "in clear  STARTTLS  TLS  not seen",
+        "in clear  STARTTLS  TLS  carrier_pigeon",
         "1,204",
         "critical plaintext-password",
         "192.0.2.1:110",
@@ -103,7 +103,8 @@ def test_a_quiet_beginning() -> None:
         "watches nothing",
         "none so far",
         "none has ended yet",
-        "an unknown number by the kernel",
+        "dropped 0 by mailtap",
+        "nothing written so far",
     ):
         assert words in screen
 
@@ -125,7 +126,7 @@ def test_trouble_is_said_in_words() -> None:
     for second in range(3):
         source.counted.kernel_drops = second * 100
         rates.take(state.sources, float(second))
-    lines = compose(state, rates, ["mailtap: said on standard error"], 100, 50)
+    lines = compose(state, rates, ["mailtap: warning: said on standard error", "mailtap: all is well"], 100, 50)
     screen = "\n".join(line.plain for line in lines)
     for words in (
         "the loop has not turned for 60 seconds",
@@ -136,11 +137,12 @@ def test_trouble_is_said_in_words() -> None:
         "store: database is locked",
         "1 alert lost",
         "limit half open reached 7 times",
-        "mailtap: said on standard error",
+        "mailtap: warning: said on standard error",
         "3 LOST, IN TROUBLE",
     ):
         assert words in screen, screen
     assert "limit flows" not in screen
+    assert "all is well" not in screen
     # where there is no room for all of it, that is said
     assert re.search(r"\(and \d+ more\)", "\n".join(line.plain for line in compose(state, rates, [], 80, 24)))
 
@@ -178,6 +180,12 @@ def test_nothing_wraps_or_falls_off_whatever_the_size(width: int, height: int, n
     assert len(lines) == height
     assert all(line.cell_len <= width for line in lines)
     assert all("\n" not in line.plain for line in lines)
+
+
+def test_a_long_path_shows_both_its_ends() -> None:
+    state = monitored()
+    state.sources = [Source("/var/spool/captures/" + "x" * 60 + "/mirror-port.pcapng"), Source("-")]
+    assert "…ort.pcapng, standard input" in shown(state)
 
 
 def test_a_terminal_without_unicode_is_spared_it() -> None:
@@ -329,7 +337,7 @@ def test_the_terminal_is_given_back(way: Callable[[Terminal], None]) -> None:
     try:
         with Screen(state, quit.set) as screen:
             assert screen.running and not screen.quit
-            print("mailtap: said meanwhile", file=sys.stderr)
+            print("mailtap: warning: said meanwhile", file=sys.stderr)
             wait()
         assert not screen.running
     except KeyboardInterrupt:
@@ -342,7 +350,7 @@ def test_the_terminal_is_given_back(way: Callable[[Terminal], None]) -> None:
         assert not termios.tcgetattr(opened.slave)[3] & termios.ECHO
         way(opened)
         code, errors = opened.end()
-        assert (code, errors) == (0, "mailtap: said meanwhile\nback\n")
+        assert (code, errors) == (0, "mailtap: warning: said meanwhile\nback\n")
         assert opened.is_as_before()
 
 
