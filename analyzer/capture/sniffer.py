@@ -56,7 +56,7 @@ class SnifferSource(LiveSource):
         self._linktypes: list[int] = []
         self._queue: deque[tuple[bytes, int, int]] = deque()
         self._queued = 0
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
         self._stop = threading.Event()
         self._wake_read = -1
         self._wake_write = -1
@@ -105,8 +105,8 @@ class SnifferSource(LiveSource):
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._thread = threading.Thread(target=self._run, name=f"mailtap-{self.name}", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name=f"mailtap-{self.name}", daemon=True)
+        self._worker.start()
 
     def fileno(self) -> int:
         return self._wake_read
@@ -190,9 +190,9 @@ class SnifferSource(LiveSource):
 
     def close(self) -> None:
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_JOIN_S)
-            self._thread = None
+        if self._worker is not None:
+            self._worker.join(_JOIN_S)
+            self._worker = None
         for channel in self._sockets:
             self._statistics(channel)
             with contextlib.suppress(OSError):
