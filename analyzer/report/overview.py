@@ -40,7 +40,9 @@ class Action:
         self.servers: set[str] = set()
         self.clients: set[str] = set()
         self.accounts: set[str] = set()
+        #: where the first of the worst was seen
         self.frame: object = None
+        self.capture: object = None
 
     @property
     def rank(self) -> int:
@@ -123,11 +125,11 @@ class _Findings(RowSink):
                 str(row[_FINDING["remediation"]] or ""),
                 [str(reference) for reference in references] if isinstance(references, list) else [],
             )
-            one.frame = row[_FINDING["frame"]]
+            one.frame, one.capture = row[_FINDING["frame"]], row[_FINDING["capture"]]
             self.actions[rule] = one
         elif rank(severity) > rank(one.severity):
             one.severity = severity
-            one.frame = row[_FINDING["frame"]]
+            one.frame, one.capture = row[_FINDING["frame"]], row[_FINDING["capture"]]
         one.count += 1
         if row[_FINDING["server_ip"]] is not None and len(one.servers) < MAX_KEPT:
             one.servers.add(endpoint(row[_FINDING["server_ip"]], row[_FINDING["server_port"]]))

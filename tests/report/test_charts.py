@@ -288,6 +288,13 @@ def test_accounts_and_clients_draw_logins(name: str):
     totals = [sum(values) for values in zip(*drawn.values(), strict=True)]
     best = logins.groupby(key, observed=True, dropna=False).size().sort_values(ascending=False)
     assert totals == best.head(len(totals)).tolist()
+    said = " ".join(text.get_text() for text in ax.texts)
+    servers = len(logins[["server_ip", "server_port"]].drop_duplicates())
+    whose = {
+        "accounts": f"{logins['username'].nunique()} accounts on {servers} servers",
+        "clients": f"{logins['client_ip'].nunique()} clients",
+    }
+    assert f"127 logins of {whose[name]}; the 15 rows with most" in said
 
 
 def test_an_account_without_a_name_is_counted_as_such():

@@ -98,18 +98,19 @@ def plot_accounts(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
         f"{'(no name seen)' if name is None else plain(name, 26)}  {place(str(address), int(port))}"
         for name, address, port in zip(names, logins["server_ip"], logins["server_port"], strict=True)
     ]
-    return _ranked(logins, keys, ax, title, "account")
+    servers = len(logins[["server_ip", "server_port"]].drop_duplicates())
+    whose = f"{times(int(logins['username'].nunique()), 'account')} on {times(servers, 'server')}"
+    return _ranked(logins, keys, ax, title, whose)
 
 
 def plot_clients(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The clients with most logins that could be read, by outcome, over the credentials table."""
     logins = exposed_logins(credentials)
-    return _ranked(
-        logins, [plain(address) for address in logins["client_ip"]], ax, "Clients whose logins could be read", "client"
-    )
+    keys = [plain(address) for address in logins["client_ip"]]
+    return _ranked(logins, keys, ax, "Clients whose logins could be read", times(len(set(keys)), "client"))
 
 
-def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, one: str) -> Axes:
+def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, whose: str) -> Axes:
     if not keys:
         return empty(new_axes(ax, 8, 2.4), title, "no login could be read")
     counts: dict[str, dict[str, int]] = {}
@@ -125,9 +126,9 @@ def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, 
     ]
     ax = new_axes(ax, 8, height_of(len(shown)))
     stacked_rows(ax, shown, parts, "logins")
-    subtitle = f"{times(len(keys), 'login')} of {times(len(order), one)}"
+    subtitle = f"{times(len(keys), 'login')} of {whose}"
     if rest:
-        subtitle += f"; the {len(shown)} with most, {sum(sum(counts[key].values()) for key in rest):,} logins of others are not shown"
+        subtitle += f"; the {len(shown)} rows with most, {sum(sum(counts[key].values()) for key in rest):,} logins of others are not shown"
     dress(ax, title, subtitle, [(part.name, part.look) for part in parts])
     return finish(ax)
 

@@ -231,7 +231,7 @@ def stacked_rows(ax: Axes, names: Sequence[str], parts: Sequence[Part], unit: st
             text = f"{value:,}"
             if value != totals[row] and value / longest > 0.012 * (len(text) + 1):
                 middle = left[row] + value / 2
-                ground = {"facecolor": look.fill, "edgecolor": "none", "pad": 1.2}
+                ground = {"facecolor": look.fill, "edgecolor": "none", "pad": 2.2}
                 ax.text(
                     middle,
                     bar.get_y() + 0.34,

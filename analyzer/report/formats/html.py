@@ -77,8 +77,12 @@ class Head(NamedTuple):
 STYLES: Final = {
     "fixed": "white-space:nowrap;min-width:0",
     "number": "text-align:right;white-space:nowrap;min-width:0",
-    "wide": "min-width:13em",
-    "long": "min-width:24em",
+    "severity": "white-space:nowrap;min-width:0",
+    "grade": "white-space:nowrap;min-width:0",
+    "transport": "white-space:nowrap;min-width:0",
+    "short": "min-width:5.5em",
+    "wide": "min-width:11em",
+    "long": "min-width:22em",
 }
 #: Kinds of columns whose words stand in a frame.
 TAGS: Final = ("severity", "grade", "transport")
@@ -178,7 +182,7 @@ def page_values(job: Job) -> dict[str, Any]:
         "bars": _bars(job.result.sessions),
         "severities": _severity_bars(overview.severities),
         "history": _history(job.result.sessions),
-        "actions": [_action(one) for one in overview.actions],
+        "actions": [_action(one, several) for one in overview.actions],
         "lead": LEAD,
         "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing[:MAX_SENTENCES] if one],
         "migration": _migration(overview.migration),
@@ -247,7 +251,7 @@ def _cards(total: Summary) -> list[tuple[str, str, str]]:
     ]
 
 
-def _action(one: Action) -> dict[str, Any]:
+def _action(one: Action, several: bool) -> dict[str, Any]:
     parts = [f"{plural(one.count, 'time')}"]
     if one.servers:
         parts.append(f"on {_some(sorted(one.servers))}")
@@ -256,7 +260,7 @@ def _action(one: Action) -> dict[str, Any]:
     if one.clients:
         parts.append(plural(len(one.clients), "client"))
     if one.frame is not None:
-        parts.append(f"first in frame {one.frame}")
+        parts.append(f"first in frame {one.frame}" + (f" of {_file(one.capture)}" if several else ""))
     return {
         "rule": one.rule,
         "severity": one.severity,
@@ -275,7 +279,7 @@ def _some(names: list[str]) -> str:
 def _migration(rows: list[Row]) -> View:
     view = View("migration", "Migration", [
         Head("Client", "fixed"), Head("Account"), Head("Server", "fixed"), Head("Today", "wide"), Head("Enter instead", "wide"),
-        Head("Server name", "fixed"), Head("Authentication"), Head("Known from", "wide", True), Head("Also", "wide"), Head("Last seen (UTC)", "fixed"),
+        Head("Server name", "fixed"), Head("Authentication", "fixed"), Head("Known from", "wide", True), Head("Also"), Head("Last seen (UTC)", "fixed"),
     ])  # fmt: skip
     for one in _records("migration", rows):
         view.add(
@@ -310,8 +314,8 @@ def _worst_first(server: dict[str, object]) -> tuple[int, int]:
 def _servers(rows: list[Row]) -> View:
     view = View("servers", "Servers", [
         Head("Grade", "grade", True), Head("Server", "fixed"), Head("Protocol", "fixed", True), Head("Sessions", "number"),
-        Head("In clear", "number"), Head("STARTTLS", "number"), Head("TLS", "number"), Head("Offers STARTTLS"),
-        Head("Passwords before TLS"), Head("TLS versions"), Head("Why", "wide"),
+        Head("In clear", "number"), Head("STARTTLS", "number"), Head("TLS", "number"), Head("Offers STARTTLS", "fixed"),
+        Head("Passwords before TLS", "fixed"), Head("TLS versions", "short"), Head("Why", "long"),
     ])  # fmt: skip
     for one in sorted(_records("servers", rows), key=_worst_first):
         view.add(

@@ -162,3 +162,9 @@ def test_a_page_of_5000_sessions_stays_small() -> None:
     assert len(re.findall("<tr><td>2026", text)) == 5000
     assert text.count("<tr>") > 5000 + 8000
     assert "are not in this page" in text
+
+
+def test_of_several_captures_the_first_frame_names_its_file() -> None:
+    text = text_of(job_of(result_of("pop3-login.pcap", "lmtp.pcap")), "html")
+    assert "first in frame 9 of pop3-login.pcap." in text
+    assert "first in frame 9." in text_of(job_of(result_of("pop3-login.pcap")), "html")
