@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from librt.strings import read_i32_be, read_i64_be
 from mypy_extensions import i64
 
 from analyzer.flows.base import SERVER_MAY_OPEN, StreamSinkFactory
@@ -188,24 +189,10 @@ class FlowTable(SegmentSink):
         self.segments += 1
         if timestamp_ns >= self._tick_ns:
             self.advance(timestamp_ns)
-        source = (
-            i64(buffer[key_at]) << 24
-            | i64(buffer[key_at + 1]) << 16
-            | i64(buffer[key_at + 2]) << 8
-            | buffer[key_at + 3]
-        )
-        target = (
-            i64(buffer[key_at + 4]) << 24
-            | i64(buffer[key_at + 5]) << 16
-            | i64(buffer[key_at + 6]) << 8
-            | buffer[key_at + 7]
-        )
-        ports = (
-            i64(buffer[key_at + 8]) << 24
-            | i64(buffer[key_at + 9]) << 16
-            | i64(buffer[key_at + 10]) << 8
-            | buffer[key_at + 11]
-        )
+        addresses = read_i64_be(buffer, key_at)
+        source = addresses >> 32 & 0xFFFFFFFF
+        target = addresses & 0xFFFFFFFF
+        ports = i64(read_i32_be(buffer, key_at + 8)) & 0xFFFFFFFF
         half = self._slots[
             ((source * self._seed_0 + target * self._seed_1 + ports * self._seed_2) >> SLOT_SHIFT) & self._slot_mask
         ]

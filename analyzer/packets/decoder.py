@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from librt.strings import read_i16_be, read_i64_be
 from mypy_extensions import i64
 
 from analyzer.packets.base import SegmentSink
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: link types that are counted one by one when nobody can decode them; further ones share the number -1
 MAX_UNKNOWN_LINKTYPES: Final = 256
+#: 0x86DD as a signed number of 16 bits
+ETHERTYPE_IPV6: Final = 0x86DD - 0x10000
 
 
 class PacketDecoder(LinktypeLayer):
@@ -51,28 +54,28 @@ class PacketDecoder(LinktypeLayer):
         self.packets += 1
         if linktype == ETHERNET and end - start >= 54:
             ip: i64 = start + 14
-            high: i64 = buffer[start + 12]
-            low: i64 = buffer[start + 13]
-            first: i64 = buffer[ip]
+            kind = read_i16_be(buffer, start + 12)
+            # The first eight octets of the IP header: version, lengths, and what says of which packet it is a fragment.
+            words = read_i64_be(buffer, ip)
             tcp: i64 = 0
             stop: i64 = 0
             protocol: i64 = 0
-            if high == 0x08 and low == 0x00 and first == 0x45:
+            if kind == 0x0800 and words >> 56 == 0x45:
                 protocol = buffer[ip + 9]
                 # Not a fragment: neither "more fragments" nor an offset.
-                if buffer[ip + 7] == 0 and buffer[ip + 6] & 0x3F == 0:
+                if words & 0x3FFF == 0:
                     if protocol == TCP:
                         tcp = ip + 20
-                        stop = ip + (i64(buffer[ip + 2]) << 8 | buffer[ip + 3])
+                        stop = ip + (words >> 32 & 0xFFFF)
                     elif protocol == UDP and not is_tunnel(u16(buffer, ip + 20), u16(buffer, ip + 22)):
                         self.ipv4 += 1
                         self.non_tcp += 1
                         return
-            elif high == 0x86 and low == 0xDD and first >> 4 == 6:
-                protocol = buffer[ip + 6]
+            elif kind == ETHERTYPE_IPV6 and words >> 60 == 6:
+                protocol = words >> 8 & 0xFF
                 if protocol == TCP and end - start >= 74:
                     tcp = ip + 40
-                    stop = tcp + u16(buffer, ip + 4)
+                    stop = tcp + (words >> 16 & 0xFFFF)
                 elif (
                     protocol == UDP and end - start >= 62 and not is_tunnel(u16(buffer, ip + 40), u16(buffer, ip + 42))
                 ):
@@ -80,8 +83,8 @@ class PacketDecoder(LinktypeLayer):
                     self.non_tcp += 1
                     return
             if tcp > 0:
-                size: i64 = buffer[tcp + 12]
-                size = (size >> 4) << 2
+                flags: i64 = i64(read_i16_be(buffer, tcp + 12))
+                size = flags >> 10 & 0x3C
                 data: i64 = tcp + size
                 # lengths that contradict each other, and the 0 of segmentation offload, take the long way
                 if size >= 20 and data <= stop:
@@ -94,20 +97,10 @@ class PacketDecoder(LinktypeLayer):
                             missing = stop - end
                         stop = end
                     self.segments += 1
-                    # Octet by octet, as in the fast loop of the pcap reader: a call a number would cost more than the number.
-                    seq = (
-                        i64(buffer[tcp + 4]) << 24
-                        | i64(buffer[tcp + 5]) << 16
-                        | i64(buffer[tcp + 6]) << 8
-                        | buffer[tcp + 7]
-                    )
-                    ack = (
-                        i64(buffer[tcp + 8]) << 24
-                        | i64(buffer[tcp + 9]) << 16
-                        | i64(buffer[tcp + 10]) << 8
-                        | buffer[tcp + 11]
-                    )
-                    flags: i64 = buffer[tcp + 13]
+                    numbers = read_i64_be(buffer, tcp + 4)
+                    seq = numbers >> 32 & 0xFFFFFFFF
+                    ack = numbers & 0xFFFFFFFF
+                    flags &= 0xFF
                     if tcp - ip == 20:
                         self.ipv4 += 1
                         self.sink.receive_ipv4(
