@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # What the office of real clients and a real server needs; root as well, and the right to make network namespaces.
-LAB_TOOLS := /usr/lib/dovecot/imap:dovecot-imapd:lab /usr/lib/dovecot/pop3:dovecot-pop3d:lab curl:curl:lab fetchmail:fetchmail:lab tcpdump:tcpdump:lab openssl:openssl:lab ip:iproute2:lab
+LAB_TOOLS := /usr/lib/dovecot/imap:dovecot-imapd:lab /usr/lib/dovecot/pop3:dovecot-pop3d:lab curl:curl:lab fetchmail:fetchmail:lab tcpdump:tcpdump:lab dumpcap:wireshark-common:lab openssl:openssl:lab ip:iproute2:lab
 
 # What tests need beside Python, as command:Debian package:pytest marker. What cannot be had is left out, and said.
 TEST_TOOLS := tshark:tshark:tshark chromium:chromium:browser systemd-analyze:systemd:systemd pg_ctlcluster:postgresql:postgres $(LAB_TOOLS)

@@ -30,10 +30,13 @@ from analyzer.errors import CaptureError, CaptureNotFound
 #: Packets, and octets, that wait for the monitor at most.
 MAX_QUEUED: Final = 65536
 MAX_QUEUED_BYTES: Final = 64 << 20
+#: Octets that the kernel holds for the thread, where it lets us (Linux).
+KERNEL_BUFFER: Final = 16 << 20
 #: How often the thread looks whether it is to stop, or the interface is back.
 _TURN_S: Final = 0.2
 #: Seconds for which ``close`` waits for the thread.
 _JOIN_S: Final = 2.0
+_SO_RCVBUFFORCE: Final = 33
 _SOL_PACKET: Final = 263
 _PACKET_STATISTICS: Final = 6
 _ETHERNET: Final = 1
@@ -93,6 +96,7 @@ class SnifferSource(LiveSource):
                     filters.attach(channel.ins, filters.drop_all())
                     _empty(channel.ins)
                     filters.attach(channel.ins, program)
+                    _enlarge(channel.ins)
                 number = int(conf.l2types.layer2num.get(channel.LL, _ETHERNET))
                 self._linktypes.append(_LINKTYPES.get(number, number))
         except PermissionError as error:
@@ -202,6 +206,14 @@ class SnifferSource(LiveSource):
             if descriptor >= 0:
                 os.close(descriptor)
         self._wake_read = self._wake_write = -1
+
+
+def _enlarge(channel: socket.socket) -> None:
+    """Ask for room in the kernel: scapy asks for 64 KiB, which is 85 packets."""
+    for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
+        with contextlib.suppress(OSError):
+            channel.setsockopt(socket.SOL_SOCKET, option, KERNEL_BUFFER)
+            return
 
 
 def _empty(channel: socket.socket) -> None:
