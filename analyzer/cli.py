@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from analyzer import __version__
+from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
 from analyzer.report.formats import BINARY, FOLDER, TABLES, Job, load, names
@@ -103,7 +103,12 @@ def analyze(
     ] = "text",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv, parquet and zeek."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File to write to; a folder for parquet, zeek and csv (csv: one table where it ends in .csv).",
+        ),
     ] = None,
     table: Annotated[
         TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
@@ -190,7 +195,12 @@ def report(
     ] = "text",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="File to write to; a folder for csv, parquet and zeek."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="File to write to; a folder for parquet, zeek and csv (csv: one table where it ends in .csv).",
+        ),
     ] = None,
     table: Annotated[
         TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
@@ -310,6 +320,10 @@ def diff(
         SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]
     ):
         raise typer.Exit(FOUND)
+
+
+app.command()(cli_live.monitor)
+app.command()(cli_live.interfaces)
 
 
 def _maker(show_secrets: bool, headers: bool, ca_file: Path | None) -> RowMaker:

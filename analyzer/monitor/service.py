@@ -1,0 +1,366 @@
+"""``mailtap monitor`` as a whole: opens everything in the right order, keeps it going, and ends it clean.
+
+Order of the start: sources are opened (this may need rights), inherited descriptors closed, rights dropped; only then come the store,
+the history from it, sinks, metrics, the screen. Order of the end: sources are read to their end and closed, open sessions judged, alerts
+and rows delivered, then everything is closed. A second signal does not wait for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from analyzer import __version__
+from analyzer.capture.live import LiveSource
+from analyzer.capture.live_open import make_live
+from analyzer.errors import OutputError, UsageError
+from analyzer.monitor import privileges
+from analyzer.monitor.alerts import AlertDispatcher
+from analyzer.monitor.base import MonitorState
+from analyzer.monitor.batch import Batch
+from analyzer.monitor.config import MonitorSettings, load_settings, merged, reloaded
+from analyzer.monitor.loop import PacketLoop
+from analyzer.monitor.notify import Notifier
+from analyzer.monitor.sealing import BoundedJudge, seal_session
+from analyzer.monitor.sinks import make_sinks
+from analyzer.monitor.watch import Watch
+from analyzer.sessions.certificates import TrustStore
+from analyzer.sessions.records import Session
+
+if TYPE_CHECKING:
+    from analyzer.monitor.metrics import MetricsServer
+    from analyzer.monitor.screen import Screen
+    from analyzer.monitor.store import Store
+    from analyzer.monitor.writer import StoreWriter
+
+#: What rules that compare sessions are told of the past at the start: this far back, and so many sessions at most.
+REMEMBERED_NS: Final = 24 * 3_600_000_000_000
+MAX_REMEMBERED: Final = 20_000
+#: Seconds between two writes of what the sources have counted.
+CAPTURES_S: Final = 10.0
+#: Seconds that the end may take: for alerts, and for the store.
+ALERTS_END_S: Final = 8.0
+STORE_END_S: Final = 15.0
+#: The same trouble is said again on standard error after this time at the earliest.
+TROUBLE_AGAIN_S: Final = 300.0
+MAX_TROUBLES: Final = 100
+
+
+class Monitor:
+    """One run of the monitor. Make it, :meth:`run` it once.
+
+    ``configuration`` and ``command_line`` are what the settings were made of, for SIGHUP; ``say`` takes sentences for the user.
+    """
+
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        *,
+        configuration: Path | None = None,
+        command_line: Mapping[str, object] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.state = MonitorState(__version__, settings.sensor, time.time_ns())
+        self._configuration = configuration
+        self._command_line = dict(command_line or {})
+        self._say_to = say
+        self._notifier = Notifier()
+        self._end = contextlib.ExitStack()
+        self._store: Store | None = None
+        self._writer: StoreWriter | None = None
+        self._dispatcher: AlertDispatcher | None = None
+        self._screen: Screen | None = None
+        self._loop: PacketLoop | None = None
+        self._reload_wanted = False
+        self._signals = 0
+        self._troubles: dict[str, float] = {}
+        self._captures_due = 0.0
+        self._stop_at: float | None = None
+
+    # -- start -------------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Watch until told to stop; 0, or 3 where no source gave a packet that could be read.
+
+        Raises:
+            CaptureError: a source cannot be opened.
+            OutputError: the store or a file of alerts cannot be written.
+            UsageError: the settings make no sense here.
+        """
+        with self._end:
+            sources = self._open_sources()
+            self._leave_rights_behind()
+            watch = self._open_rest()
+            loop = PacketLoop(sources, watch, self.state, ports=self.settings.ports, every_second=self._second)
+            self._loop = loop
+            self._end.enter_context(self._signals_to(loop))
+            if self._screen is not None:
+                self._screen.start()
+            self._announce(sources)
+            if self.settings.duration_s:
+                self._stop_at = time.monotonic() + self.settings.duration_s
+            self.state.ready = True
+            try:
+                loop.run(self._time_is_up)
+            finally:
+                self.state.ready = False
+                self._notifier.stopping("ending open sessions")
+                loop.finish()
+                self._deliver_the_rest()
+        self._say_what_was()
+        return 0
+
+    def _time_is_up(self) -> bool:
+        if self._screen is not None and self._screen.quit:
+            return True
+        return self._stop_at is not None and time.monotonic() >= self._stop_at
+
+    def _open_sources(self) -> list[LiveSource]:
+        settings = self.settings
+        sources = [
+            make_live(
+                name, kind=settings.source, filter=settings.filter, promiscuous=settings.promiscuous,
+                snaplen=settings.snaplen, ring_bytes=settings.ring_bytes,
+            )
+            for name in settings.interface
+        ]  # fmt: skip
+        sources.extend(make_live(name, kind="pipe" if name == "-" else "follow") for name in settings.follow)
+        for source in sources:
+            source.open()
+            self._end.callback(source.close)
+        return sources
+
+    def _leave_rights_behind(self) -> None:
+        settings = self.settings
+        privileges.close_inherited([self._notifier.fileno()])
+        paths = settings.written_paths()
+        store = settings.store_path()
+        writable = [path for path in paths if path != store]
+        if store is not None:
+            writable.extend(privileges.sqlite_files(store))
+        user = privileges.choose_user(settings.user, writes_files=bool(writable))
+        if user is not None or writable:
+            privileges.check(user, writable)
+        done = privileges.drop(user)
+        if user is not None:
+            self._say(done)
+
+    def _open_rest(self) -> Watch:
+        settings = self.settings
+        state = self.state
+        trust = TrustStore(settings.ca_file) if settings.ca_file else TrustStore()
+        if settings.ca_file:
+            trust.load()
+        known: set[str] = set()
+        past: list[Session] = []
+        since_ns = time.time_ns() - REMEMBERED_NS
+        if settings.store:
+            from analyzer.monitor.store import open_store
+            from analyzer.monitor.writer import StoreWriter
+
+            store = open_store(settings.store, sensor=settings.sensor, trust=trust)
+            self._end.callback(store.close)
+            self._store = store
+            key = store.key()
+            past = store.recent(MAX_REMEMBERED, since_ns, settings.sensor)
+            known = store.finding_ids(since_ns, settings.sensor)
+            self._writer = StoreWriter(store, keep_ns=_keep_ns(settings), max_bytes=settings.retention_bytes or None)
+            self._end.callback(lambda: self._writer is not None and self._writer.close(0.0))
+        else:
+            key = secrets.token_bytes(32)
+        dispatcher = AlertDispatcher(
+            make_sinks(settings), state,
+            min_severity=settings.min_severity, window_s=settings.window_s, rate=settings.rate, burst=settings.burst,
+        )  # fmt: skip
+        dispatcher.known(known)
+        dispatcher.start()
+        self._dispatcher = dispatcher
+        judge = BoundedJudge()
+        judge.warm_up()
+        watch = Watch(
+            state,
+            seal=lambda session: seal_session(session, key, judge),
+            tell=dispatcher.raise_alert,
+            keep=self._keep,
+            trust=trust,
+        )
+        remembered = watch.remember(past, known)
+        if remembered:
+            self._say(f"{remembered:,} sessions of the last day are remembered from {self._store_name()}")
+        if settings.metrics:
+            self._open_metrics()
+        if settings.live:
+            from analyzer.monitor.screen import Screen
+
+            self._screen = Screen(state)
+            self._end.callback(self._screen.stop)
+        return watch
+
+    def _open_metrics(self) -> None:
+        """The endpoint; where it is only a default, its absence is no reason not to watch."""
+        from analyzer.monitor.metrics import MetricsServer
+
+        server: MetricsServer = MetricsServer(self.state, self.settings.metrics)
+        try:
+            server.open()
+        except UsageError as error:
+            if self.settings.metrics != MonitorSettings().metrics:
+                raise
+            self._say(f"warning: no metrics: {error}")
+            return
+        server.start()
+        self._end.callback(server.close)
+        if server.warning:
+            self._say(f"warning: {server.warning}")
+
+    def _store_name(self) -> str:
+        return "" if self._store is None else self._store.name
+
+    def _announce(self, sources: list[LiveSource]) -> None:
+        names = ", ".join(f"{source.name} ({source.kind})" for source in sources)
+        where = f"; store {self._store_name()}" if self._store is not None else "; nothing is stored"
+        self._say(f"watching {names}{where}")
+        self._notifier.ready(f"watching {names}")
+
+    # -- while it runs -----------------------------------------------------------------------------------------------------------
+
+    def _keep(self, batch: Batch) -> None:
+        if self._writer is not None:
+            self._writer.submit(batch)
+
+    def _second(self) -> None:
+        """What is due about once a second."""
+        state = self.state
+        writer = self._writer
+        if writer is not None:
+            state.store_written, state.store_waiting = writer.written, writer.waiting
+            state.store_lost, state.store_trouble = writer.lost, writer.trouble
+        now = time.monotonic()
+        loop = self._loop
+        if loop is not None and now >= self._captures_due:
+            self._captures_due = now + CAPTURES_S
+            loop.watch.keep_captures(loop.captures())
+        if self._reload_wanted:
+            self._reload_wanted = False
+            self._reload()
+        self._notifier.beat()
+        self._notifier.status(self._status())
+        self._say_troubles(now)
+
+    def _status(self) -> str:
+        state = self.state
+        found = state.snapshot()
+        return (
+            f"{found['packets']:,} packets, {found['drops']:,} lost, {found['sessions']:,} sessions, "
+            f"{state.exposed_logins:,} logins in clear, {state.alerts_raised:,} alerts"
+        )
+
+    def _say_troubles(self, now: float) -> None:
+        """Whatever is wrong now, once, and again after a while."""
+        state = self.state
+        troubles = [f"{source.name}: {source.trouble}" for source in state.sources if source.trouble]
+        troubles += [f"alerts to {sink.name}: {sink.trouble}" for sink in state.sinks if sink.trouble]
+        if state.store_trouble:
+            troubles.append(f"store: {state.store_trouble}")
+        if self._loop is not None:
+            troubles += self._loop.watch.faults()
+        for trouble in troubles:
+            if now - self._troubles.get(trouble, -TROUBLE_AGAIN_S) >= TROUBLE_AGAIN_S:
+                if len(self._troubles) >= MAX_TROUBLES:
+                    self._troubles.clear()
+                self._troubles[trouble] = now
+                self._say(f"warning: {trouble}")
+
+    def _reload(self) -> None:
+        """SIGHUP: the configuration is read again, files are opened anew. What is wrong with it leaves everything as it is."""
+        self._notifier.reloading()
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+        try:
+            if self._configuration is not None:
+                new = merged(load_settings(self._configuration), self._command_line)
+                settings, warnings = reloaded(self.settings, new)
+                dispatcher.reload(settings)
+                self.settings = settings
+                for warning in warnings:
+                    self._say(f"warning: {warning}")
+            dispatcher.reopen()
+            if self._writer is not None:
+                self._writer.keep_ns = _keep_ns(self.settings)
+                self._writer.max_bytes = self.settings.retention_bytes or None
+            self._say("reloaded: files of alerts are opened anew" + (", settings read" if self._configuration else ""))
+        except UsageError as error:
+            self._say(f"error: the settings stay as they were: {error}")
+        self._notifier.ready(self._status())
+
+    # -- signals -----------------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _signals_to(self, loop: PacketLoop) -> Iterator[None]:
+        """SIGINT and SIGTERM end the loop, SIGHUP reloads; as they were before, afterwards."""
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            self._signals += 1
+            loop.stop()
+            if self._signals > 1:
+                raise KeyboardInterrupt
+
+        def reload(_number: int, _frame: FrameType | None) -> None:
+            self._reload_wanted = True
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, reload)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # -- end ---------------------------------------------------------------------------------------------------------------------
+
+    def _deliver_the_rest(self) -> None:
+        dispatcher = self._dispatcher
+        if dispatcher is not None and not dispatcher.close(ALERTS_END_S):
+            self._say(
+                "warning: not every alert was delivered before the end; those with a spool go out at the next start"
+            )
+        writer = self._writer
+        if writer is not None:
+            self._notifier.stopping("writing to the store")
+            if not writer.close(STORE_END_S):
+                raise OutputError(
+                    f"{self._store_name()}: {writer.waiting:,} rows could not be written before the end ({writer.trouble or 'it took too long'})"
+                )
+            self.state.store_written, self.state.store_lost = writer.written, writer.lost
+
+    def _say_what_was(self) -> None:
+        state = self.state
+        lost = f"; {state.store_lost:,} rows could not be stored" if state.store_lost else ""
+        self._say(f"stopped: {self._status()}{lost}")
+
+    def _say(self, sentence: str) -> None:
+        if self._say_to is not None:
+            self._say_to(sentence)
+        else:
+            from analyzer.report.visible import visible
+
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"mailtap: {visible(sentence)}\n")
+                sys.stderr.flush()
+
+
+def _keep_ns(settings: MonitorSettings) -> int | None:
+    return int(settings.retention_s * 1e9) if settings.retention_s else None
+
+
+def run_monitor(settings: MonitorSettings, configuration: Path | None, command_line: Mapping[str, object]) -> int:
+    """Run ``mailtap monitor`` to its end; the exit code. See :meth:`Monitor.run` for what it raises."""
+    return Monitor(settings, configuration=configuration, command_line=command_line).run()

@@ -1,0 +1,255 @@
+"""The monitor beside real clients and a real server: what it finds is what a capture of the same traffic holds, and it says so at once.
+
+It needs root, and what the office needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.office import CLIENTS, PASSWORD, SERVER, Office, run, user
+
+from analyzer.monitor.store import open_store
+from analyzer.pipeline import parse_time
+from analyzer.pipeline import run as read
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
+
+#: Settings of the thirty clients: in clear, upgraded, inside TLS.
+SETTINGS = [
+    ("POP3", 110, "no encryption"),
+    ("IMAP", 143, "no encryption"),
+    ("IMAP", 143, "STARTTLS"),
+    ("POP3", 995, "SSL/TLS"),
+]
+#: Columns that cannot be the same: two captures number packets each for itself, and stamp them within a microsecond of each other,
+#: and identifiers are made of times.
+OTHERS = {"capture", "sensor", "session_id", "finding_id", "frame", "first_frame", "last_frame", "display_filter"}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
+
+# Logs in again and again, a few connections side by side, and leaves each after a while.
+LOGINS = f"""
+import random, socket, sys, threading, time
+def one(number):
+    while True:
+        with socket.create_connection(({SERVER!r}, 110), 5, (sys.argv[1 + number], 0)) as line:
+            file = line.makefile("rb")
+            file.readline()
+            for word in (f"USER {{sys.argv[-1]}}", f"PASS {PASSWORD.format("")}{{sys.argv[-1]}}", "STAT", "QUIT"):
+                line.sendall(word.encode() + b"\\r\\n")
+                file.readline()
+                time.sleep(random.uniform(0, 0.05))
+for number in range(len(sys.argv) - 2):
+    threading.Thread(target=one, args=(number,), daemon=True).start()
+time.sleep(60)
+"""
+
+
+class Running:
+    """A monitor in the server's namespace."""
+
+    def __init__(self, office: Office, *options: str, interface: str = "s0", store: Path | None = None) -> None:
+        self.store = office.folder / "monitor.sqlite" if store is None else store
+        self.alerts = office.folder / "alerts.jsonl"
+        command = [
+            "ip", "netns", "exec", office.outside, sys.executable, "-m", "analyzer", "monitor", "-i", interface, "--user", "root",
+            "--store", str(self.store), "--alerts", f"jsonl:{self.alerts}", "--metrics", "off", "--min-severity", "info",
+            "--window", "0", "--rate", "0", "--sensor", "here", *options,
+        ]  # fmt: skip
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.said: list[str] = []
+        while not any("watching" in line for line in self.said):
+            line = self.process.stderr.readline()
+            assert line, "".join(self.said)
+            self.said.append(line)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        assert self.process.stderr is not None
+        self.said.append(self.process.stderr.read())
+        code = self.process.wait(30)
+        self.process.stderr.close()
+        return code
+
+    def lines(self) -> list[dict[str, Any]]:
+        if not self.alerts.exists():
+            return []
+        return [json.loads(line) for line in self.alerts.read_text().splitlines()]
+
+
+@contextlib.contextmanager
+def tap(office: Office, path: Path) -> Iterator[None]:
+    """tcpdump beside the monitor, with timestamps as fine as its own."""
+    process = subprocess.Popen(
+        ["ip", "netns", "exec", office.outside, "tcpdump", "-i", "s0", "-U", "--immediate-mode", "-Z", "root",
+         "--time-stamp-precision=nano", "-w", str(path), "tcp"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "listening" not in process.stderr.readline():
+        assert process.poll() is None
+    try:
+        yield
+    finally:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+        process.stderr.close()
+
+
+def tables(*arguments: str) -> dict[str, list[dict[str, Any]]]:
+    """The tables of a JSON result, without what must differ."""
+    done = subprocess.run(
+        [sys.executable, "-m", "analyzer", *arguments, "--format", "json"], capture_output=True, text=True, check=True
+    )
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, rows in json.loads(done.stdout).items():
+        if isinstance(rows, list):
+            found[name] = [{key: value for key, value in row.items() if key not in OTHERS} for row in rows]
+    return found
+
+
+def test_live_is_offline_row_for_row_and_alerts_come_within_a_second(office: Office) -> None:
+    path = office.folder / "beside.pcap"
+    with tap(office, path):
+        monitor = Running(office)
+        for number, client in enumerate(CLIENTS[:12]):
+            office.fetch(client, *SETTINGS[number % len(SETTINGS)])
+        time.sleep(0.3)
+        assert monitor.stop() == 0, monitor.said
+    live, offline = tables("report", str(monitor.store)), tables("analyze", str(path))
+    assert len(offline["sessions"]) >= 12
+    for rows in (live["credentials"], offline["credentials"]):
+        for row in rows:
+            del row["secret_id"]  # each run has its own key
+    for name in ("findings", "sessions", "credentials", "tls", "messages", "servers", "migration"):
+        assert len(live[name]) == len(offline[name]), name
+        for mine, theirs in zip(live[name], offline[name], strict=True):
+            assert same(mine, theirs), (name, mine, theirs)
+
+    # Who was let in in clear is told within a second of the server's answer.
+    answers = {
+        (session.client_ip, session.client_port): max(one.outcome_ns for one in session.credentials or [])
+        for session in read(str(path)).sessions
+        if session.credentials
+    }
+    told = [line for line in monitor.lines() if line["rule"] == "plaintext-password"]
+    assert {(line["client_ip"], line["client_port"]) for line in told} == set(answers)
+    for line in told:
+        raised = line["raised_ns"] if "raised_ns" in line else nanoseconds(line["raised"])
+        assert raised - answers[line["client_ip"], line["client_port"]] < 1_000_000_000
+
+
+def nanoseconds(text: str) -> int:
+    parsed = parse_time(text)
+    assert parsed is not None
+    return parsed
+
+
+def same(mine: dict[str, Any], theirs: dict[str, Any]) -> bool:
+    """Whether two rows are equal, times to the millisecond."""
+    return mine.keys() == theirs.keys() and all(
+        value == theirs[key]
+        or (
+            isinstance(value, str)
+            and TIME.fullmatch(value)
+            and abs(nanoseconds(value) - nanoseconds(theirs[key])) < 1_000_000
+        )
+        for key, value in mine.items()
+    )
+
+
+def test_nothing_that_was_over_is_lost_when_the_monitor_is_killed(office: Office) -> None:
+    name = user(CLIENTS[0])
+    script = office.folder / "logins.py"
+    script.write_text(LOGINS)
+    path = office.folder / "killed.pcap"
+    store = office.folder / "monitor.sqlite"
+    store.unlink(missing_ok=True)
+    killed: list[tuple[int, int]] = []
+    with tap(office, path):
+        clients = subprocess.Popen(
+            ["ip", "netns", "exec", office.inside, sys.executable, str(script), *CLIENTS[:4], name]
+        )
+        try:
+            for _ in range(10):
+                monitor = Running(office)
+                began = time.time_ns()
+                time.sleep(random.uniform(2.5, 4))
+                killed.append((began, time.time_ns()))
+                monitor.stop(signal.SIGKILL)
+        finally:
+            clients.kill()
+            clients.wait()
+    with contextlib.closing(open_store(str(store), create=False)) as opened:
+        logins = [row for row in opened.findings() if row["rule"] == "plaintext-password"]
+    lines = [line for line in monitor.lines() if line["rule"] == "plaintext-password"]
+    # Known by client and time: the two captures stamp a packet within a microsecond of each other.
+    kept = {(row["client_ip"], row["time"] // 1_000_000) for row in logins}
+    told = {(line["client_ip"], nanoseconds(line["time"]) // 1_000_000) for line in lines}
+    seen = 0
+    for session in read(str(path)).sessions:
+        for began, ended in killed:
+            # Both ends inside one run of the monitor, its last two seconds left out.
+            if began < session.start_ns and session.end_ns < ended - 2_000_000_000:
+                seen += 1
+                assert session.credentials is not None
+                at = session.credentials[0].timestamp_ns // 1_000_000
+                wanted = {(session.client_ip, at - 1), (session.client_ip, at), (session.client_ip, at + 1)}
+                assert wanted & kept
+                assert wanted & told
+    assert seen > 50
+
+
+def test_interface_that_goes_down_and_comes_up_again(office: Office) -> None:
+    monitor = Running(office)
+    run("ip", "-n", office.outside, "link", "set", "s0", "down")
+    time.sleep(1.5)
+    assert monitor.process.poll() is None
+    run("ip", "-n", office.outside, "link", "set", "s0", "up")
+    run("ip", "-n", office.outside, "route", "replace", "10.20.0.0/24", "dev", "s0")
+    time.sleep(1)
+    before = len(monitor.lines())
+    office.fetch(CLIENTS[1], "POP3", 110, "no encryption")
+    time.sleep(0.8)
+    assert monitor.stop() == 0
+    assert "plaintext-password" in {line["rule"] for line in monitor.lines()[before:]}
+    assert any("s0" in line and "down" in line for line in monitor.said)
+
+
+def test_full_disk_holds_up_neither_packets_nor_alerts_and_is_made_up_for(office: Office) -> None:
+    small = office.folder / "small"
+    small.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small))
+    try:
+        monitor = Running(office, store=small / "monitor.sqlite")
+        before = len(monitor.lines())
+        filler = small / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
+            while out.write(bytes(4096)):
+                pass
+        for client in CLIENTS[20:26]:
+            office.fetch(client, "POP3", 110, "no encryption")
+        time.sleep(1)
+        told = {line["client_ip"] for line in monitor.lines()[before:] if line["rule"] == "plaintext-password"}
+        assert told == set(CLIENTS[20:26])
+        filler.unlink()
+        time.sleep(5)
+        assert monitor.stop() == 0
+        assert any("store" in line and "full" in line for line in monitor.said), monitor.said
+        with contextlib.closing(open_store(str(monitor.store), create=False)) as opened:
+            assert {row["client_ip"] for row in opened.findings() if row["rule"] == "plaintext-password"} == told
+    finally:
+        run("umount", str(small))
