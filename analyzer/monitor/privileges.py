@@ -129,8 +129,8 @@ def check(user: User | None, writable: Iterable[Path], readable: Iterable[Path] 
 
 
 def sqlite_files(store: Path) -> list[Path]:
-    """What is written for an SQLite store: the file, what SQLite keeps beside it, the folder they are in."""
-    beside = [store.with_name(store.name + ending) for ending in ("-wal", "-shm", "-journal")]
+    """What is written for an SQLite store: the file, what SQLite and mailtap keep beside it, the folder they are in."""
+    beside = [store.with_name(store.name + ending) for ending in ("-wal", "-shm", "-journal", ".key")]
     return [store.parent, store, *[path for path in beside if path.exists()]]
 
 
