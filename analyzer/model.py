@@ -85,15 +85,5 @@ def _masked(length: int, fingerprint: str | None, strength: int | None = None) -
     return secret
 
 
-class Severity:
-    """How bad a finding is; in this order."""
-
-    INFO: Final = "info"
-    LOW: Final = "low"
-    MEDIUM: Final = "medium"
-    HIGH: Final = "high"
-    CRITICAL: Final = "critical"
-
-
 #: Severities from harmless to worst, as ``--fail-on`` takes them.
 SEVERITIES: Final = ("info", "low", "medium", "high", "critical")

@@ -153,17 +153,6 @@ class StreamRecorder(StreamSink):
         """All octets of one side; a gap is left out."""
         return b"".join([call[2] for call in self.calls if call[1] == sender])
 
-    def conversation(self) -> list[tuple[str, int, bytes, int]]:
-        """``(kind, sender, data, size)`` in order, neighbouring data of one sender (and its neighbouring gaps) joined."""
-        turns: list[tuple[str, int, bytes, int]] = []
-        for kind, sender, data, size, _frame, _offset in self.calls:
-            if turns and turns[-1][0] == kind and turns[-1][1] == sender:
-                last = turns.pop()
-                turns.append((kind, sender, last[2] + data, last[3] + size))
-            else:
-                turns.append((kind, sender, data, size))
-        return turns
-
 
 class StreamRecorderFactory(StreamSinkFactory):
     """Opens a :class:`StreamRecorder` for every flow, and keeps it, in the order of opening."""

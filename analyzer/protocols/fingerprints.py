@@ -99,12 +99,6 @@ def _ja4_alpn(hello: ClientHello) -> str:
     return first.hex()[0] + last.hex()[1]
 
 
-def ja4_raw(hello: ClientHello) -> str:
-    """JA4_r: the parts of JA4 with their lists instead of hashes; the lists are separated by ``_``."""
-    head, suites, extensions, schemes = _ja4_parts(hello)
-    return f"{head}_{suites}_{extensions}" + (f"_{schemes}" if schemes else "")
-
-
 def _ja4_parts(hello: ClientHello) -> tuple[str, str, str, str]:
     suites = codes_of(hello.suites)
     extensions = codes_of(hello.extensions)

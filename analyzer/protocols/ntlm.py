@@ -12,7 +12,6 @@ from mypy_extensions import i64
 #: [MS-NLMP] section 2.2.1: what each message begins with
 SIGNATURE: Final = b"NTLMSSP\x00"
 #: message types
-NEGOTIATE: Final = 1
 CHALLENGE: Final = 2
 AUTHENTICATE: Final = 3
 #: [MS-NLMP] section 2.2.2.5, flag A: names are UTF-16LE, else in the machine's own 8-bit character set

@@ -191,20 +191,6 @@ class TlsFacts:
         return signature_scheme_name(self.signature_scheme_code) if self.signature_scheme_code else None
 
     @property
-    def offered_groups(self) -> list[str]:
-        """Names of the groups offered."""
-        return [] if self.client_hello is None else list(names_of("groups", self.client_hello.groups))
-
-    @property
-    def offered_signature_schemes(self) -> list[str]:
-        """Names of the signature schemes offered."""
-        return (
-            []
-            if self.client_hello is None
-            else list(names_of("signature_schemes", self.client_hello.signature_schemes))
-        )
-
-    @property
     def sni(self) -> str | None:
         """The name that the client asks for."""
         return None if self.client_hello is None else self.client_hello.sni
@@ -241,13 +227,6 @@ class TlsFacts:
     def ja4(self) -> str | None:
         """JA4 fingerprint of the client."""
         return None if self.client_hello is None else ja4(self.client_hello)
-
-    @property
-    def text_instead(self) -> str | None:
-        """The first line that came instead of TLS, bounded; None where none did."""
-        if not self.text:
-            return None
-        return self.text.split(b"\n")[0].rstrip(b"\r").decode("utf-8", "backslashreplace")
 
     @property
     def client_went_on(self) -> bool:

@@ -21,17 +21,13 @@ MAX_SHARED_OCTETS: Final = 16 * 1024 * 1024
 MAX_ALPN: Final = 32
 
 # Handshake message types (RFC 8446 section 4, RFC 5246 section 7.4).
-HELLO_REQUEST: Final = 0
 CLIENT_HELLO: Final = 1
 SERVER_HELLO: Final = 2
-NEW_SESSION_TICKET: Final = 4
 CERTIFICATE: Final = 11
 SERVER_KEY_EXCHANGE: Final = 12
 CERTIFICATE_REQUEST: Final = 13
 SERVER_HELLO_DONE: Final = 14
-CERTIFICATE_VERIFY: Final = 15
 CLIENT_KEY_EXCHANGE: Final = 16
-CERTIFICATE_STATUS: Final = 22
 
 # Extension types.
 _SERVER_NAME: Final = 0

@@ -612,34 +612,6 @@ ALERTS: Final[dict[int, str]] = {
     121: "ech_required",
 }
 
-#: What an alert means for an administrator, where its name does not say it.
-ALERT_MEANINGS: Final[dict[str, str]] = {
-    "close_notify": "the sender ended the connection",
-    "unexpected_message": "a message came out of turn; often the peer does not speak TLS here",
-    "bad_record_mac": "a record was damaged, or the two sides derived different keys",
-    "handshake_failure": "no version, suite or setting that both sides accept",
-    "bad_certificate": "the certificate is damaged or its signature is wrong",
-    "unsupported_certificate": "the certificate is of a kind that the sender does not take",
-    "certificate_revoked": "the certificate was revoked by its issuer",
-    "certificate_expired": "the certificate is expired or not yet valid",
-    "certificate_unknown": "the certificate was not accepted, for a reason the sender does not give",
-    "unknown_ca": "the sender does not trust the issuer of the certificate",
-    "access_denied": "the certificate is valid, and its owner is not let in",
-    "decode_error": "a message could not be read",
-    "decrypt_error": "a signature or the end of the handshake did not verify",
-    "protocol_version": "the sender does not speak the TLS version asked for",
-    "insufficient_security": "the sender wants stronger suites than those offered",
-    "internal_error": "the sender had a fault of its own",
-    "inappropriate_fallback": "the client came back with an older version than both sides can speak",
-    "user_canceled": "the handshake was cancelled by the user",
-    "unrecognized_name": "the server does not know the name that the client asked for",
-    "unknown_psk_identity": "the pre-shared key is not known",
-    "certificate_required": "the server wants a client certificate",
-    "no_application_protocol": "no application protocol that both sides speak",
-    "encrypted_alert": "an alert under encryption; its meaning cannot be seen",
-    "no_cipher": "no SSL 2.0 cipher that both sides speak",
-}
-
 #: SSL 2.0 MSG-ERROR codes.
 SSLV2_ERRORS: Final[dict[int, str]] = {
     1: "no_cipher",

@@ -75,13 +75,12 @@ class ServerTally:
 class AnomalyTally:
     """One kind of anomaly: how often, and where first."""
 
-    def __init__(self, kind: str, capture: str, frame: i64, server: str, detail: str) -> None:
+    def __init__(self, kind: str, capture: str, frame: i64, server: str) -> None:
         self.kind = kind
         self.count: i64 = 0
         self.capture = capture
         self.frame: i64 = frame
         self.server = server
-        self.detail = detail
 
 
 class Summary:
@@ -237,7 +236,7 @@ def add_session(total: Summary, session: Session) -> None:
             tally = total.anomalies.get(seen.kind)
             if tally is None:
                 tally = AnomalyTally(
-                    seen.kind, session.capture, seen.frame, f"{session.server_ip} {session.server_port}", seen.detail
+                    seen.kind, session.capture, seen.frame, f"{session.server_ip} {session.server_port}"
                 )
                 total.anomalies[seen.kind] = tally
             tally.count += 1

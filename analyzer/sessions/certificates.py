@@ -150,14 +150,6 @@ class Certificate:
         self.authority: bool = False
         self._parsed: x509.Certificate | None = None
 
-    def valid_at(self, at_ns: int) -> bool:
-        """Whether a time lies within the validity period."""
-        return (
-            self.not_before_ns is not None
-            and self.not_after_ns is not None
-            and self.not_before_ns <= at_ns <= self.not_after_ns
-        )
-
     def issued(self, other: Certificate) -> bool:
         """Whether this certificate's key signed ``other`` (names match, and the signature verifies)."""
         issuer, subject = self._parsed, other._parsed

@@ -20,6 +20,7 @@ from support.segments import (
     Player,
     Segment,
     Talk,
+    conversation,
     login,
     play,
     turns,
@@ -46,7 +47,7 @@ def one(segments: list[Segment]) -> StreamRecorder:
 
 
 def kinds(recorder: StreamRecorder) -> list[tuple[str, int, bytes, int]]:
-    return [turn for turn in recorder.conversation() if turn[0] != "eof"]
+    return [turn for turn in conversation(recorder) if turn[0] != "eof"]
 
 
 # -- order within a stream -----------------------------------------------------------------------------------------------------
@@ -291,7 +292,7 @@ def test_octets_acknowledged_at_the_end_and_never_seen():
     talk.say(SERVER, b"x" * 500).send(CLIENT)
     del talk.segments[-2]
     recorder = one(talk.segments)
-    assert recorder.conversation()[-1] == ("gap", SERVER, b"", 500)
+    assert conversation(recorder)[-1] == ("gap", SERVER, b"", 500)
     assert recorder.flow.server_bytes == 531
 
 
@@ -407,7 +408,7 @@ def test_stream_that_goes_on_far_ahead_is_followed():
         talk.say(SERVER, b"text\r\n")
     recorder = one(talk.segments)
     assert recorder.flow.gap_bytes == 20_000_000 + 6 * (RESYNC_SEGMENTS - 1)
-    assert recorder.conversation()[-1] == ("data", SERVER, b"text\r\n" * 2, 12)
+    assert conversation(recorder)[-1] == ("data", SERVER, b"text\r\n" * 2, 12)
 
 
 def test_stream_that_goes_on_elsewhere_is_another_connection():
@@ -621,9 +622,9 @@ def test_a_flow_depends_on_its_own_packets_alone(made: list[Made], rnd: random.R
                 key = key[:8] + port + key[10:] if segment.key == talk.keys[0] else key[:10] + port
                 segments.append(segment.but(key=key))
         queues.append(segments)
-        alone += [recorder.conversation() for recorder in play(segments)]
+        alone += [conversation(recorder) for recorder in play(segments)]
     mixed: list[Segment] = []
     while any(queues):
         mixed.append(rnd.choice([queue for queue in queues if queue]).pop(0))
-    together = [recorder.conversation() for recorder in play(mixed)]
+    together = [conversation(recorder) for recorder in play(mixed)]
     assert sorted(map(repr, together)) == sorted(map(repr, alone))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analyzer.protocols import fingerprints
-from analyzer.protocols.fingerprints import ja3, ja3_text, ja3s, ja3s_text, ja4, ja4_raw
+from analyzer.protocols.fingerprints import _ja4_parts, ja3, ja3_text, ja3s, ja3s_text, ja4
 from analyzer.protocols.tls_handshake import ClientHello, ServerHello
 
 
@@ -70,7 +70,7 @@ def chrome() -> ClientHello:
 
 def test_ja4():
     assert ja4(chrome()) == "t13d1516h2_8daaf6152771_e5627efa2ab1"
-    assert ja4_raw(chrome()) == (
+    assert "_".join(_ja4_parts(chrome())) == (
         "t13d1516h2_002f,0035,009c,009d,1301,1302,1303,c013,c014,c02b,c02c,c02f,c030,cca8,cca9"
         "_0005,000a,000b,000d,0012,0015,0017,001b,0023,002b,002d,0033,4469,ff01"
         "_0403,0804,0401,0503,0805,0501,0806,0601"

@@ -71,11 +71,6 @@ def test_other_names():
     assert names.alert_name(200) == "alert_200"
 
 
-def test_every_explained_alert_exists():
-    known = set(names.ALERTS.values()) | set(names.SSLV2_ERRORS.values()) | {"encrypted_alert"}
-    assert set(names.ALERT_MEANINGS) <= known
-
-
 def test_grease_is_left_out_of_lists():
     assert names.codes_of(bytes.fromhex("0a0a 1301 fafa c02f 00")) == [0x1301, 0xC02F]
     assert names.names_of("groups", bytes.fromhex("1a1a001d")) == ("x25519",)

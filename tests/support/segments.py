@@ -159,6 +159,18 @@ class Player:
         return self.factory.recorders
 
 
+def conversation(recorder: StreamRecorder) -> list[tuple[str, int, bytes, int]]:
+    """``(kind, sender, data, size)`` in order, neighbouring data of one sender (and its neighbouring gaps) joined."""
+    turns: list[tuple[str, int, bytes, int]] = []
+    for kind, sender, data, size, _frame, _offset in recorder.calls:
+        if turns and turns[-1][:2] == (kind, sender):
+            last = turns.pop()
+            turns.append((kind, sender, last[2] + data, last[3] + size))
+        else:
+            turns.append((kind, sender, data, size))
+    return turns
+
+
 def play(segments: Iterable[Segment], refused: bytes = b"") -> list[StreamRecorder]:
     """Everything from the first segment to the end of the capture."""
     return Player(refused).play(segments).end()

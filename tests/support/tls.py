@@ -260,7 +260,7 @@ class Played:
             "renegotiations", "alert", "alert_fatal", "alert_sender", "failure", "failure_sender", "text", "completed",
             "first_frame", "completed_frame", "client_data_records", "server_data_records", "client_data_octets",
             "server_data_octets", "roles_swapped", "damaged", "handshake", "established", "version", "offered_versions",
-            "cipher_suite", "offered_suites", "group", "sni", "alpn", "ja3", "ja3s", "ja4", "text_instead", "client_went_on",
+            "cipher_suite", "offered_suites", "group", "sni", "alpn", "ja3", "ja3s", "ja4", "client_went_on",
         ]  # fmt: skip
         told = {name: getattr(facts, name) for name in names}
         told["recognised"] = self.dissector.recognised
