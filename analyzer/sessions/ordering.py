@@ -35,7 +35,14 @@ END_OF_TIME: Final = 0x7FFFFFFFFFFFFFFF
 class SessionOrder(SessionSink):
     """Puts sessions in order of their start. Call :meth:`flush` behind the last."""
 
-    def __init__(self, sink: SessionSink, slack_ns: int = SLACK_NS, max_waiting: int = 0, max_wait_ns: int = 0) -> None:
+    def __init__(
+        self,
+        sink: SessionSink,
+        slack_ns: int = SLACK_NS,
+        max_waiting: int = 0,
+        max_wait_ns: int = 0,
+        batch: int = BATCH,
+    ) -> None:
         self.sink = sink
         #: the connections that are open; None: nothing is handed on before the end
         self.table: FlowTable | None = None
@@ -49,7 +56,8 @@ class SessionOrder(SessionSink):
         #: sessions handed on before it was sure that none comes that began earlier
         self.early: i64 = 0
         self._waiting: list[Session] = []
-        self._full: i64 = BATCH
+        self._batch: i64 = batch
+        self._full: i64 = batch
         self._last_ns: i64 = START_OF_TIME
 
     @property
@@ -96,11 +104,11 @@ class SessionOrder(SessionSink):
             ordered = self._waiting
             self._hand_on(ordered[self.max_waiting >> 1].start_ns + 1, before_ns)
             waiting = len(self._waiting)
-        full = waiting + (waiting >> 1) + BATCH
+        full = waiting + (waiting >> 1) + self._batch
         table = self.table
         if table is not None:
             open_flows: i64 = table.flows_open
-            if full < waiting + open_flows // FLOWS_PER_SESSION:
+            if self._batch > 1 and full < waiting + open_flows // FLOWS_PER_SESSION:
                 full = waiting + open_flows // FLOWS_PER_SESSION
         if 0 < self.max_waiting < full:
             full = self.max_waiting + 1
