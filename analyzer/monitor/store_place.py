@@ -112,6 +112,9 @@ def sqlite_engine(place: Location, writing: bool) -> Engine:
             raise CaptureUnreadable(f"{path}: may not be read; run it as the user that the monitor runs as, or as root")
         raise NotACapture(f"{path}: not a store of mailtap")
     mode = "rw" if writing else "ro"
+    if not writing and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+        # A copy where nothing can be written (evidence, a backup): nobody changes it, and SQLite needs no files beside it.
+        mode = "ro&immutable=1"
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(

@@ -541,6 +541,20 @@ def test_what_is_no_store_is_told_from_one(tmp_path: Path):
         open_store("/proc/nowhere/mailtap.db")
 
 
+def test_a_copy_where_nothing_can_be_written_is_read(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store.write(made_batch(0, 3))
+    store.close()
+    copy = tmp_path / "evidence" / "copy.db"
+    copy.parent.mkdir()
+    copy.write_bytes(Path(store.name).read_bytes())
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: mode != os.W_OK and access(place, mode))
+    reader = open_store(str(copy), create=False)
+    assert reader.count() == 3
+    assert [file.name for file in copy.parent.iterdir()] == ["copy.db"]
+    reader.close()
+
+
 def test_addresses_of_files(tmp_path: Path):
     odd = tmp_path / "a ?#%20 b.db"
     opened = open_store(f"sqlite:///{odd}")
