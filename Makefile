@@ -28,6 +28,10 @@ CAN_MAKE_VENV := import os, sys, sysconfig, venv, ensurepip; \
 PYTHON ?= $(shell for option in --headers ""; do for python in $(CANDIDATES); do \
 	$$python -c '$(CAN_MAKE_VENV)' $$option >/dev/null 2>&1 && echo $$python && exit 0; done; done)
 
+# A C compiler and Python's headers: both, or the build goes pure.
+CAN_COMPILE := command -v $${CC:-cc} >/dev/null && $(BIN)/python -c 'import os, sys, sysconfig; \
+	sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+
 # Tests run side by side, a file at a time: some share a server or a browser within their file.
 PARALLEL := -n auto --dist loadfile
 
@@ -59,7 +63,7 @@ test-compiled: $(VENV)/installed-dev test-tools
 	@kind=$$($(BIN)/python -c 'import analyzer._build as b; print(b.build_kind())'); \
 	echo "== all tests, installed package ($$kind)"; \
 	[ "$$kind" = compiled ] || echo "== NOT TESTED: the compiled build (no C compiler or headers here, or MAILTAP_PURE set)"; \
-	if command -v cc >/dev/null && [ -z "$${MAILTAP_PURE:-}" ]; then export MAILTAP_EXPECT=compiled; fi; \
+	if $(CAN_COMPILE) && [ -z "$${MAILTAP_PURE:-}" ]; then export MAILTAP_EXPECT=compiled; fi; \
 	$(BIN)/pytest $(PARALLEL) -q -m "$$(cat build/markers)"
 
 # Installs what tests need where this is Debian and we are root; writes the pytest marker expression to build/markers.
