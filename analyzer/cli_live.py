@@ -165,6 +165,12 @@ def monitor(
             "--store", metavar="STORE", help="A file, postgresql://..., or off (mailtap.sqlite).", rich_help_panel=KEPT
         ),
     ] = None,
+    store_key: Annotated[
+        str | None,
+        typer.Option(
+            "--store-key", metavar="FILE", help="Key of the store's fingerprints (beside it).", rich_help_panel=KEPT
+        ),
+    ] = None,
     sensor: Annotated[
         str | None,
         typer.Option(
@@ -244,7 +250,8 @@ def monitor(
         "snaplen": snaplen, "ring_bytes": ring_size, "ports": port or None, "ca_file": ca_file, "alerts": alerts or None,
         "min_severity": min_severity, "window_s": window, "rate": rate, "burst": burst, "spool": spool, "spool_bytes": spool_size,
         "webhook_secret_file": webhook_secret_file, "webhook_secret_env": webhook_secret_env, "webhook_ca_file": webhook_ca_file,
-        "store": store, "sensor": sensor, "retention_s": retention, "retention_bytes": retention_size, "user": user, "metrics": metrics,
+        "store": store,
+        "store_key": store_key, "sensor": sensor, "retention_s": retention, "retention_bytes": retention_size, "user": user, "metrics": metrics,
         "live": live, "duration_s": duration,
     }  # fmt: skip
     settings = merged(None if config is None else load_settings(config), given)

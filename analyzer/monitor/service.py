@@ -29,7 +29,7 @@ from analyzer.monitor.config import MonitorSettings, load_settings, merged, relo
 from analyzer.monitor.loop import PacketLoop
 from analyzer.monitor.notify import Notifier
 from analyzer.monitor.sealing import BoundedJudge, seal_session
-from analyzer.monitor.sinks import make_sinks
+from analyzer.monitor.sinks import left_behind, make_sinks
 from analyzer.monitor.watch import Watch
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.records import Session
@@ -166,7 +166,7 @@ class Monitor:
             from analyzer.monitor.store import open_store
             from analyzer.monitor.writer import StoreWriter
 
-            store = open_store(settings.store, sensor=settings.sensor, trust=trust)
+            store = open_store(settings.store, sensor=settings.sensor, key_file=settings.store_key, trust=trust)
             self._end.callback(store.close)
             self._store = store
             key = store.key()
@@ -183,6 +183,7 @@ class Monitor:
         dispatcher.known(known)
         dispatcher.start()
         self._dispatcher = dispatcher
+        self._say_left_behind()
         judge = BoundedJudge()
         judge.warm_up()
         watch = Watch(
@@ -203,6 +204,11 @@ class Monitor:
             self._screen = Screen(state)
             self._end.callback(self._screen.stop)
         return watch
+
+    def _say_left_behind(self) -> None:
+        """Alerts that wait for a receiver that nobody names any more."""
+        for sentence in left_behind(str(self.settings.spool_folder()), self.state.sinks):
+            self._say(f"warning: {sentence}")
 
     def _open_metrics(self) -> None:
         """The endpoint; where it is only a default, its absence is no reason not to watch."""
@@ -270,6 +276,8 @@ class Monitor:
         troubles += [f"alerts to {sink.name}: {sink.trouble}" for sink in state.sinks if sink.trouble]
         if state.store_trouble:
             troubles.append(f"store: {state.store_trouble}")
+        if self._dispatcher is not None and self._dispatcher.trouble:
+            troubles.append(f"alerts: {self._dispatcher.trouble}")
         if self._loop is not None:
             troubles += self._loop.watch.faults()
         for trouble in troubles:
@@ -292,6 +300,7 @@ class Monitor:
                 self.settings = settings
                 for warning in warnings:
                     self._say(f"warning: {warning}")
+                self._say_left_behind()
             dispatcher.reopen()
             if self._writer is not None:
                 self._writer.keep_ns = _keep_ns(self.settings)
