@@ -27,8 +27,9 @@ SHAPE: Final = b"\x01"
 #: Octets of one record, deflated and inflated. 10,000 messages and 1,000 credentials are a few megabytes.
 MAX_STORED: Final = 8 << 20
 MAX_RECORD: Final = 32 << 20
-#: Texts that loaded records share.
-MAX_SHARED: Final = 65536
+#: Lists of text that loaded records share, and texts in one.
+MAX_SHARED: Final = 4096
+MAX_SHARED_TEXTS: Final = 256
 
 #: What a record is restored by, and of what.
 Reduced: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -92,7 +93,7 @@ class SessionLoader:
 
     def __init__(self, certificates: Mapping[bytes, bytes]) -> None:
         self._certificates = certificates
-        self._shared: dict[str, str] = {}
+        self._shared: dict[tuple[str, ...], list[str]] = {}
         self._known: dict[tuple[str, str], Callable[..., object]] = {
             (one.__module__, one.__qualname__): function
             for one, function in (
@@ -125,16 +126,15 @@ class SessionLoader:
             raise DamagedRecord("no session")
         return found
 
-    def _share(self, text: str) -> str:
-        known = self._shared.get(text)
-        if known is not None:
-            return known
-        if len(self._shared) < MAX_SHARED and len(text) < 256:
-            self._shared[text] = text
-        return text
-
-    def _shared_list(self, texts: list[str] | None) -> list[str] | None:
-        return None if texts is None else [self._share(text) for text in texts]
+    def _share(self, texts: list[str]) -> list[str]:
+        """The same list as before, where it was met before: a server's capabilities, a client's suites. Nobody changes those of a record."""
+        key = tuple(texts)
+        known = self._shared.get(key)
+        if known is None:
+            known = texts
+            if len(self._shared) < MAX_SHARED and len(texts) <= MAX_SHARED_TEXTS:
+                self._shared[key] = known
+        return known
 
     def _session(self, numbers: Any, texts: Any, optional: Any, flags: Any, parts: Any) -> Session:
         _all(numbers, _number)
@@ -143,7 +143,8 @@ class SessionLoader:
         _all(flags, _flag)
         _each(parts, _PARTS)
         texts = tuple([sys.intern(text) for text in texts])
-        parts = (self._shared_list(parts[0]), *parts[1:])
+        if parts[0] is not None:
+            parts = (self._share(parts[0]), *parts[1:])
         return records._session(numbers, texts, optional, flags, parts)  # noqa: SLF001
 
     def _handshake(self, mode: Any, frame: Any, timestamp_ns: Any, values: Any) -> TlsHandshake:
@@ -155,10 +156,8 @@ class SessionLoader:
                 chain = [self._certificates[digest] for digest in chain]
             except KeyError:
                 raise DamagedRecord("its certificate is missing from the store") from None
-        values = (
-            values[0], self._shared_list(values[1]), values[2], self._shared_list(values[3]), *values[4:14], chain,
-            *values[15:],
-        )  # fmt: skip
+        suites = self._share(values[3])
+        values = (values[0], self._share(values[1]), values[2], suites, *values[4:14], chain, *values[15:])
         return records._handshake(mode, frame, timestamp_ns, values)  # noqa: SLF001
 
 
