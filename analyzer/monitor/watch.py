@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import pickle
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -68,7 +69,9 @@ AT_ONCE: Final = (
 #: How long a session that is over waits for those that began before it, before rules that compare sessions are asked.
 HOLD_NS: Final = 800_000_000
 #: Findings remembered as told, and sessions remembered as given to the rules that compare.
-MAX_TOLD: Final = 100_000
+MAX_TOLD: Final = 50_000
+#: Sentences about sessions that could not be kept.
+MAX_FAULTS: Final = 20
 #: Sessions looked at in one turn while they live, so that a flood of news does not keep the loop from the packets.
 MAX_LOOKED_AT: Final = 512
 #: Drops are told again no sooner than this, and only if they are more than one packet in so many.
@@ -122,12 +125,13 @@ class Watch(SessionSink):
         self._given: OrderedDict[str, bool] = OrderedDict()
         self._told: OrderedDict[tuple[str, str | None, str | None, int, int], bool] = OrderedDict()
         self._batch = Batch()
+        self._faults: list[str] = []
         #: source -> (drops told so far, when)
         self._losses: dict[str, tuple[int, float]] = {}
 
     def faults(self) -> list[str]:
-        """Sentences about rules that failed."""
-        return [*self._at_once.faults, *self._alone.faults, *self._across.faults]
+        """Sentences about what failed in us: rules, and sessions that could not be kept."""
+        return [*self._faults, *self._at_once.faults, *self._alone.faults, *self._across.faults]
 
     def receive_session(self, session: Session) -> None:
         self._ended.append(session)
@@ -145,9 +149,15 @@ class Watch(SessionSink):
                 closed = stream.is_closed()
                 session = stream.so_far()
                 if session is not None and (closed or not _waits_for_answer(session)):
-                    self._look(self._copy(session), closed)
+                    try:
+                        self._look(self._copy(session), closed)
+                    except Exception as error:  # noqa: BLE001 - a fault of ours costs this look, nothing else
+                        self._contain(session, error)
         for session in ended:
-            self._finish(self._copy(session))
+            try:
+                self._finish(self._copy(session))
+            except Exception as error:  # noqa: BLE001 - a fault of ours costs this session, nothing else
+                self._contain(session, error)
         self._compare(HOLD_NS)
         self._hand_on()
 
@@ -158,6 +168,16 @@ class Watch(SessionSink):
         self._across.close()
         self._take(final=True)
         self._hand_on()
+
+    def _contain(self, session: Session, error: Exception) -> None:
+        """A fault of ours: said, a few times; where it happened and what kind it was, for its message may quote the traffic."""
+        if len(self._faults) < MAX_FAULTS:
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+            self._faults.append(
+                f"a fault of mailtap: the session of frame {session.first_frame} of {session.capture} could not be judged or kept: "
+                f"{type(error).__name__}{where}; please report it"
+            )
 
     def _copy(self, session: Session) -> Session:
         """A copy without secrets; the original goes on, or goes."""

@@ -217,3 +217,25 @@ def test_loss_is_told_where_it_matters_and_not_again_at_once() -> None:
         ("capture-loss", "5,000 packets were lost on eth0 (5,000 of 1,005,000 so far)"),
         ("capture-loss", "packets of eth1 are read 9 seconds late"),
     ]
+
+
+def test_a_fault_of_ours_costs_one_session_and_is_said() -> None:
+    shelf = Shelf()
+    wrecked: list[str] = []
+
+    def fail_once(session: Session) -> None:
+        seal(session)
+        if not wrecked or wrecked[0] == session.session_id():
+            wrecked[:] = [session.session_id()]
+            message = "Tango7-quick"
+            raise ValueError(message)
+
+    path = CAPTURES / "pop3-login.pcap"
+    watch = Watch(MonitorState("1", "", 0), seal=fail_once, tell=shelf.alerts.append, keep=shelf.keep)
+    loop = PacketLoop([Replay(path)], watch, watch.state)
+    loop.run()
+    loop.finish()
+    assert len(shelf.sessions) == len(run(str(path)).sessions) - 1
+    assert wrecked[0] not in shelf.sessions
+    assert watch.faults()
+    assert all("ValueError" in fault and "Tango7" not in fault for fault in watch.faults())
