@@ -308,7 +308,7 @@ class RingSource(LiveSource):
     def open(self) -> None:
         if sys.byteorder != "little":
             raise CaptureError(
-                f"{self.name}: the ring is read in little-endian order only; capture through scapy instead"
+                f"{self.name}: the ring is read in little-endian order only; capture through scapy instead (--source scapy)"
             )
         if self.name != ANY and (not 0 < len(self.name.encode()) < 16 or self.name not in names()):
             raise CaptureNotFound(f"{self.name}: there is no such interface; there are {', '.join([*names(), ANY])}")
@@ -321,7 +321,7 @@ class RingSource(LiveSource):
             raise CaptureError(f"{self.name}: cannot be captured from: {how_to_grant()}") from error
         except OSError as error:
             raise CaptureError(
-                f"{self.name}: the kernel has no packet sockets ({error.strerror}); capture through scapy instead"
+                f"{self.name}: the kernel has no packet sockets ({error.strerror}); capture through scapy instead (--source scapy)"
             ) from error
         try:
             filters.attach(channel, filters.drop_all())
