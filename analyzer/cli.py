@@ -8,6 +8,7 @@ missing, unreadable or nothing in it could be analysed (or the result could not 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import stat
@@ -36,6 +37,8 @@ FOUND = 1
 DIFFERENT = 1
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
 INTERRUPTED = 130
+#: Errors of a full disk, in whatever is written last.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: What the process has found, kept to its end lest it be taken apart; None where this is not the process's own run.
 _kept: list[Result] | None = None
@@ -414,14 +417,18 @@ def _write_stdout(write: Callable[[Any], None], binary: bool = False) -> None:
     try:
         write(sys.stdout.buffer if binary else sys.stdout)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # SystemExit: how rich says it
         # Nobody reads on. What is still in the buffer must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError("standard output: its reader went away before the end; the result was cut off") from None
+        raise OutputError(
+            "standard output: its reader went away before the end, the result is cut off; -o FILE keeps it whole"
+        ) from None
     except OSError as error:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"standard output: the result could not be written ({error.strerror or error})") from None
+        raise OutputError(
+            f"standard output: the result could not be written ({error.strerror or error}); free some space, or write elsewhere with -o"
+        ) from None
 
 
 def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private: bool = False) -> None:
@@ -467,6 +474,12 @@ def run_command(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("stopped")
         code = INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            code = _usage_or_fault(error)
+        else:
+            _say(f"error: standard output could not be written ({error.strerror}); free some space, or write elsewhere")
+            code = OutputError.exit_code
     except Exception as error:  # noqa: BLE001 - the last line of defence: said, not shown as a crash
         code = _usage_or_fault(error)
     return code if isinstance(code, int) else 0

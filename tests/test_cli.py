@@ -313,3 +313,36 @@ def test_usage(tmp_path: Path) -> None:
     assert mailtap("nonsense").returncode == 2
     assert mailtap("--version").stdout.startswith("mailtap 0.")
     assert "analyze" in mailtap("--help").stdout
+
+
+def test_a_full_disk_and_a_reader_that_left_are_said_not_shown_as_crashes():
+    office = str(Path(__file__).parent.parent / "captures" / "office.pcapng")
+    for arguments in (["--help"], ["analyze", office]):
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "analyzer", *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 3
+        assert "Traceback" not in done.stderr
+        assert "No space left on device" in done.stderr
+        assert "free some space" in done.stderr
+    with subprocess.Popen(
+        [sys.executable, "-m", "analyzer", "analyze", office], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as left:
+        assert left.stdout is not None
+        assert left.stderr is not None
+        left.stdout.close()
+        said = left.stderr.read().decode()
+    assert (left.returncode, "-o FILE keeps it whole" in said) == (3, True)
+
+
+def test_times_the_wrong_way_round(capsys: pytest.CaptureFixture[str]):
+    from analyzer.cli import run_command
+
+    office = str(Path(__file__).parent.parent / "captures" / "office.pcapng")
+    assert run_command(["analyze", office, "--since", "2026-11-22", "--until", "2026-11-20"]) == 2
+    assert "swap them" in capsys.readouterr().err

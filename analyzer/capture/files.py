@@ -173,10 +173,12 @@ def _walk(folder: str, seen: set[tuple[int, int]], notes: list[str]) -> list[_Pr
             if len(found) > MAX_FILES:
                 raise UsageError(f"{folder}: holds more than {MAX_FILES} captures; analyze it in several calls")
     if not found and unreadable:
-        raise CaptureUnreadable(f"{folder}: nothing in this folder could be read, {unreadable[0]} for one")
+        raise CaptureUnreadable(
+            f"{folder}: nothing in this folder could be read, {unreadable[0]} for one; change the permissions, or run as a user who may"
+        )
     if not found and not known:
-        what = f"none of the {len(skipped)} files in this folder is a capture" if skipped else "is an empty folder"
-        raise NotACapture(f"{folder}: {what}")
+        what = f"no capture is among the {_count(skipped)} of this folder" if skipped else "is an empty folder"
+        raise NotACapture(f"{folder}: {what}; name one that holds pcap or pcapng files")
     if skipped:
         notes.append(f"{folder}: {_count(skipped)} skipped as no capture ({_few(skipped)})")
     if unreadable:
@@ -368,7 +370,7 @@ def _open(path: str) -> tuple[int, FileSource]:
         raise CaptureUnreadable(f"{path}: cannot be looked at ({_reason(error)})") from error
     if stat.S_ISDIR(status.st_mode):
         os.close(descriptor)
-        raise CaptureUnreadable(f"{path}: is a folder, not a file")
+        raise CaptureUnreadable(f"{path}: is a folder, where a file is wanted; name a file in it")
     if stat.S_ISREG(status.st_mode):
         return descriptor, FileSource(descriptor, path, status.st_size)
     source = FileSource(descriptor, path)
@@ -409,7 +411,8 @@ def _reader(source: Pushed, compression: str, stats: CaptureStats, sink: RecordS
         within = " (after decompression)" if compression else ""
         if source.trouble and not head:
             raise CaptureUnreadable(f"{stats.name}: {source.trouble}; nothing of it could be read")
-        raise NotACapture(f"{stats.name}: {describe(head)}{within}")
+        name = "standard input" if stats.name == STDIN else stats.name
+        raise NotACapture(f"{name}: {describe(head)}{within}")
     stats.format += compression
     return reader
 

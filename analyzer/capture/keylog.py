@@ -61,7 +61,11 @@ def read_keylog(path: str) -> KeyLog:
         with Path(path).open("rb") as file:
             keylog.add(file.read(MAX_KEYLOG))
     except OSError as error:
-        raise CaptureUnreadable(f"{path}: the key log cannot be read: {error.strerror or error}") from None
+        raise CaptureUnreadable(
+            f"{path}: the key log cannot be read ({error.strerror or error}); check its name and its permissions"
+        ) from None
     if not keylog.randoms and not keylog.others:
-        raise CaptureUnreadable(f"{path}: no TLS secret in this file; a key log as SSLKEYLOGFILE makes it is wanted")
+        raise CaptureUnreadable(
+            f"{path}: no TLS secret in this file; name the one that a program wrote under SSLKEYLOGFILE"
+        )
     return keylog

@@ -60,10 +60,14 @@ def says_pcapng(head: bytes) -> bool:
     return head[:4] == b"\n\r\r\n" and head[8:12] in (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
 
 
+#: What to do where a file is something else altogether.
+NAME_IT: Final = "name a file that tcpdump -w, dumpcap or Wireshark wrote"
+
+
 def describe(head: bytes) -> str:
     """What a file that is no capture seems to be, and what to do about it."""
     if not head:
-        return "is empty (0 octets); nothing was captured into it"
+        return "is empty (0 octets), nothing was captured into it; capture again, or name another file"
     for magic, name in OTHER_CAPTURES:
         if head.startswith(magic):
             return f"is {name}, which mailtap does not read; convert it first: editcap IN OUT.pcapng"
@@ -82,8 +86,8 @@ def describe(head: bytes) -> str:
     if _says_erf(head):
         return "is probably an Endace ERF file, which mailtap does not read; convert it first: editcap IN OUT.pcapng"
     if not head.strip(b"\0"):
-        return "holds only zeros; the capture was never written"
-    return f"is no capture file (it starts with {head[:8].hex(' ')}); mailtap reads pcap and pcapng"
+        return "holds only zeros, for the capture was never written; capture again, or name another file"
+    return f"is no capture file (it starts with {head[:8].hex(' ')}); mailtap reads pcap and pcapng, {NAME_IT}"
 
 
 def _describe_text(head: bytes) -> str:
@@ -98,22 +102,22 @@ def _describe_text(head: bytes) -> str:
             return ""
     start = text.lstrip("\ufeff \t\r\n").lower()
     if start.startswith(("<!doctype html", "<html", "<head", "<body")):
-        return "is a web page, not a capture; perhaps the download asked for a login"
+        return "is a web page, not a capture; perhaps the download asked for a login: fetch it again"
     if "<pdml" in start or "<psml" in start:
         return "is packet text written by tshark (XML); give the capture it was made from"
     if start.startswith("<"):
-        return "is an XML file, not a capture"
+        return f"is an XML file, not a capture; {NAME_IT}"
     if start.startswith(("{", "[")):
         if '"_source"' in start or '"layers"' in start:
             return "is packet text written by tshark (JSON); give the capture it was made from"
-        return "is a JSON file, not a capture"
+        return f"is a JSON file, not a capture; {NAME_IT}"
     if re.match(r"(?:frame \d+: \d+ bytes on wire|\d+ +\d+\.\d+ +\S+ (?:→|->) )", start):
         return "is packet text written by tshark; give the capture it was made from (tshark -w FILE)"
     if re.match(r"\d\d:\d\d:\d\d\.\d+ (?:ip6?|arp) ", start):
         return "is packet text written by tcpdump; give the capture it was made from (tcpdump -w FILE)"
     if re.match(r"(?:0x)?0{3,8}:? +[0-9a-f]{2}[0-9a-f]{0,2} ", start):
         return "is a hex dump, not a capture; convert it first: text2pcap IN OUT.pcap"
-    return "is a text file, not a capture; mailtap reads pcap and pcapng"
+    return f"is a text file, not a capture; mailtap reads pcap and pcapng, {NAME_IT}"
 
 
 def _says_erf(head: bytes) -> bool:

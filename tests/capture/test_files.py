@@ -230,7 +230,7 @@ def test_folder_without_captures(tmp_path: Path):
     with pytest.raises(NotACapture, match="is an empty folder"):
         expand([str(tmp_path)])
     save(tmp_path / "a.txt", content=b"text")
-    with pytest.raises(NotACapture, match="none of the 1 files"):
+    with pytest.raises(NotACapture, match="no capture is among the 1 file of this folder; name one"):
         expand([str(tmp_path)])
 
 
