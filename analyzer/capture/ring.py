@@ -233,11 +233,8 @@ class BlockWalker:
         captured -= network - front
         wire -= network - front
         start = at + network
-        if piece[at + 50] == 0x08 and piece[at + 51] == 0x00:
-            self._note(_RAW)
-            sink.receive_record(piece, start, stop, wire, _RAW, stamp, frame)
-            return captured
-        if piece[at + 50] == 0x86 and piece[at + 51] == 0xDD:
+        protocol: i64 = i64(piece[at + 50]) << 8 | piece[at + 51]
+        if protocol == 0x0800 or protocol == 0x86DD:
             self._note(_RAW)
             sink.receive_record(piece, start, stop, wire, _RAW, stamp, frame)
             return captured
