@@ -131,6 +131,10 @@ class FlowTable(SegmentSink):
                 earliest = flow.start_ns
         return earliest
 
+    def open_keys(self) -> list[bytes]:
+        """The keys of all connections in the table, those that are closed and wait for late packets included."""
+        return [flow.client.full_key() for flow in self._flows.values()]
+
     def counters(self) -> dict[str, int]:
         """All counters by name; a limit that was hit stands there as ``limit_`` and its name."""
         ledger = self._ledger
