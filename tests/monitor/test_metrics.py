@@ -180,7 +180,8 @@ def test_a_loop_that_stands_still_is_not_well_and_one_whose_clock_is_set_back_is
         assert fetch(server, "/healthz")[0] == 200
         time.sleep(0.4)
         status, _, why = fetch(server, "/healthz")
-        assert (status, why) == (503, b"the loop has not turned for 0 seconds\n")
+        assert status == 503
+        assert re.fullmatch(rb"the loop has not turned for \d+ seconds\n", why)
         assert fetch(server, "/readyz")[0] == 503
         state.turn_ns += 1
         assert fetch(server, "/healthz")[0] == 200
@@ -295,7 +296,7 @@ def test_odd_requests_get_an_answer_and_no_more(request_: bytes, status: int) ->
 
 
 def test_slow_clients_are_shown_the_door_and_hinder_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CLIENT_S", 0.6)
+    monkeypatch.setattr(metrics, "CLIENT_S", 2.0)
     with served(monitored()) as server:
         slow = [socket.create_connection(server.address, timeout=10) for _ in range(metrics.MAX_CLIENTS + 4)]
         try:
@@ -303,7 +304,7 @@ def test_slow_clients_are_shown_the_door_and_hinder_nobody(monkeypatch: pytest.M
                 connection.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
             assert fetch(server, "/healthz")[0] == 200
             assert len(server._clients) <= metrics.MAX_CLIENTS
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 20
             while server._clients and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert not server._clients
@@ -315,12 +316,12 @@ def test_slow_clients_are_shown_the_door_and_hinder_nobody(monkeypatch: pytest.M
 
 
 def test_a_client_that_never_reads_its_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "CLIENT_S", 0.4)
-    monkeypatch.setattr(MetricsServer, "_metrics", lambda _: (200, "text/plain", b"x" * 50_000_000))
+    monkeypatch.setattr(metrics, "CLIENT_S", 2.0)
+    monkeypatch.setattr(MetricsServer, "_metrics", lambda _: (200, "text/plain", b"x" * 20_000_000))
     with served(monitored()) as server, socket.create_connection(server.address, timeout=10) as deaf:
         deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert fetch(server, "/healthz")[0] == 200
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while server._clients and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not server._clients
