@@ -84,6 +84,8 @@ def extensions() -> list[Any]:
         say(f"mypyc could not write its C files ({error}): installing the pure Python version")
     except SystemExit:  # how mypyc says that it found type errors; it has printed them
         say("mypyc refused the source: installing the pure Python version")
+    except Exception as error:  # noqa: BLE001 - a fault of mypyc's, an older one's other ways: the install goes on without
+        say(f"mypyc failed ({type(error).__name__}: {error}): installing the pure Python version")
     return []
 
 

@@ -112,3 +112,10 @@ def test_compiled_where_there_is_a_compiler(project: Path):
     else:
         assert "mailtap: installing the pure Python version" in said
         assert built == []
+
+
+def test_a_translator_that_fails_in_any_other_way_goes_pure(project: Path):
+    translator(project, "def mypycify(paths, **options): raise AssertionError('unreachable')\n")
+    said, built = build(project)
+    assert "mailtap: mypyc failed (AssertionError: unreachable): installing the pure Python version" in said
+    assert built == []
