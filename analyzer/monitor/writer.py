@@ -230,6 +230,8 @@ class StoreWriter:
             finally:
                 with self._change:
                     self._busy = 0
+                    # What came meanwhile may have been too much; what was being written had to stay until now.
+                    self._bound()
 
     def _commit(self, group: list[_Waiting]) -> None:
         rows = group[0].rows

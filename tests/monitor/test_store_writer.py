@@ -133,7 +133,7 @@ def test_beyond_the_bound_the_oldest_goes_and_is_counted(
     for number in range(0, 400, 10):
         thread.submit(made_batch(number, 10))
     wait_for(lambda: thread.trouble)
-    assert thread.waiting <= 100
+    wait_for(lambda: thread.waiting <= 100)
     assert thread.written + thread.lost + thread.waiting == 800
     assert thread.lost >= 600
     full(store, 0)
