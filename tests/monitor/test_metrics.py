@@ -295,6 +295,7 @@ def test_odd_requests_get_an_answer_and_no_more(request_: bytes, status: int) ->
         assert fetch(server, "/healthz")[0] == 200
 
 
+@pytest.mark.slow
 def test_slow_clients_are_shown_the_door_and_hinder_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "CLIENT_S", 2.0)
     with served(monitored()) as server:
@@ -315,6 +316,7 @@ def test_slow_clients_are_shown_the_door_and_hinder_nobody(monkeypatch: pytest.M
                 connection.close()
 
 
+@pytest.mark.slow
 def test_a_client_that_never_reads_its_answer_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "CLIENT_S", 2.0)
     monkeypatch.setattr(MetricsServer, "_metrics", lambda _: (200, "text/plain", b"x" * 20_000_000))
