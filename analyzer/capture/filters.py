@@ -344,11 +344,12 @@ def packed(program: list[Instruction]) -> bytes:
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
-def attach(channel: socket.socket, program: list[Instruction]) -> None:
-    """Let the kernel run a program on each packet of a socket. Raises OSError where it refuses."""
+def attach(channel: socket.socket, program: list[Instruction]) -> int:
+    """Let the kernel run a program on each packet of a socket; the size of the program. Raises OSError where it refuses."""
     import socket
 
-    # The array must live until the call is over: the kernel copies from its address.
     instructions = array.array("B", packed(program))
-    address, _ = instructions.buffer_info()
+    address, size = instructions.buffer_info()
     channel.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program), address))
+    # The kernel has copied from the address by now. Compiled code lets go of a variable after its last use, so this must be it.
+    return min(size, len(instructions))
