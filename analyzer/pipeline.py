@@ -361,6 +361,10 @@ def _limits_hit(found: dict[str, int]) -> list[str]:
     ):
         if found.get(name):
             sentences.append(f"{found[name]:,} {words}: what they carry is unseen")
+    if found.get("packets.networks_forgotten"):
+        sentences.append(
+            "more connections with VLAN tags than mailtap remembers: tenants that share addresses and ports may be mixed up"
+        )
     return sentences
 
 

@@ -156,4 +156,6 @@ class PacketDecoder(LinktypeLayer):
             "encrypted": self.encrypted,
             "slow_decoded": self.slow_decoded,
             "undecoded": self.undecoded,
+            "shared_addresses": self.realms.split,
+            "networks_forgotten": self.realms.forgotten,
         }
