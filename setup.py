@@ -23,6 +23,7 @@ COMPILED_MODULES = (
     "analyzer/model.py",
     "analyzer/report/columns.py",
     "analyzer/report/encryption.py",
+    "analyzer/report/formats/_json_texts.py",
     "analyzer/report/formats/json.py",
     "analyzer/report/glance.py",
     "analyzer/report/migration.py",

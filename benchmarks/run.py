@@ -31,6 +31,8 @@ from peers import Program, mailtap_command, mailtap_programs, package_path, peer
 
 README_START = "<!-- benchmark table: written by `make bench` with --readme -->"
 README_END = "<!-- end of benchmark table -->"
+#: Captures that show how much memory is needed.
+MEMORY = ("big", "strangers")
 #: Programs slower than this in their warm-up are run fewer times.
 SLOW_SECONDS = 3.0
 SLOW_RUNS = 3
@@ -56,7 +58,11 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="size of the captures, 1 is 600 and 300 MB")
     parser.add_argument("--runs", type=int, default=5, help="counted runs a program (default: 5)")
     parser.add_argument("--timeout", type=float, default=300, help="seconds after which a program is given up")
-    parser.add_argument("--big", action="store_true", help="also the 3 GB capture, mailtap only: is memory flat?")
+    parser.add_argument(
+        "--big",
+        action="store_true",
+        help="also the 3 GB capture and a million servers and clients, mailtap only: is memory flat?",
+    )
     parser.add_argument("--only", default="", help="run programs whose name holds one of these words, comma-separated")
     parser.add_argument(
         "--captures", default="mixed,allmail,tlsmail", help="which captures (default: mixed,allmail,tlsmail)"
@@ -69,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
 
-    names = [*options.captures.split(","), *(["big"] if options.big else [])]
+    names = [*options.captures.split(","), *(MEMORY if options.big else [])]
     captures = {name: generate(options.dir, name, options.scale) for name in [*names, "tiny"]}
     if options.generate:
         return
@@ -78,7 +84,7 @@ def main() -> None:
     sections = []
     for name in names:
         path, packets = captures[name]
-        programs = mailtap_programs(builds) + (peers(name) if name != "big" else peers()[:1])
+        programs = mailtap_programs(builds) + (peers(name) if name not in MEMORY else peers()[:1])
         wanted = [word for word in options.only.split(",") if word]
         programs = [p for p in programs if not wanted or p.name == "cat" or any(word in p.name for word in wanted)]
         rows = run_all(programs, path, packets, options.dir, options.runs, options.timeout)

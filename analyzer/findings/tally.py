@@ -12,8 +12,10 @@ from analyzer.sessions.records import Session
 
 #: Clients and accounts counted of one group; beyond it their number is a lower bound. Small, so that counting stays cheap.
 MAX_COUNTED: Final = 1000
+#: The same of all groups together; beyond it, too, numbers are lower bounds.
+MAX_COUNTED_IN_ALL: Final = 200_000
 #: Groups kept; findings of further ones are counted in ``FindingTally.left_out``.
-MAX_GROUPS: Final = 100000
+MAX_GROUPS: Final = 20_000
 
 
 class Group:
@@ -45,6 +47,7 @@ class FindingTally(FindingSink):
         self._session: Session | None = None
         self._groups: dict[int, Group] = {}
         self._size: i64 = 0
+        self._counted: i64 = 0
         self.left_out: i64 = 0
         #: findings by severity, harmless first
         self.by_severity: list[int] = [0] * len(SEVERITIES)
@@ -72,11 +75,18 @@ class FindingTally(FindingSink):
         elif finding.severity > group.example.severity:
             group.example = finding
         group.count += 1
-        if session is not None and len(group.clients) < MAX_COUNTED:
-            group.clients.add(session.client_ip)
+        if session is not None:
+            self._count(group.clients, session.client_ip)
         name = finding.username
-        if name is not None and len(group.accounts) < MAX_COUNTED:
-            group.accounts.add(name)
+        if name is not None:
+            self._count(group.accounts, name)
+
+    def _count(self, names: set[str], name: str) -> None:
+        """Count a name, within bounds."""
+        before: i64 = len(names)
+        if before < MAX_COUNTED and (self._counted < MAX_COUNTED_IN_ALL or before == 0):
+            names.add(name)
+            self._counted += len(names) - before
 
     def worst(self) -> int:
         """The worst severity of all, -1 where nothing was found."""

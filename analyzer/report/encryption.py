@@ -17,6 +17,8 @@ from analyzer.sessions.records import Session, TlsHandshake
 #: Distinct certificates, and names asked for with one of them, kept of one server.
 MAX_CERTIFICATES: Final = 16
 MAX_NAMES: Final = 8
+#: Servers kept; what is beyond is not told.
+MAX_SERVERS: Final = 10_000
 #: Versions that RFC 8996 and RFC 7568 forbid, worst first.
 OBSOLETE: Final = ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1")
 #: How bad the problems of a certificate are, by their words; others count 1.
@@ -109,6 +111,8 @@ class TlsServers:
         name = f"{session.server_ip} {session.server_port}"
         server = self._servers.get(name)
         if server is None:
+            if len(self._servers) >= MAX_SERVERS:
+                return
             server = TlsServer(session.server_ip, session.server_port)
             self._servers[name] = server
         _add(server, tls)

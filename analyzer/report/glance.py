@@ -7,8 +7,8 @@ from analyzer.findings.engine import Engine
 from analyzer.findings.strength import PasswordJudge
 from analyzer.findings.tally import FindingTally
 from analyzer.report.encryption import TlsServer, TlsServers
-from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE, Migrants, Migration
-from analyzer.report.servers import Posture, Postures
+from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE, MAX_PORTS_AT_A_GLANCE, Migrants, Migration
+from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE, Posture, Postures
 from analyzer.report.summary import Summary, add_session
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
@@ -46,8 +46,8 @@ class Glancer(SessionSink):
         self._total = Summary()
         self._tally = FindingTally()
         self._engine = Engine(self._tally, trust=self._trust, strength=strength)
-        self._servers = Postures(self._trust)
-        self._migrants = Migrants(MAX_MIGRANTS_AT_A_GLANCE)
+        self._servers = Postures(self._trust, MAX_SERVERS_AT_A_GLANCE)
+        self._migrants = Migrants(MAX_MIGRANTS_AT_A_GLANCE, MAX_PORTS_AT_A_GLANCE)
         self._tls = TlsServers()
         self._glance: Glance | None = None
 
@@ -68,7 +68,7 @@ class Glancer(SessionSink):
             self._glance = Glance(
                 self._total,
                 self._tally,
-                self._engine.notes(),
+                self._total.notes() + self._engine.notes(),
                 self._migrants.finish(self._servers.found),
                 self._tls.judged(self._trust),
                 self._servers.found,

@@ -62,8 +62,13 @@ CERTIFICATE_ALERTS: Final = (
 MAX_MIGRANTS: Final = 1_000_000
 MAX_MIGRANTS_AT_A_GLANCE: Final = 1000
 
-#: Failed handshakes remembered, and clients with STARTTLS counted for one port.
+#: Failed handshakes remembered.
 MAX_KEPT: Final = 65536
+#: Server ports of the table, and those kept for a report at a glance; clients and accounts that have no row and are counted all the same,
+#: of all ports together. What is beyond is left out, so the numbers of :meth:`Port.sentence` are lower bounds then.
+MAX_PORTS: Final = 1_000_000
+MAX_PORTS_AT_A_GLANCE: Final = 10_000
+MAX_COUNTED: Final = 100_000
 
 
 #: What rows without problems share.
@@ -150,12 +155,16 @@ class Port:
         self.accounts: set[str] = set()
         #: clients that use STARTTLS here
         self.upgraded: set[str] = set()
+        #: whether :meth:`count` takes new names
+        self.counting: bool = True
         self.host: str = ""
         self.setting: Setting | None = None
         self.closing: str = ""
 
     def count(self, client_ip: str, username: str | None) -> None:
         """Count a client and account that have no row."""
+        if not self.counting:
+            return
         if client_ip not in self.clients:
             self.clients[client_ip] = 0
         if username is not None:
@@ -199,9 +208,12 @@ def _count(number: int, word: str) -> str:
 class Migrants:
     """Collects who is still in clear, session by session."""
 
-    def __init__(self, limit: int = MAX_MIGRANTS) -> None:
+    def __init__(self, limit: int = MAX_MIGRANTS, ports: int = MAX_PORTS) -> None:
         self._limit = limit
+        self._max_ports: i64 = ports
         self._left_out: i64 = 0
+        #: clients and accounts that have no row and were counted
+        self._counted: i64 = 0
         self._by_address: dict[str, dict[int, list[Port]]] = {}
         self._ports: list[Port] = []
         self._rows: list[Migrant] = []
@@ -217,13 +229,24 @@ class Migrants:
             self._failures[key] = tls.alert or tls.failure or ""
         if transport == STARTTLS:
             port = self._port(session)
-            if len(port.upgraded) < MAX_KEPT:
+            if port is not None and self._counted < MAX_COUNTED:
+                before: i64 = len(port.upgraded)
                 port.upgraded.add(session.client_ip)
+                self._counted += len(port.upgraded) - before
         elif transport == PLAINTEXT and session.protocol != UNKNOWN:
+            if session.credentials is None and session.message_list is None:
+                return
+            port = self._port(session)
+            if port is None:
+                self._left_out += 1
+                return
+            counted: i64 = len(port.clients) + len(port.accounts)
+            port.counting = self._counted < MAX_COUNTED
             if session.credentials is not None:
-                self._left_out += _add_logins(self._port(session), session, self._rows, self._limit)
-            elif session.message_list is not None:
-                self._left_out += _add_mail(self._port(session), session, self._rows, self._limit)
+                self._left_out += _add_logins(port, session, self._rows, self._limit)
+            else:
+                self._left_out += _add_mail(port, session, self._rows, self._limit)
+            self._counted += len(port.clients) + len(port.accounts) - counted
 
     def finish(self, servers: list[Posture]) -> Migration:
         """The table; ``servers`` are the postures of the same sessions."""
@@ -246,19 +269,22 @@ class Migrants:
         migration.ports.sort(key=_port_order)
         return migration
 
-    def _port(self, session: Session) -> Port:
-        """The port of a session's server."""
+    def _port(self, session: Session) -> Port | None:
+        """The port of a session's server; None where there is no room for another one."""
         ports = self._by_address.get(session.server_ip)
+        known: list[Port] | None = None if ports is None else ports.get(session.server_port)
+        if known is not None:
+            for port in known:  # more than one only where a port was met with several protocols
+                if port.protocol == session.protocol:
+                    return port
+        if len(self._ports) >= self._max_ports:
+            return None
         if ports is None:
             ports = {}
             self._by_address[session.server_ip] = ports
-        known = ports.get(session.server_port)
         if known is None:
             known = []
             ports[session.server_port] = known
-        for port in known:  # more than one only where a port was met with several protocols
-            if port.protocol == session.protocol:
-                return port
         port = Port(session)
         known.append(port)
         self._ports.append(port)

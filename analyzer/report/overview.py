@@ -57,17 +57,8 @@ class Exposed:
     """
 
     def __init__(self, total: Summary) -> None:
-        self.accounts: set[str] = set()
-        #: those of them that were let in
-        self.accepted: set[str] = set()
-        self.servers: set[str] = set()
-        self.clients: set[str] = set()
-        for one in total.exposed_accounts():
-            self.accounts.add(one.username)
-            if one.accepted:
-                self.accepted.add(one.username)
-            self.servers.add(endpoint(one.server_ip, one.server_port))
-            self.clients |= one.clients
+        #: accounts, those of them that were let in, servers, clients
+        self.accounts, self.accepted, self.servers, self.clients = total.exposed()
 
     def words(self) -> str:
         """``13 accounts on 5 servers``."""
@@ -214,6 +205,7 @@ def limits(result: Result, total: Summary) -> list[str]:
         )
     if total.cut_records:
         lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
+    lines.extend(total.notes())
     lines.extend(result.warnings)
     lines.extend(str(failure) for failure in result.failures)
     return lines

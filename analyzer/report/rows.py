@@ -91,10 +91,7 @@ class RowMaker:
 
     def credential(self, session: Session, one: Credential) -> Row:
         """A row of ``credentials``."""
-        secret = one.secret
-        response = one.response
-        hidden = secret if secret is not None else response
-        show = self.show_secrets
+        secret, challenge, response, secret_id, length, strength = self.shown(one)
         return [
             session.session_id(),
             one.timestamp_ns,
@@ -106,16 +103,31 @@ class RowMaker:
             one.mechanism,
             one.username,
             one.authzid,
-            None if secret is None else (secret.reveal() if show else MASK),
+            secret,
             one.secret_kind,
+            challenge,
+            response,
+            one.outcome,
+            secret_id,
+            length,
+            strength,
+            one.exposed,
+        ]
+
+    def shown(self, one: Credential) -> tuple[str | None, str | None, str | None, str | None, int | None, int | None]:
+        """What is shown of a secret: itself (masked, unless it may be shown), challenge, response, fingerprint, length, strength."""
+        secret = one.secret
+        response = one.response
+        hidden = secret if secret is not None else response
+        show = self.show_secrets
+        return (
+            None if secret is None else (secret.reveal() if show else MASK),
             one.challenge if show else None,
             response.reveal() if show and response is not None else None,
-            one.outcome,
             None if hidden is None else hidden.seal(self.key),
             None if secret is None else secret.length,
             self.strength.score(secret, one.username) if secret is not None and to_be_judged(one) else None,
-            one.exposed,
-        ]
+        )
 
     def tls(self, session: Session, one: TlsHandshake) -> Row:
         """A row of ``tls``."""
@@ -146,11 +158,7 @@ class RowMaker:
 
     def message(self, session: Session, one: Message) -> Row:
         """A row of ``messages``."""
-        subject = sender = recipients = None
-        if self.headers and one.header:
-            from analyzer.report.headers import read_header
-
-            subject, sender, recipients = read_header(one.header)
+        subject, sender, recipients = self.header_fields(one)
         return [
             session.session_id(),
             one.timestamp_ns,
@@ -170,6 +178,14 @@ class RowMaker:
             recipients,
             one.exposed,
         ]
+
+    def header_fields(self, one: Message) -> tuple[str | None, str | None, str | None]:
+        """Subject, sender and recipients in the header of a message, where they are asked for."""
+        if self.headers and one.header:
+            from analyzer.report.headers import read_header
+
+            return read_header(one.header)
+        return (None, None, None)
 
     def finding(self, one: Finding) -> Row:
         """A row of ``findings``."""

@@ -43,6 +43,9 @@ from analyzer.sessions.records import (
 
 #: Mechanisms, versions, suites and reasons kept of one server.
 MAX_KEPT: Final = 64
+#: Servers of the table, and servers kept for a report at a glance, which shows few. What is beyond is not judged.
+MAX_SERVERS: Final = 1_000_000
+MAX_SERVERS_AT_A_GLANCE: Final = 10_000
 
 GRADES: Final = "ABCDF"
 UNSEEN: Final = "unseen"
@@ -215,10 +218,11 @@ def _worst_first(one: tuple[int, str]) -> tuple[int, str]:
 class Postures:
     """Collects what is seen of servers, session by session. Without a trust store, trust is not judged."""
 
-    def __init__(self, trust: TrustStore | None) -> None:
+    def __init__(self, trust: TrustStore | None, limit: int = MAX_SERVERS) -> None:
         #: one posture a server address, port and protocol, in order of appearance
         self.found: list[Posture] = []
         self._trust = trust
+        self._limit: i64 = limit
         self._by_address: dict[str, dict[int, list[Posture]]] = {}
 
     def receive(self, session: Session) -> None:
@@ -226,19 +230,22 @@ class Postures:
         if session.protocol == UNKNOWN:
             return
         ports = self._by_address.get(session.server_ip)
-        if ports is None:
-            ports = {}
-            self._by_address[session.server_ip] = ports
-        known = ports.get(session.server_port)
-        if known is None:
-            known = []
-            ports[session.server_port] = known
+        known: list[Posture] | None = None if ports is None else ports.get(session.server_port)
         posture: Posture | None = None
-        for one in known:  # more than one only where a port was met with several protocols
-            if one.protocol == session.protocol:
-                posture = one
-                break
+        if known is not None:
+            for one in known:  # more than one only where a port was met with several protocols
+                if one.protocol == session.protocol:
+                    posture = one
+                    break
         if posture is None:
+            if len(self.found) >= self._limit:
+                return
+            if ports is None:
+                ports = {}
+                self._by_address[session.server_ip] = ports
+            if known is None:
+                known = []
+                ports[session.server_port] = known
             posture = Posture(session)
             known.append(posture)
             self.found.append(posture)

@@ -26,28 +26,33 @@ from analyzer.sessions.records import (
 
 #: Clients and mechanisms named for one account or server; beyond it only their number counts.
 MAX_NAMED: Final = 1000
+#: Servers, accounts and clients that are told apart; what is beyond counts in the totals only, and that is said.
+MAX_SERVERS: Final = 10_000
+MAX_ACCOUNTS: Final = 50_000
+MAX_CLIENTS: Final = 50_000
 
 
 class AccountTally:
     """One account as it was exposed on one server."""
 
     def __init__(self, username: str, server_ip: str, server_port: i64, protocol: str) -> None:
-        self.username = username
-        self.server_ip = server_ip
-        self.server_port: i64 = server_port
-        self.protocol = protocol
+        # What each login touches stands together: there are many accounts, and memory comes by the line.
         self.accepted: i64 = 0
         self.rejected: i64 = 0
         self.other: i64 = 0
+        self.last_ns: i64 = 0
         #: a password or token went over the wire as such (not only a hash)
         self.readable: bool = False
         self.token: bool = False
         self.hashed: bool = False
         self.clients: set[str] = set()
         self.mechanisms: list[str] = []
+        self.username = username
+        self.server_ip = server_ip
+        self.server_port: i64 = server_port
+        self.protocol = protocol
         self.capture: str = ""
         self.frame: i64 = 0
-        self.last_ns: i64 = 0
 
 
 class ServerTally:
@@ -122,6 +127,10 @@ class Summary:
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
+        #: servers beyond the limit, as one; logins of accounts and of clients beyond theirs
+        self.others = ServerTally("", 0)
+        self.accounts_left_out: i64 = 0
+        self.clients_left_out: i64 = 0
 
     def server(self, address: str, port: i64) -> ServerTally:
         """The tally of one server, made where there is none."""
@@ -131,6 +140,10 @@ class Summary:
             self._by_address[address] = ports
         server = ports.get(port)
         if server is None:
+            if len(self.servers) >= MAX_SERVERS:
+                if not ports:
+                    del self._by_address[address]
+                return self.others
             server = ServerTally(address, port)
             ports[port] = server
             self.servers[f"{address} {port}"] = server
@@ -145,6 +158,56 @@ class Summary:
         """Accounts of which only challenge and response were readable (they can be guessed offline)."""
         self._rank()
         return self._hashed
+
+    def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
+        """Of the accounts whose password or token was readable: their names, the names let in, servers (address and port), clients."""
+        names: set[str] = set()
+        accepted: set[str] = set()
+        servers: set[str] = set()
+        clients: set[str] = set()
+        for server in self.servers.values():
+            met = False
+            for name, one in server.exposed.items():
+                if one.readable:
+                    met = True
+                    names.add(name)
+                    if one.accepted:
+                        accepted.add(name)
+                    clients.update(one.clients)
+            if met:
+                host = f"[{server.server_ip}]" if ":" in server.server_ip else server.server_ip
+                servers.add(f"{host}:{server.server_port}")
+        return (names, accepted, servers, clients)
+
+    def names_of(self, clients: list[str]) -> dict[str, set[str]]:
+        """The accounts that clients logged in to in clear, by name."""
+        found: dict[str, set[str]] = {}
+        for client in clients:
+            found[client] = set()
+        for one in self.accounts.values():
+            for client in one.clients:
+                names = found.get(client)
+                if names is not None:
+                    names.add(one.username)
+        return found
+
+    def notes(self) -> list[str]:
+        """Sentences about what the totals do not tell apart."""
+        notes: list[str] = []
+        if self.others.sessions:
+            notes.append(
+                f"the first {MAX_SERVERS:,} servers are told apart; {self.others.sessions:,} sessions on further ones are in the totals only"
+            )
+        if self.accounts_left_out:
+            notes.append(
+                f"the first {MAX_ACCOUNTS:,} accounts are told apart; {self.accounts_left_out:,} logins of further ones (or on servers "
+                "beyond the limit) are in the totals only"
+            )
+        if self.clients_left_out:
+            notes.append(
+                f"the first {MAX_CLIENTS:,} clients are told apart; {self.clients_left_out:,} logins of further ones are in the totals only"
+            )
+        return notes
 
     def _rank(self) -> None:
         """Put the accounts in order, again where some came since the last time."""
@@ -247,12 +310,22 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     username = credential.username
     if kind != PASSWORD and kind != BEARER_TOKEN and kind != CHALLENGE_RESPONSE:
         return
-    total.clients[session.client_ip] = total.clients.get(session.client_ip, 0) + 1
+    client_ip = session.client_ip
+    logins = total.clients.get(client_ip, 0)
+    if logins or len(total.clients) < MAX_CLIENTS:
+        total.clients[client_ip] = logins + 1
+    else:
+        total.clients_left_out += 1
     if username is None:
         total.nameless += 1
         return
     account = server.exposed.get(username)
     if account is None:
+        if server is total.others or len(total.accounts) >= MAX_ACCOUNTS:
+            total.accounts_left_out += 1
+            if credential.outcome == "accepted":
+                total.logins_accepted += 1
+            return
         account = AccountTally(username, session.server_ip, session.server_port, session.protocol)
         account.capture = session.capture
         account.frame = credential.frame
@@ -273,8 +346,9 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
             account.token = True
     elif kind == CHALLENGE_RESPONSE:
         account.hashed = True
-    if len(account.clients) < MAX_NAMED and session.client_ip not in account.clients:
-        account.clients.add(session.client_ip)
+    clients = account.clients
+    if len(clients) < MAX_NAMED:
+        clients.add(client_ip)
     if credential.mechanism not in account.mechanisms and len(account.mechanisms) < MAX_NAMED:
         account.mechanisms.append(credential.mechanism)
     if credential.timestamp_ns > account.last_ns:

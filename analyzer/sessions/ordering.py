@@ -20,7 +20,7 @@ from analyzer.flows.table import FlowTable
 from analyzer.sessions.records import Session, SessionSink
 
 #: How far out of order in time the packets of a capture may be.
-SLACK_NS: Final = 5_000_000_000
+SLACK_NS: Final = 2_000_000_000
 #: Sessions that come together before they are looked through.
 BATCH: Final = 256
 #: Looking at the open connections is put off until there is a session for so many of them.

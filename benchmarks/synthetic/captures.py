@@ -5,6 +5,7 @@
 ``tlsmail``  a provider's uplink: 90 % of the mail sessions are encrypted, from the first octet or after STARTTLS
 ``tiny``     three sessions
 ``big``      ``mixed`` five times over, times shifted; for the memory measurement, only on request
+``strangers``  a million logins, each of another client at another server; for the memory measurement, only on request
 
 Everything follows from the seed, but for the few TLS handshakes, which are real and so differ from run to run.
 """
@@ -59,6 +60,10 @@ class Plan:
     recipe: Callable[[], Recipe]
     span_us: int
     repeats: int = 1
+    #: so many clients, servers and accounts
+    clients: int = 251
+    servers: int = 5
+    accounts: int = 5_000
 
 
 def allmail_recipe() -> Recipe:
@@ -161,12 +166,18 @@ def tiny_recipe() -> Recipe:
     ]
 
 
+def strangers_recipe() -> Recipe:
+    """A million POP3 logins in 15 million packets and 1.4 GB."""
+    return [(tcp_shape(say.pop3([]), 110, mail=True), 1_000_000)]
+
+
 PLANS: Final = {
     "tiny": Plan(tiny_recipe, 3_000_000),
     "mixed": Plan(mixed_recipe, 600_000_000),
     "allmail": Plan(allmail_recipe, 900_000_000),
     "tlsmail": Plan(tlsmail_recipe, 900_000_000),
     "big": Plan(mixed_recipe, 600_000_000, repeats=5),
+    "strangers": Plan(strangers_recipe, 3_600_000_000, clients=1_000_000, servers=1_000_000, accounts=1_000_000),
 }
 
 
@@ -187,7 +198,7 @@ def write_capture(path: Path, name: str, *, scale: float = 1.0, seed: int = 1) -
                     (shape, copies * (slice_number + 1) // SLICES - copies * slice_number // SLICES)
                     for shape, copies in recipe
                 ]
-                now, written = _write_slice(out, share, generator, now, int(plan.span_us * scale / SLICES), flow)
+                now, written = _write_slice(out, share, generator, now, int(plan.span_us * scale / SLICES), flow, plan)
                 flow += sum(copies for _, copies in share)
                 counts = counts.plus(written)
     partial.replace(path)
@@ -206,7 +217,13 @@ def cached_capture(path: Path, name: str, *, scale: float = 1.0, seed: int = 1) 
 
 
 def _write_slice(
-    out: BinaryIO, share: Recipe, generator: np.random.Generator, start_us: int, span_us: int, first_flow: int
+    out: BinaryIO,
+    share: Recipe,
+    generator: np.random.Generator,
+    start_us: int,
+    span_us: int,
+    first_flow: int,
+    plan: Plan,
 ) -> tuple[int, Counts]:
     """Write the flows of one slice of time, in time order; returns when the next slice may start, and the counts."""
     rendered = Rendered()
@@ -216,7 +233,7 @@ def _write_slice(
     for shape, copies in share:
         if not copies:
             continue
-        render(shape, _copies(generator, copies, start_us, span_us, first_flow), rendered)
+        render(shape, _copies(generator, copies, start_us, span_us, first_flow, plan), rendered)
         first_flow += copies
         if shape.mail:
             mail_sessions += copies
@@ -229,15 +246,17 @@ def _write_slice(
     return end_us, Counts(len(records), mail_packets, mail_sessions, len(data))
 
 
-def _copies(generator: np.random.Generator, count: int, start_us: int, span_us: int, first_flow: int) -> Copies:
+def _copies(
+    generator: np.random.Generator, count: int, start_us: int, span_us: int, first_flow: int, plan: Plan
+) -> Copies:
     """Who talks to whom, from when on. No two flows of one pass share addresses and ports."""
     flow = np.arange(first_flow, first_flow + count, dtype=np.int64)
     return Copies(
         start_us=start_us + generator.integers(0, max(span_us, 1), count),
-        client=0x0A01_0001 + flow % 251,
+        client=0x0A01_0001 + flow % plan.clients,
         client_port=20_000 + flow % 45_000,
-        server=0xC633_6401 + flow % 5,
+        server=(0xC633_6401 if plan.servers < 255 else 0xC612_0001) + flow % plan.servers,
         client_isn=generator.integers(0, 2**32, count),
         server_isn=generator.integers(0, 2**32, count),
-        number=generator.integers(0, 5_000, count),
+        number=generator.integers(0, plan.accounts, count),
     )

@@ -7,15 +7,26 @@ than the analysis. All text is ASCII: what is not, control characters and bidi m
 
 from __future__ import annotations
 
-import json
-import time
-from json.encoder import encode_basestring_ascii as encode_ascii
 from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import i64
 
+from analyzer.findings.base import Finding, FindingSink
+from analyzer.findings.engine import Engine, push_findings
 from analyzer.report.columns import TABLES
-from analyzer.report.rows import Row, RowMaker, RowSink, push_rows
+from analyzer.report.formats._json_texts import (
+    CredentialTexts,
+    FindingTexts,
+    MessageTexts,
+    MigrationTexts,
+    Moments,
+    SessionTexts,
+    json_text,
+    rfc3339_second,
+)
+from analyzer.report.migration import migrate
+from analyzer.report.rows import Row, RowMaker, RowSink, judge_passwords, push_rows
+from analyzer.report.servers import Posture, postures
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -23,12 +34,16 @@ if TYPE_CHECKING:
     from analyzer.pipeline import Result
     from analyzer.report.formats import Job
 
+__all__ = ["RowWriter", "json_text", "rfc3339_second", "write", "write_json", "write_jsonl"]
+
 KIND: Final = "text"
 SCHEMA_VERSION: Final = 1
-#: Rows joined before they are written.
+#: Objects joined before they are written.
 BATCH: Final = 512
 #: Words of one column that are kept as text.
 MAX_WORDS: Final = 512
+#: Times beyond this (ends of certificates, mostly) need more than 64 bits.
+LATE_NS: Final = 1 << 62
 #: What no row holds.
 _NOTHING: Final = object()
 
@@ -46,8 +61,7 @@ class RowWriter:
         self.heads: list[str] = [f',"{column.name}":' for column in columns]
         self.heads[0] = head + self.heads[0][1:]
         self.times: list[bool] = [column.kind == "time" for column in columns]
-        self.second: int = -1
-        self.prefix: str = ""
+        self._moments = Moments()
         self._last: list[object] = [_NOTHING] * len(columns)
         self._last_text: list[str] = [""] * len(columns)
         #: column -> word -> its text; None for a column of ever new words
@@ -102,27 +116,10 @@ class RowWriter:
 
     def time_text(self, timestamp_ns: int) -> str:
         """A time as RFC 3339, with nanoseconds."""
+        if 0 <= timestamp_ns < LATE_NS:
+            return self._moments.text(timestamp_ns)
         second = timestamp_ns // 1_000_000_000
-        if second != self.second:
-            self.second = second
-            self.prefix = rfc3339_second(second)
-        return f'"{self.prefix}.{str(timestamp_ns - second * 1_000_000_000 + 1_000_000_000)[1:]}Z"'
-
-
-def rfc3339_second(second: int) -> str:
-    """A second since the epoch as ``2026-01-31T23:59:59``; years beyond 9999 (a damaged capture) as the last second of 9999."""
-    moment = time.gmtime(min(max(second, -62135596800), 253402300799))
-    return (
-        f"{moment.tm_year:04d}-{moment.tm_mon:02d}-{moment.tm_mday:02d}"
-        f"T{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d}"
-    )
-
-
-def json_text(text: str) -> str:
-    """A JSON string."""
-    if text.isascii():
-        return encode_ascii(text)
-    return json.dumps(text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+        return f'"{rfc3339_second(second)}.{timestamp_ns - second * 1_000_000_000:09d}Z"'
 
 
 def write(job: Job, out: TextIO) -> None:
@@ -134,50 +131,117 @@ def write(job: Job, out: TextIO) -> None:
 def write_json(result: Result, maker: RowMaker, out: TextIO, version: str) -> None:
     """One object: ``{"schema_version": 1, "mailtap": version, "captures": [...], "sessions": [...], ...}``."""
     out.write(f'{{"schema_version":{SCHEMA_VERSION},"mailtap":{json_text(version)}')
+    tables = _Tables(result, maker, out, False)
     for table in TABLES:
         out.write(f',\n"{table}":[')
-        _write_rows(result, maker, table, out, False)
+        tables.write(table)
         out.write("]")
     out.write("}\n")
 
 
 def write_jsonl(result: Result, maker: RowMaker, out: TextIO) -> None:
     """One record a line, each with its table's name in front: ``{"table":"sessions",...}``."""
+    tables = _Tables(result, maker, out, True)
     for table in TABLES:
-        _write_rows(result, maker, table, out, True)
+        if tables.write(table):
+            out.write("\n")
 
 
-class _RowPrinter(RowSink):
-    """Writes rows as they come, in batches."""
+class _Printer(RowSink):
+    """Writes objects as they come, in batches."""
 
-    def __init__(self, table: str, out: TextIO, named: bool) -> None:
-        self._writer = RowWriter(table, f'{{"table":"{table}",' if named else "{")
+    def __init__(self, out: TextIO, between: str, writer: RowWriter) -> None:
         self._out = out
-        self._between = "\n" if named else ",\n"
+        self._between = between
+        self._writer = writer
         self._batch: list[str] = []
-        self._rows: i64 = 0
-        self.written = False
+        self._size: i64 = 0
+        self._begun = False
+
+    def print(self, text: str) -> None:
+        """The next object."""
+        self._batch.append(text)
+        self._size += 1
+        if self._size >= BATCH:
+            self._write()
 
     def receive_row(self, row: Row) -> None:
-        if self.written:
-            self._batch.append(self._between)
-        self.written = True
-        self._writer.write_to(row, self._batch)
-        self._rows += 1
-        if self._rows >= BATCH:
-            self.flush()
+        self.print(self._writer.write(row))
 
-    def flush(self) -> None:
-        """Write what has come together."""
+    def _write(self) -> None:
+        if self._begun:
+            self._out.write(self._between)
+        self._begun = True
+        self._out.write(self._between.join(self._batch))
+        self._batch = []
+        self._size = 0
+
+    def finish(self) -> bool:
+        """Write what has come together; whether there was anything at all."""
         if self._batch:
-            self._out.write("".join(self._batch))
-            self._batch = []
-            self._rows = 0
+            self._write()
+        return self._begun
 
 
-def _write_rows(result: Result, maker: RowMaker, table: str, out: TextIO, named: bool) -> None:
-    printer = _RowPrinter(table, out, named)
-    push_rows(table, result.sessions, result.captures, maker, printer)
-    printer.flush()
-    if named and printer.written:
-        out.write("\n")
+class _FindingPrinter(FindingSink):
+    """Writes findings as they come."""
+
+    def __init__(self, printer: _Printer, texts: FindingTexts) -> None:
+        self._printer = printer
+        self._texts = texts
+
+    def receive_finding(self, finding: Finding) -> None:
+        self._printer.print(self._texts.text(finding))
+
+
+class _Tables:
+    """Writes the tables of one run: the large ones straight from the records, the others row by row."""
+
+    def __init__(self, result: Result, maker: RowMaker, out: TextIO, named: bool) -> None:
+        self._result = result
+        self._maker = maker
+        self._out = out
+        self._named: bool = named
+        self._postures: list[Posture] = []
+
+    def write(self, table: str) -> bool:
+        """One table; whether it has any rows."""
+        maker = self._maker
+        sessions = self._result.sessions
+        head = f'{{"table":"{table}",' if self._named else "{"
+        printer = _Printer(self._out, "\n" if self._named else ",\n", RowWriter(table, head))
+        if table == "sessions":
+            session_texts = SessionTexts(head)
+            for session in sessions:
+                printer.print(session_texts.text(session))
+        elif table == "credentials":
+            judge_passwords(sessions, maker.strength)
+            credential_texts = CredentialTexts(head, maker)
+            for session in sessions:
+                credentials = session.credentials
+                if credentials is not None:
+                    for credential in credentials:
+                        printer.print(credential_texts.text(session, credential))
+        elif table == "messages":
+            message_texts = MessageTexts(head, maker)
+            for session in sessions:
+                messages = session.message_list
+                if messages is not None:
+                    for message in messages:
+                        printer.print(message_texts.text(session, message))
+        elif table == "findings":
+            engine = Engine(_FindingPrinter(printer, FindingTexts(head)), trust=maker.trust, strength=maker.strength)
+            push_findings(sessions, self._result.captures, engine)
+            for sentence in engine.notes():
+                maker.note(sentence)
+        elif table == "servers":
+            self._postures = postures(sessions, maker.trust)
+            for server in self._postures:
+                printer.receive_row(maker.server(server))
+        elif table == "migration":
+            migration_texts = MigrationTexts(head)
+            for migrant in migrate(sessions, self._postures).rows:
+                printer.print(migration_texts.text(migrant))
+        else:
+            push_rows(table, sessions, self._result.captures, maker, printer)
+        return printer.finish()

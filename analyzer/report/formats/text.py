@@ -346,10 +346,7 @@ def _clients(console: Console, total: Summary) -> None:
     if not total.clients:
         return
     ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
-    accounts: dict[str, set[str]] = {client: set() for client, _ in ranked[:MAX_ROWS]}
-    for one in total.accounts.values():
-        for client in one.clients & accounts.keys():
-            accounts[client].add(one.username)
+    accounts = total.names_of([client for client, _ in ranked[:MAX_ROWS]])
     table = _table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
     for client, logins in ranked[:MAX_ROWS]:
         table.add_row(client, f"{logins:,}", f"{len(accounts[client]):,}")

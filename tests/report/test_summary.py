@@ -1,0 +1,60 @@
+"""Totals stay bounded: what is beyond the limits is counted, and said."""
+
+from __future__ import annotations
+
+from analyzer.findings.tally import MAX_COUNTED
+from analyzer.model import Secret
+from analyzer.pipeline import Result
+from analyzer.report.glance import Glancer, glance
+from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE
+from analyzer.report.overview import limits
+from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE
+from analyzer.report.summary import MAX_SERVERS
+from analyzer.sessions.records import PLAINTEXT, Credential, Session
+
+
+def login(number: int, server: int) -> Session:
+    """A login in clear of a client and account of its own."""
+    session = Session()
+    session.start_ns = session.end_ns = number + 1
+    session.client_ip = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+    session.server_ip = f"172.{16 + (server >> 16)}.{server >> 8 & 255}.{server & 255}"
+    session.server_port = 110
+    session.protocol = session.port_service = "pop3"
+    session.transport = PLAINTEXT
+    one = Credential(
+        1, number, number, 0, "USER/PASS", f"user{number}", None, Secret(f"Zulu7Tango{number}"), "password", None, None
+    )
+    one.outcome = "accepted"
+    session.credentials = [one]
+    session.auth_attempts = session.auth_accepted = 1
+    return session
+
+
+def test_servers_beyond_the_limit_are_counted_and_told_of() -> None:
+    glancer = Glancer()
+    for number in range(MAX_SERVERS + 25):
+        glancer.receive_session(login(number, number))
+    for number in range(5):
+        glancer.receive_session(login(number, number))
+    seen = glancer.finish([])
+    total = seen.total
+    assert total.sessions == total.logins_accepted == MAX_SERVERS + 30
+    assert len(total.servers) == len(total.accounts) == MAX_SERVERS
+    assert total.others.sessions == total.accounts_left_out == 25
+    assert len(seen.servers) == MAX_SERVERS_AT_A_GLANCE
+    assert len(seen.migration.rows) == MAX_MIGRANTS_AT_A_GLANCE
+    assert any("25 sessions on further ones" in note for note in seen.notes)
+    assert any("25 sessions on further ones" in line for line in limits(Result(), total))
+    # What is known of those within the limit stays exact.
+    assert total.servers["172.16.0.0 110"].sessions == 2
+    assert total.servers["172.16.0.9 110"].sessions == 1
+
+
+def test_few_are_told_apart_without_a_word() -> None:
+    seen = glance([login(number, number % 3) for number in range(300)], [], None)
+    assert seen.total.notes() == []
+    names, accepted, servers, clients = seen.total.exposed()
+    assert (len(names), len(accepted), len(servers), len(clients)) == (300, 300, 3, 300)
+    assert seen.total.names_of(["10.0.0.7", "10.9.9.9"]) == {"10.0.0.7": {"user7"}, "10.9.9.9": set()}
+    assert max(len(group.clients) for group in seen.tally.groups()) == 100 < MAX_COUNTED
