@@ -4,7 +4,7 @@ A format is a module in this folder, found by its name and imported when it is u
 
     KIND                        what it writes: one of the words below
     write(job, out)             TEXT and TABLES: to a stream of text; BINARY: to a stream of octets
-    write_folder(job, folder)   FOLDER and TABLES: files in a folder, which it makes
+    write_folder(job, folder)   FOLDER and TABLES: files in a folder, which it makes, whole or not at all (``_folder.whole_folder``)
     NEEDS                       optional: the module it cannot do without, and the extra of mailtap that brings it
     receiver(maker)             optional: what takes the sessions as they end, so that they need not be kept (``job.glancer``);
                                 it gives None where they must be
