@@ -14,31 +14,39 @@ KEPT = "What is kept"
 RUN = "How it runs"
 
 
-def _print_config(wanted: bool) -> None:
-    if wanted:
+def _print(what: str, options: list[str]) -> None:
+    """What ``monitor`` prints instead of watching: the unit starts with the options that stand beside."""
+    if what == "config":
         from analyzer.monitor.config import example_config
 
         sys.stdout.write(example_config())
-        raise typer.Exit
+        return
+    from analyzer.monitor import deploy
+
+    if what == "container":
+        sys.stdout.write(deploy.containerfile())
+        return
+    sys.stdout.write(deploy.unit(options))
+    against = deploy.caution()
+    if against:
+        sys.stderr.write(f"mailtap: warning: {against}\n")
 
 
-def _print_unit(wanted: bool) -> None:
-    if wanted:
-        from analyzer.monitor.deploy import caution, unit
+def _options(given: dict[str, Any], config: Path | None) -> list[str]:
+    """The command line again, as words."""
+    from analyzer.monitor.config import key_of
 
-        sys.stdout.write(unit())
-        against = caution()
-        if against:
-            sys.stderr.write(f"mailtap: warning: {against}\n")
-        raise typer.Exit
-
-
-def _print_containerfile(wanted: bool) -> None:
-    if wanted:
-        from analyzer.monitor.deploy import containerfile
-
-        sys.stdout.write(containerfile())
-        raise typer.Exit
+    words = [] if config is None else ["--config", str(config.absolute())]
+    for name, value in given.items():
+        option = f"--{key_of(name)}"
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option[2:]}")
+        elif isinstance(value, list):
+            for one in value:
+                words += [option, str(one)]
+        elif value is not None:
+            words += [option, str(value)]
+    return words
 
 
 def monitor(
@@ -209,28 +217,22 @@ def monitor(
     duration: Annotated[
         str | None, typer.Option("--duration", metavar="TIME", help="Stop after this time.", rich_help_panel=RUN)
     ] = None,
-    example_config: Annotated[  # noqa: ARG001 - its callback does it
+    example_config: Annotated[
         bool,
         typer.Option(
             "--example-config",
-            callback=_print_config,
-            is_eager=True,
             help="Print a configuration.",
             rich_help_panel=RUN,
         ),
     ] = False,
-    print_unit: Annotated[  # noqa: ARG001 - its callback does it
+    print_unit: Annotated[
         bool,
-        typer.Option(
-            "--print-unit", callback=_print_unit, is_eager=True, help="Print a systemd unit.", rich_help_panel=RUN
-        ),
+        typer.Option("--print-unit", help="Print a systemd unit.", rich_help_panel=RUN),
     ] = False,
-    print_containerfile: Annotated[  # noqa: ARG001 - its callback does it
+    print_containerfile: Annotated[
         bool,
         typer.Option(
             "--print-containerfile",
-            callback=_print_containerfile,
-            is_eager=True,
             help="Print a container file.",
             rich_help_panel=RUN,
         ),
@@ -254,6 +256,10 @@ def monitor(
         "store_key": store_key, "sensor": sensor, "retention_s": retention, "retention_bytes": retention_size, "user": user, "metrics": metrics,
         "live": live, "duration_s": duration,
     }  # fmt: skip
+    what = "config" if example_config else "unit" if print_unit else "container" if print_containerfile else ""
+    if what:
+        _print(what, _options(given, config))
+        return
     settings = merged(None if config is None else load_settings(config), given)
     raise typer.Exit(run_monitor(settings, config, given))
 

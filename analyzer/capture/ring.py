@@ -31,6 +31,7 @@ import mmap
 import socket
 import struct
 import sys
+import threading
 import time
 from typing import Final
 
@@ -298,6 +299,7 @@ class RingSource(LiveSource):
         self._socket: socket.socket | None = None
         self._memory: mmap.mmap | None = None
         self._drops = 0
+        self._counting = threading.Lock()
         self._index = 0
         self._looked = 0.0
         self._small = ""
@@ -439,8 +441,12 @@ class RingSource(LiveSource):
 
     def _statistics(self, channel: socket.socket) -> None:
         """Add the kernel's counts to ours: it forgets them with each question."""
-        _, drops, _ = struct.unpack("=3I", channel.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
-        self._drops += drops
+        with self._counting:
+            try:
+                _, drops, _ = struct.unpack("=3I", channel.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+            except OSError:
+                return  # closed meanwhile: metrics and screen ask from threads of their own
+            self._drops += drops
 
     def counters(self) -> LiveCounters:
         if self._socket is not None:

@@ -109,8 +109,6 @@ class SnifferSource(LiveSource):
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        self._worker = threading.Thread(target=self._run, name=f"mailtap-{self.name}", daemon=True)
-        self._worker.start()
 
     def fileno(self) -> int:
         return self._wake_read
@@ -153,6 +151,10 @@ class SnifferSource(LiveSource):
     def read(self, sink: RecordSink) -> int:
         if self._wake_read < 0:
             return 0
+        if self._worker is None:
+            # Not before the first look: a thread that is older than the drop of privileges keeps them.
+            self._worker = threading.Thread(target=self._run, name=f"mailtap-{self.name}", daemon=True)
+            self._worker.start()
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_read, 4096)
         counters = self._counters

@@ -297,6 +297,11 @@ def keys() -> list[str]:
     return list(_BY_KEY)
 
 
+def key_of(name: str) -> str:
+    """The key, and option, of a field."""
+    return str(_FIELDS[name].metadata["key"])
+
+
 def meaning(key: str) -> str:
     """What a key sets, in a few words."""
     return str(_BY_KEY[key].metadata["meaning"])

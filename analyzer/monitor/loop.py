@@ -134,6 +134,8 @@ class PacketLoop:
             if count:
                 handed += count
                 self._note_time(source)
+        if handed == 0:
+            self.state.lag_s = 0.0  # all that has come is read
         return handed
 
     def _note_time(self, source: LiveSource) -> None:

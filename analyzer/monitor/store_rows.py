@@ -25,6 +25,8 @@ Values = dict[str, Any]
 
 #: Octets that a row takes beside its record, with its share of the indexes, measured.
 ROW_OCTETS: Final = 700
+#: Octets of memory that a row takes while it waits, measured; its record comes on top.
+WAITING_OCTETS: Final = 1200
 #: Characters of one text in a row; the record has all of it.
 MAX_CELL: Final = 65536
 #: Lists whose JSON is at hand.
@@ -56,7 +58,7 @@ class BatchRows:
         self.sessions: dict[tuple[str, str], SessionRows] = {}
         self.findings: dict[tuple[str, str], Values] = {}
         self.captures: dict[tuple[str, str, int], Values] = {}
-        #: octets of the session records in it
+        #: octets of memory that they take, more or less
         self.octets: int = 0
         #: sentences about records that could not be rendered, and their number
         self.faults: list[str] = []
@@ -164,16 +166,20 @@ class Renderer:
             row = self._values("messages", maker.message(session, message), final)
             row["sensor"], row["n"] = sensor, n
             found.messages.append(row)
-        count = 1 + len(found.credentials) + len(found.messages) + (found.tls is not None)
-        values["octets"] = len(record) + ROW_OCTETS * count
+        rendered = [values, *found.credentials, *found.messages]
+        if found.tls is not None:
+            rendered.append(found.tls)
+        count = len(rendered)
+        values["octets"] = len(record) + ROW_OCTETS * count + sum(map(_text_octets, rendered))
         values["record"] = record
-        rows.octets += len(record)
+        rows.octets += len(record) + WAITING_OCTETS * count
         rows.sessions[sensor, identifier] = found
 
     def _finding(self, rows: BatchRows, finding: Finding, final: bool) -> None:
         values = self._values("findings", self.maker.finding(finding), final)
         session = finding.session
         values["sensor"] = (session.sensor if session is not None else "") or self.sensor
+        rows.octets += WAITING_OCTETS
         rows.findings[values["sensor"], values["finding_id"]] = values
 
     def _capture(self, rows: BatchRows, stats: CaptureStats) -> None:
@@ -187,6 +193,10 @@ class Renderer:
             }
         )  # fmt: skip
         rows.captures[self.sensor, values["capture"], values["first_ns"]] = values
+
+
+def _text_octets(row: Values) -> int:
+    return sum([len(value) for value in row.values() if type(value) is str])
 
 
 def _as_it_is(value: Any) -> Any:

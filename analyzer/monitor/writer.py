@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from analyzer.monitor.batch import Batch
     from analyzer.monitor.store import Store
 
-#: Rows (sessions, findings, captures) that wait at most, and octets of their records.
+#: Rows (sessions, findings, captures) that wait at most, and octets of memory that they take.
 MAX_WAITING: Final = 100_000
-MAX_OCTETS: Final = 128 << 20
+MAX_OCTETS: Final = 256 << 20
 #: Rows in one transaction, more or less.
 ROWS_A_COMMIT: Final = 2000
 #: Seconds between the beginnings of two commits; a commit waits for no more than that.

@@ -126,3 +126,25 @@ def test_what_cannot_work_is_said_before_anything_is_watched(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_unit_starts_what_the_command_line_says(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "analyzer",
+        "monitor",
+        "-i",
+        "eth 0",
+        "--no-promiscuous",
+        "--rate",
+        "0",
+        "--print-unit",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (start,) = [line for line in done.stdout.splitlines() if line.startswith("ExecStart=")]
+    assert '--interface "eth 0"' in start
+    assert "--no-promiscuous --rate 0" in start
+    for option, words in (("--print-containerfile", "FROM "), ("--example-config", "min-severity")):
+        printed = subprocess.run([*command[:4], option], capture_output=True, text=True, check=True)
+        assert words in printed.stdout

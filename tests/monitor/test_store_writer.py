@@ -143,7 +143,7 @@ def test_beyond_the_bound_the_oldest_goes_and_is_counted(
 
 
 def test_octets_that_wait_are_bounded_too(store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(writer, "MAX_OCTETS", 20_000)
+    monkeypatch.setattr(writer, "MAX_OCTETS", 400_000)
     full(store, 1)
     for number in range(0, 400, 10):
         thread.submit(made_batch(number, 10))
