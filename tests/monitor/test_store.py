@@ -357,6 +357,18 @@ def test_a_key_file_that_holds_none_is_refused(path: Path, tmp_path: Path):
         open_store(str(path), key_file=bad).key()
 
 
+def test_masked_secrets_keep_their_strength_and_older_pickles_of_them_are_read():
+    secret = Secret("correct horse")
+    secret.seal(KEY)
+    secret.strength = 3
+    masked = pickle.loads(pickle.dumps(secret))
+    assert (masked.reveal(), masked.length, masked.fingerprint, masked.strength) == (None, 13, secret.fingerprint, 3)
+    restore, parts = secret.__reduce__()
+    assert callable(restore)
+    older = restore(*parts[:2])
+    assert (older.length, older.strength) == (13, None)
+
+
 def test_passwords_are_judged_while_they_are_known_a_bounded_number():
     now = [0.0]
     judge = BoundedJudge(burst=2, per_hour=3600, clock=lambda: now[0])
