@@ -7,23 +7,25 @@ Two network namespaces joined by a cable; tcpreplay sends the synthetic mixed ca
 addresses in each round, and the receiver runs on another. What the kernel does to bring a packet to the receiver is done on the sender's
 processor, as on a machine whose interrupts go elsewhere. It needs root, ``ip`` and ``tcpreplay``.
 
-``ring``         the monitor's own loop: default filter, decoder, flow table, dissectors, rules; no store and no alert sinks
+``ring``         default filter, decoder, flow table, dissectors, session records, as in the monitor; no store and no alerts
 ``ring, all``    the same with no filter in the kernel: the decoder drops what is no TCP
-``scapy``        the same loop behind scapy's socket (``--source scapy``)
+``scapy``        the same behind scapy's socket (``--source scapy``)
 ``scapy alone``  scapy's AsyncSniffer, counting packets and doing nothing else
 ``dumpcap``      dumpcap writing to /dev/null
 
-Loss is what the receiver's kernel says that it dropped, beside what the receiver dropped itself; for the loops without a filter it
+Loss is what the receiver's kernel says that it dropped, beside what the receiver dropped itself; for receivers without a filter it
 must agree with what was sent, which is checked.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -253,36 +255,48 @@ def receive(kind: str, interface: str) -> None:
         receive_scapy(interface)
         return
     from analyzer.capture.live_open import open_live
-    from analyzer.monitor.base import MonitorState
-    from analyzer.monitor.loop import PacketLoop
-    from analyzer.monitor.watch import Watch
+    from analyzer.pipeline import Pipeline
+    from analyzer.sessions.records import SessionSink
 
     source = open_live(
         interface, kind="scapy" if kind == "scapy" else "ring", filter="" if kind == "ring, all" else None
     )
-    state = MonitorState("", "", time.time_ns())
-    watch = Watch(state, seal=nothing, tell=nothing, keep=nothing)
-    loop = PacketLoop([source], watch, state)
-    signal.signal(signal.SIGINT, lambda *_: loop.stop())
+    pipeline = Pipeline(SessionSink())
+    pipeline.table.live = True
+    pipeline.factory.captures = [interface]
+    waiting = select.poll()
+    waiting.register(source.fileno(), select.POLLIN)
+    stopped = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopped
+        stopped = True
+
+    signal.signal(signal.SIGINT, stop)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    turn = time.monotonic()
     print("ready", flush=True)
-    loop.run()
+    while not stopped:
+        if source.read(pipeline.decoder) == 0:
+            waiting.poll(100)
+        if time.monotonic() - turn > 0.2:
+            turn = time.monotonic()
+            last = source.counters().last_ns
+            if last:
+                pipeline.table.advance(last)
     counters = source.counters()
-    lost = (counters.kernel_drops or 0) + counters.own_drops
-    loop.finish()
+    source.close()
     print(
         json.dumps(
             {
                 "packets": counters.packets,
-                "lost": lost,
+                "lost": (counters.kernel_drops or 0) + counters.own_drops,
                 "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "sessions": sum(state.sessions.values()),
             }
         )
     )
-
-
-def nothing(_: object) -> None:
-    """Where findings and rows go."""
 
 
 def receive_scapy(interface: str) -> None:
