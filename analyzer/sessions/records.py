@@ -464,6 +464,7 @@ def _start_and_frame_of(session: Session) -> tuple[int, int]:
     return (session.start_ns, session.first_frame)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SessionSink:
     """Takes finished sessions, in the order in which they end. The pipeline and the monitor override this."""
 
