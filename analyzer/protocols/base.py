@@ -31,6 +31,7 @@ from analyzer.protocols.events import (
     COMPRESSED_STREAM_LOST,
     LINE_TOO_LONG,
     MALFORMED_SASL,
+    REJECTED,
     STARTTLS_COMMAND_INJECTION,
     STARTTLS_RESPONSE_INJECTION,
     STARTTLS_WITHOUT_TLS,
@@ -244,6 +245,8 @@ class Dissector:
         self._exchange_doubtful: bool = False
         #: its command was not captured
         self._exchange_stray: bool = False
+        #: some of what the client said in it may be missing
+        self._exchange_torn: bool = False
         #: the owner sets it where the capture lacks the connection's beginning: the first lines may be anything
         self.midstream: bool = False
         self._anomalies: i64 = 0
@@ -338,7 +341,7 @@ class Dissector:
         self.at = at
         side = self.server if sender == SERVER else self.client
         # What waits for the server's word waits on: it may still speak, and finish() is the end of all waiting.
-        if self._granted and not self.tls_started:
+        if self._granted and self._grant_seen and not self.tls_started:
             self._end_limbo(sender)
         if side.mode == DOT_BODY and side.parts_size:
             rest = side.take()
@@ -352,8 +355,11 @@ class Dissector:
         self.at = at
         self._release_all(CLIENT, self.client)
         if self._granted and not self.tls_started:
-            self._end_limbo(SERVER)
-            self._end_limbo(CLIENT)
+            if self._grant_seen:
+                self._end_limbo(SERVER)
+                self._end_limbo(CLIENT)
+            elif self.server.parts_size or self.client.parts_size:
+                self._text_goes_on()
         self.session_ended()
         if self._exchange is not None:
             self._tell_credentials(self._exchange)
@@ -476,6 +482,8 @@ class Dissector:
 
     def _begins_tls(self, sender: Sender, side: Side, data: bytes) -> bool:
         """Behind octets that are missing: whether TLS records begin here, so that the upgrade is among what is missing; True also while it may be so."""
+        if not data:
+            return False
         first = data[0] if side.parts_size == 0 else side.parts[0][0]
         if not 0x14 <= first <= 0x17 or side.inflater is not None:
             return False
@@ -486,7 +494,8 @@ class Dissector:
             return True
         octets = side.take() + data
         if not is_tls_header(octets):
-            side.keep(octets[: len(octets) - len(data)])
+            if len(octets) > len(data):
+                side.keep(octets[: len(octets) - len(data)])
             return False
         self.tls_started = True
         self.server.take()
@@ -619,7 +628,11 @@ class Dissector:
             self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
         self.upgraded()
         if replies:
+            end = client.end
+            if commands:
+                client.end = client.offset  # as far as it was read when the server said this
             self._replay(SERVER, server, replies)
+            client.end = end
         if commands:
             self._replay(CLIENT, client, commands)
 
@@ -701,6 +714,7 @@ class Dissector:
         self._exchange_told = False
         self._exchange_doubtful = False
         self._exchange_stray = False
+        self._exchange_torn = False
         self._mark_exchange()
 
     def begin_stray_exchange(self, doubtful: bool) -> None:
@@ -787,6 +801,8 @@ class Dissector:
             exchange.finish(outcome)
             self._tell_credentials(exchange)
         self._exchange = None
+        if self._exchange_torn and outcome == REJECTED and not exchange.complete:
+            return  # the client may have given up: what it said last is missing
         at = self.at
         sender = CLIENT if outcome == CANCELLED else SERVER
         self.events.append(
@@ -1124,6 +1140,8 @@ class Dissector:
         exchange = self._exchange
         if exchange is not None:
             exchange.missed(sender == SERVER)
+            if sender == CLIENT:
+                self._exchange_torn = True
         self.sync_lost(sender)
         if sender == SERVER and self.client.mode == HOLD:
             self._release_all(CLIENT, self.client)

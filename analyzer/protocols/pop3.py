@@ -153,6 +153,8 @@ class Pop3Dissector(Dissector):
         self._gaps: bool = False
         self._timestamp: str | None = None
         self._user: str | None = None
+        #: another user name may be among what is missing
+        self._user_torn: bool = False
         #: a user name was sent that no password has followed yet; where, and how the server refused it
         self._user_open: bool = False
         self._user_at: Position | None = None
@@ -216,6 +218,7 @@ class Pop3Dissector(Dissector):
                 if self._user_refusal is not None:
                     self._tell_user()
                 self._user_open = True
+                self._user_torn = False
                 self._user_at = self.at
                 self._user_offset = self.line_offset
                 self._user = text_of(argument.strip(b" ")[:MAX_TEXT])
@@ -281,7 +284,8 @@ class Pop3Dissector(Dissector):
         self._check_timing()
         if self._forbidden:
             self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "PASS, although the server takes no password in clear")
-        exchange = self.tell_login("USER/PASS", self._user, text_of(argument), PASSWORD)
+        username = None if self._user_torn else self._user
+        exchange = self.tell_login("USER/PASS", username, text_of(argument), PASSWORD)
         self._push(_PASS, exchange)
 
     def _begin_auth(self, argument: bytes) -> None:
@@ -667,6 +671,12 @@ class Pop3Dissector(Dissector):
         pending = self._pending
         if sender == CLIENT:
             self._answer_due = False
+            self._user_torn = True
+            if self._lost_count:
+                # Commands and replies are missing: nobody knows what the next reply answers.
+                pending.clear()
+                if self.exchange_complete():
+                    self.exchange_dropped()
             self._lost_count = True
             if not self.exchange_open():
                 self._push(_LOST, 0)

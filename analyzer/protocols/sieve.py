@@ -165,6 +165,8 @@ class SieveDissector(Dissector):
             return
         self.exchange_dropped()
         self.begin_exchange(words[1].decode("ascii", "replace"))
+        # It may be a line of a script: if the client talks on before the answer, it was.
+        self._exchange_doubtful = self._gaps or (self.midstream and self.commands == 1)
         self._push(_AUTHENTICATE)
         if len(words) > 2:
             self._take_response(words[2])
@@ -365,8 +367,15 @@ class SieveDissector(Dissector):
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
+            if both:
+                # Commands and replies are missing: nobody knows what the next reply answers.
+                if self.exchange_complete():
+                    self.exchange_dropped()
+                if not self.exchange_open():
+                    self._pending.clear()
             self._client_words = []
             self._answer_due = False
             if not self.exchange_open():

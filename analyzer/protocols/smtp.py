@@ -161,7 +161,8 @@ class SmtpDissector(Dissector):
                 self._receive_unknown(line)
                 return
         argument = b"" if space < 0 else line[space + 1 :].strip(b" \t")
-        if (self._unsynced or self.midstream) and self._on_probation() and not is_plain_command(kind, argument):
+        doubtful = (self._unsynced or self.midstream) and self._on_probation()
+        if doubtful and not is_plain_command(kind, argument):
             self._receive_unknown(line)
             return
         self._unsynced = False
@@ -177,7 +178,7 @@ class SmtpDissector(Dissector):
         elif kind == _BDAT:
             self._receive_chunk(argument)
         elif kind == _AUTH:
-            self._begin_auth(argument)
+            self._begin_auth(argument, doubtful)
         elif kind == _STARTTLS:
             self._push(_STARTTLS, None, 0, None)
             self.starttls_requested()
@@ -287,8 +288,8 @@ class SmtpDissector(Dissector):
 
     # -- authentication ------------------------------------------------------------------------------------------------------
 
-    def _begin_auth(self, argument: bytes) -> None:
-        """RFC 4954 section 4: ``AUTH mechanism [initial-response]``."""
+    def _begin_auth(self, argument: bytes, doubtful: bool) -> None:
+        """RFC 4954 section 4: ``AUTH mechanism [initial-response]``; ``doubtful``: it may be a line of a message."""
         words = argument.split()
         if not words:
             self._push(_PLAIN, None, 0, None)
@@ -300,7 +301,7 @@ class SmtpDissector(Dissector):
             self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "AUTH was sent before the server told what it offers")
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
-        self._exchange_doubtful = self.midstream and self._on_probation()
+        self._exchange_doubtful = doubtful
         self._push(_AUTH, None, 0, None)
         if len(words) > 1:
             self._take_response(words[1])
@@ -688,8 +689,15 @@ class SmtpDissector(Dissector):
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
+            if both:
+                # Commands and replies are missing: nobody knows what the next reply answers.
+                if self.exchange_complete():
+                    self.exchange_dropped()
+                if not self.exchange_open():
+                    self._drop_pending()
             self._answer_due = False
             self._unsynced = True
             if not self.exchange_open():

@@ -263,3 +263,32 @@ def test_a_server_alone_sends_a_message_or_its_top(reply: str, text: str, listed
 @given(st.binary(max_size=120))
 def test_any_octets(data: bytes) -> None:
     could_be_response(data)
+
+
+# -- what pairs only by luck
+
+
+@pytest.mark.parametrize(
+    ("make", "lines", "expected"),
+    [
+        # another user name, and another attempt, may be among what is missing
+        (Pop3Dissector, "S: +OK\nC: USER bob\nS: +OK\nC~ 10\nS: +OK\nC: PASS Zulu7\nS: +OK", ["USER/PASS - Zulu7", "accepted"]),
+        (Pop3Dissector, "S: +OK\nC: USER kim\nS: +OK\nC: PASS bad\nS~ 6\nC~ 12\nS: +OK in", ["USER/PASS kim bad"]),
+        (Pop3Dissector, f"S: +OK\nC: AUTH PLAIN {PLAIN}\nS~ 6\nC~ 40\nS: +OK in", ["PLAIN kim Zulu7Tango"]),
+        (SmtpDissector, f"S: 220 mx\nC: AUTH PLAIN {PLAIN}\nS~ 9\nC~ 40\nS: 235 in", ["PLAIN kim Zulu7Tango"]),
+        (SieveDissector, f'S: "SASL" "X"\nS: OK\nC: AUTHENTICATE "PLAIN" "{PLAIN}"\nS~ 4\nC~ 40\nS: OK', ["PLAIN kim Zulu7Tango"]),
+        # the client's "*" may be missing
+        (SmtpDissector, f"S: 220 mx\nC: AUTH LOGIN\nS: 334 {b64('Username:')}\nC: {KIM}\nS: 334 {b64('Password:')}\nC~ 3\nS: 501 no", ["LOGIN kim -"]),
+        (ImapDissector, f"S: * OK\nC: a AUTHENTICATE LOGIN\nS: + {b64('Username:')}\nC: {KIM}\nS: + {b64('Password:')}\nC~ 3\nS: a BAD no", ["LOGIN kim -"]),
+        # text of a message and of a script, whose command is missing
+        (SmtpDissector, f"S: 220 mx\nC: MAIL FROM:<a@x>\nS: 250 ok\nC: RCPT TO:<b@x>\nS: 250 ok\nC~ 18\nS~ 6\nC: \nC: AUTH PLAIN {TRAP}\nC: .\nS: 250 ok", []),
+        (SieveDissector, f'S: "SASL" "X"\nS: OK\nC~ 30\nC: x\nC: AUTHENTICATE "PLAIN" "{TRAP}"\nC: \nS: OK', []),
+    ],
+)  # fmt: skip
+def test_what_may_not_belong_together(make: type[Dissector], lines: str, expected: list[str]) -> None:
+    assert told(hear(make, lines)) == expected
+
+
+def test_an_answer_to_starttls_that_is_missing_is_no_grant() -> None:
+    lines = hear(ImapDissector, "S: * OK mx\nC: a STARTTLS\nS~ 8\nC~ 20\nS: b OK in")
+    assert not any(line.startswith("Anomaly") for line in lines)
