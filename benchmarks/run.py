@@ -3,8 +3,8 @@
     python benchmarks/run.py [--scale 0.1] [--runs 5] [--big] [--only mailtap,tshark] [--readme]
 
 Every program is run as a whole process, its output into a file, the capture in the page cache, all on one processor: once to
-warm up, then in rounds, so that a slow minute of the machine hits all alike; the median counts. Peak memory is the kernel's
-figure. Programs that are not installed are named, not failed. The table also goes to ``results.md`` in the cache folder,
+warm up, then in rounds, so that a slow minute of the machine hits all alike; the median counts. Times are seconds of the processor
+(user and system); they and peak memory are the kernel's figures. Programs that are not installed are named, not failed. The table also goes to ``results.md`` in the cache folder,
 and with ``--readme`` into README.md.
 """
 
@@ -93,7 +93,7 @@ def main() -> None:
         print(sections[-1], flush=True)
     sections.append(start_up(builds, captures["tiny"][0], options.dir, options.runs))
     print(sections[-1])
-    text = f"Measured on {machine()}.\n\n" + "\n".join(sections)
+    text = f"Processor seconds (user and system) of whole commands. Measured on {machine()}.\n\n" + "\n".join(sections)
     (options.dir / "results.md").write_text(text)
     print(f"Measured on {machine()}. Written to {options.dir / 'results.md'}")
     if options.readme:
@@ -246,7 +246,7 @@ def machine() -> str:
     today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     return (
         f"{today}, {model}, {os.cpu_count()} cores of which one was used, {platform.system()}, "
-        f"CPython {platform.python_version()}"
+        f"CPython {platform.python_version()}; load average {os.getloadavg()[1]:.1f}"
     )
 
 

@@ -10,13 +10,16 @@ from peers import Program, mailtap_programs, peers
 from run import Row, aligned, first_packets, run_all, table
 from synthetic.captures import write_capture
 
+#: keeps the processor busy for so many seconds
+BUSY = "import time\nwhile time.process_time() < {}: pass"
+
 
 def python(script: str) -> list[str]:
     return [sys.executable, "-c", script]
 
 
 def test_a_run_has_time_memory_and_exit_code(tmp_path: Path):
-    script = "import time; b = b'x' * 80_000_000; time.sleep(0.2); print('said'); raise SystemExit(3)"
+    script = f"{BUSY.format(0.2)}\nb = b'x' * 80_000_000; print('said'); raise SystemExit(3)"
     run = run_once(python(script), tmp_path / "out", cpu=None, timeout=30)
     assert (run.exit_code, run.timed_out) == (3, False)
     assert 0.2 <= run.seconds < 20
@@ -48,7 +51,7 @@ def test_failures_are_named_and_the_rest_goes_on(tmp_path: Path):
 def test_a_slice_is_extrapolated(tmp_path: Path):
     capture = tmp_path / "tiny.pcap"
     packets = write_capture(capture, "tiny").packets
-    programs = [Program("slow", python("import time; time.sleep(0.1)"), slice_packets=packets // 2)]
+    programs = [Program("slow", python(BUSY.format(0.1)), slice_packets=packets // 2)]
     row = run_all(programs, capture, packets, tmp_path, 1, 30)[0]
     assert row.seconds >= 0.19
     part = first_packets(capture, tmp_path, 3)
