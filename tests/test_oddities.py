@@ -305,3 +305,19 @@ def test_a_prompt_cut_by_the_snap_length_is_a_prompt(
     path = tmp_path / "cut.pcap"
     path.write_bytes(b"".join(records))
     assert logins(run([path])) == [("LOGIN", "kim", None, "cancelled")]
+
+
+@pytest.mark.parametrize(
+    ("port", "lines", "protocol"),
+    [
+        (110, "S: : a line of a letter\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7\nS: +OK", "pop3"),
+        (110, "S: $ 100\nS: .\nC: DELE 1\nS: +OK", "pop3"),
+        (25, "S: 502 what\nC: HELO pc\nS: 250 mx", "smtp"),
+        (25, "S: 200 ok\nC: EHLO pc\nS: 250 mx", "smtp"),
+        (110, "S: :irc.example 372 kim :hello\nC: PRIVMSG #x :hi\nS: :irc.example 1 kim :x", "unknown"),
+    ],
+)
+def test_text_in_the_middle_of_a_connection_names_no_stranger(
+    tmp_path: Path, port: int, lines: str, protocol: str
+) -> None:
+    assert [s.protocol for s in heard(tmp_path, port, lines, missed=3).sessions] == [protocol]

@@ -50,6 +50,8 @@ IMPLICIT_TLS_SERVICES: Final = ("pop3s", "imaps", "submissions", "smtps")
 
 #: Octets of either side that detection looks at before it decides with what there is.
 MAX_LOOK: Final = 4096
+#: What only begins with a character or a number that a line of mail may begin with, too.
+WEAK_GREETINGS: Final = frozenset({"!irc", "!redis", "!nntp", "!memcached"})
 #: Octets of a greeting that are looked at.
 _HEAD: Final = 16
 #: Octets of a first line that are enough to tell what it is.
@@ -267,7 +269,12 @@ def decide(
         # On a port that begins in clear the server's greeting may still cross the client's hello.
         return "tls" if final or service in IMPLICIT_TLS_SERVICES else UNDECIDED
     if greeting.startswith(NOT_MAIL_PREFIX):
-        return greeting
+        if whole or greeting not in WEAK_GREETINGS:
+            return greeting
+        # In the middle of a connection it may be text of a message, or a reply: the client's word counts.
+        if command == UNDECIDED and not final and len(client) < MAX_LOOK and len(server) < MAX_LOOK:
+            return UNDECIDED
+        return expected if expected in command.split(" ") or (expected == "lmtp" and "smtp" in command) else greeting
     if greeting == UNDECIDED and server and not final and len(server) < MAX_LOOK:
         return UNDECIDED
     if greeting in ("", "?"):
