@@ -69,16 +69,19 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=0.25, help="size of the capture that is sent, 1 is 600 MB")
     parser.add_argument("--compiled", type=Path, help="folder that holds a compiled package (default: the installed)")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="mixed traffic for long, and memory over time")
-    parser.add_argument("--syn-flood", action="store_true", help="with --soak: random flows on mail ports as well")
+    parser.add_argument(
+        "--syn-flood", type=int, nargs="?", const=20000, default=0, metavar="RATE",
+        help="with --soak: SYNs of random flows to mail ports as well, so many a second (20000)",
+    )  # fmt: skip
     parser.add_argument("--urgent", action="store_true", help="go before other programs, on a machine that is in use")
     parser.add_argument("--receive", nargs=2, metavar=("KIND", "INTERFACE"), help=argparse.SUPPRESS)
-    parser.add_argument("--flood", nargs=2, metavar=("INTERFACE", "SECONDS"), help=argparse.SUPPRESS)
+    parser.add_argument("--flood", nargs=3, metavar=("INTERFACE", "SECONDS", "RATE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.receive:
         receive(*options.receive)
         return
     if options.flood:
-        flood(options.flood[0], float(options.flood[1]))
+        flood(options.flood[0], float(options.flood[1]), int(options.flood[2]))
         return
     missing = [tool for tool in ("ip", "tcpreplay") if shutil.which(tool) is None]
     if os.geteuid() != 0 or missing:
@@ -328,8 +331,8 @@ def receive_scapy(interface: str) -> None:
     os._exit(0)
 
 
-def flood(interface: str, seconds: float) -> None:
-    """Sends SYNs of random flows to mail ports, about 20,000 a second."""
+def flood(interface: str, seconds: float, rate: int) -> None:
+    """Sends SYNs of random flows to mail ports, ``rate`` a second."""
     import random
     import socket
     import struct
@@ -342,7 +345,7 @@ def flood(interface: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         began = time.monotonic()
-        for _ in range(200):
+        for _ in range(rate // 100):
             addresses = chance.getrandbits(64).to_bytes(8, "big")
             ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, chance.getrandbits(16), 0, 64, 6, 0) + addresses
             port = ports[chance.getrandbits(3)]
@@ -353,7 +356,7 @@ def flood(interface: str, seconds: float) -> None:
         time.sleep(max(0.0, 0.01 - (time.monotonic() - began)))
 
 
-def soak(capture: Path, rate: int, seconds: float, syn_flood: bool) -> None:
+def soak(capture: Path, rate: int, seconds: float, syn_flood: int) -> None:
     """``mailtap monitor`` itself, with its store, under mixed traffic for long; memory every ten seconds."""
     receiving, sending = cpus()
     folder = Path(subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True).stdout.strip())
@@ -376,7 +379,7 @@ def soak(capture: Path, rate: int, seconds: float, syn_flood: bool) -> None:
         ]
         others.append(start(NEAR, [*sender, f"--duration={int(seconds)}", str(capture)], sending))
         if syn_flood:
-            script = [sys.executable, "-P", str(Path(__file__)), "--flood", "s0", str(seconds)]
+            script = [sys.executable, "-P", str(Path(__file__)), "--flood", "s0", str(seconds), str(syn_flood)]
             others.append(start(NEAR, script, sending))
         began = time.monotonic()
         print("| seconds | MiB | processor |")
