@@ -66,6 +66,8 @@ PIECE: Final = 65536
 RETIRE_MS: Final = 50
 #: How often the state of the interface is asked for.
 LOOK_S: Final = 0.2
+#: Seconds without a carrier before that is told: the kernel says so for a second after an interface has come up.
+CARRIER_S: Final = 2.0
 
 # linux/if_packet.h
 SOL_PACKET: Final = 263
@@ -303,6 +305,8 @@ class RingSource(LiveSource):
         self._index = 0
         self._looked = 0.0
         self._small = ""
+        # Since when there has been no carrier; 0 while there is one.
+        self._dark_since = 0.0
 
     def open(self) -> None:
         if sys.byteorder != "little":
@@ -436,7 +440,11 @@ class RingSource(LiveSource):
         self.up = bool(state & IFF_UP)
         if not self.up:
             self.trouble = "is down; packets will come once it is up"
-        elif not state & IFF_RUNNING:
+        if not self.up or state & IFF_RUNNING:
+            self._dark_since = 0.0
+        elif self._dark_since == 0.0:
+            self._dark_since = time.monotonic()
+        elif time.monotonic() - self._dark_since >= CARRIER_S:
             self.trouble = "has no carrier: is the cable plugged in?"
 
     def _statistics(self, channel: socket.socket) -> None:
