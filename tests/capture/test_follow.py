@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import struct
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import lz4.frame
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from support.captures import NEW_YEAR, block, option, pcap, pcap_header, pcap_record
 
-from analyzer.capture.base import RecordList
+from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.follow import FileSource, FolderSource
 from analyzer.capture.inlet import Inlet
 from analyzer.capture.live import LiveSource
@@ -40,6 +45,11 @@ WHOLE = {
     "pcapng": pcapng(FRAMES),
     "gzip": gzip.compress(pcap(FRAMES)),
     "two members": gzip.compress(pcap(FRAMES)[:500]) + gzip.compress(pcap(FRAMES)[500:]),
+    "xz": lzma.compress(pcap(FRAMES)),
+    "bzip2": bz2.compress(pcapng(FRAMES)),
+    "zstd": zstandard.ZstdCompressor().compress(pcap(FRAMES)[:500])
+    + zstandard.ZstdCompressor().compress(pcap(FRAMES)[500:]),
+    "lz4": lz4.frame.compress(pcapng(FRAMES)),
     "twice": gzip.compress(gzip.compress(pcapng(FRAMES))),
 }
 
@@ -96,6 +106,36 @@ def test_no_octets_do_any_harm(name: str, kept: int, noise: bytes, step: int):
         inlet.feed(content[at : at + step])
     inlet.close()
     assert len(sink.records) <= len(content)
+
+
+def test_broken_compression_is_told_and_what_came_before_it_is_kept():
+    content = gzip.compress(pcap(FRAMES * 40), compresslevel=0)
+    for inner in (content[:9000] + b"\xff" * 4000 + content[13000:], content + b"something else, not a member"):
+        sink = RecordList()
+        inlet = Inlet("x", sink)
+        for at in range(0, len(inner), 700):
+            inlet.feed(inner[at : at + 700])
+        inlet.close()
+        assert "gzip" in inlet.trouble
+        assert inlet.stats.damaged >= 1
+        assert len(sink.records) > 40
+
+
+def test_a_compressed_flood_of_nothing_stays_small():
+    """A thousandfold expansion is handed on piece by piece."""
+    bomb = gzip.compress(pcap(FRAMES[:2]) + pcap_record(b"\0" * 262144) * 400)
+    sink = RecordSink()
+    inlet = Inlet("x", sink)
+    tracemalloc.start()
+    at = 0
+    while at < len(bomb):
+        step = inlet.step
+        inlet.feed(bomb[at : at + step])
+        at += step
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert inlet.stats.packets == 402
+    assert peak < 8 << 20
 
 
 def test_records_come_as_soon_as_they_are_complete():
