@@ -18,11 +18,14 @@ MAX_JUDGED: Final = 100
 #: Passwords of accounts judged in a run; those that several accounts share cost one judgement.
 MAX_ACCOUNTS: Final = 1000
 
+#: Different signs of that kind that are read as letters.
+MAX_LOOKALIKES: Final = 6
 #: What stands for a letter in passwords, as zxcvbn reads it.
 _LOOKALIKES: Final[dict[str, str]] = {
     "a": "4@", "b": "8", "c": "({[<", "e": "3", "g": "69", "i": "1!|", "l": "1|7", "o": "0", "s": "$5", "t": "+7",
     "x": "%", "z": "2",
 }  # fmt: skip
+_SIGNS: Final = frozenset("".join(_LOOKALIKES.values()))
 
 
 class PasswordJudge:
@@ -76,12 +79,30 @@ def judge_password(password: str, username: str | None) -> int:
     """zxcvbn's score of a password; its user's name in it counts as guessed. A cut password is judged by its beginning."""
     from zxcvbn import zxcvbn  # here, because its word lists take a tenth of a second to load
 
-    cut = password[:MAX_CHARACTERS]
+    cut = _with_few_lookalikes(password[:MAX_CHARACTERS])
     if not cut:
         return 0
     score = int(zxcvbn(cut, user_inputs=names_of(username))["score"])
     # A phrase whose first twenty characters take no guessing may go on with anything; what was not looked at counts in its favour.
     return score if len(password) <= MAX_CHARACTERS else max(score, 2)
+
+
+def _with_few_lookalikes(text: str) -> str:
+    """The text with at most ``MAX_LOOKALIKES`` different signs that may stand for letters: zxcvbn tries all their combinations.
+
+    Twenty such signs, chosen by somebody who knows, take it a hundred times as long as any other password. Whoever has
+    more of them than fit is not guessed by their reading.
+    """
+    kept: set[str] = set()
+    found: list[str] = []
+    for sign in text:
+        if sign in _SIGNS:
+            if sign not in kept and len(kept) >= MAX_LOOKALIKES:
+                sign = "_"
+            else:
+                kept.add(sign)
+        found.append(sign)
+    return "".join(found)
 
 
 def names_of(username: str | None) -> list[str]:

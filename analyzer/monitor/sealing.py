@@ -2,7 +2,8 @@
 
 Passwords are judged while their values are at hand. zxcvbn takes 1 to 3 ms each, and the loop that reads packets must not wait for it,
 so each password is judged once, and their number is bounded: a burst of ``BURST`` (what an offline run judges in all), then
-``PER_HOUR``. What is over the bound stays unjudged until it is seen again, and is counted.
+``PER_HOUR``; and so is the processor time: ``BURST_S``, then ``SHARE`` of it, whoever chooses the passwords. What is over the bounds stays
+unjudged until it is seen again, and is counted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from analyzer.sessions.records import Session
 #: Passwords judged at once, and in an hour.
 BURST: Final = MAX_JUDGED
 PER_HOUR: Final = 1800
+#: Processor time for judging: at once, and as a share of all time.
+BURST_S: Final = 1.0
+SHARE: Final = 0.01
 #: Scores remembered, by fingerprint and account.
 MAX_SCORES: Final = 8192
 
@@ -34,6 +38,7 @@ class BoundedJudge:
         self._per_second = per_hour / 3600
         self._clock = clock
         self._allowance = float(burst)
+        self._seconds = BURST_S
         self._at = clock()
         self._scores: Recent[tuple[str, str | None], int] = Recent(MAX_SCORES)
         #: times that zxcvbn was asked, and that it was not, for there were too many
@@ -60,15 +65,19 @@ class BoundedJudge:
             self.left_out += 1
             return None
         self.asked += 1
+        began = time.thread_time()
         score = judge_password(value, username)
+        self._seconds -= time.thread_time() - began
         self._scores.put(key, score)
         return score
 
     def _allowed(self) -> bool:
         now = self._clock()
-        self._allowance = min(self._burst, self._allowance + max(0.0, now - self._at) * self._per_second)
+        passed = max(0.0, now - self._at)
+        self._allowance = min(self._burst, self._allowance + passed * self._per_second)
+        self._seconds = min(BURST_S, self._seconds + passed * SHARE)
         self._at = now
-        if self._allowance < 1:
+        if self._allowance < 1 or self._seconds <= 0:
             return False
         self._allowance -= 1
         return True

@@ -1,0 +1,45 @@
+"""How strong a password is, whoever chose it."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from analyzer.findings.strength import judge_password
+from analyzer.model import Secret
+from analyzer.monitor.sealing import BURST_S, BoundedJudge
+
+#: Every sign of it may stand for a letter: zxcvbn alone tries their combinations for a quarter of a second and more.
+CRAFTED = "4@8({[<3691!|105$+7%"
+
+
+def test_crafted_password_takes_no_longer_than_others() -> None:
+    judge_password("warm", None)
+    began = time.thread_time()
+    judge_password("correct horse battery", None)
+    usual = time.thread_time() - began
+    began = time.thread_time()
+    assert judge_password(CRAFTED, None) == 4
+    # Ten times as long is noise here; it was a hundred times.
+    assert time.thread_time() - began < 30 * max(usual, 0.002)
+
+
+def test_signs_that_stand_for_letters_are_still_seen_through() -> None:
+    assert judge_password("p@$$w0rd", None) == judge_password("password", None) == 0
+    assert judge_password("P@$5w0rd!", None) <= 1
+
+
+def test_judging_takes_a_bounded_share_of_the_time() -> None:
+    now = [0.0]
+    judge = BoundedJudge(burst=10**6, per_hour=10**9, clock=lambda: now[0])
+    rng = random.Random(4)
+    began = time.thread_time()
+    left = 0
+    for number in range(2000):
+        secret = Secret("".join(rng.choice("4@8({[<abcdefgh") for _ in range(18)))
+        secret.seal(b"key")
+        left += judge.score(secret, f"user{number}") is None
+        if left:
+            break
+    assert left
+    assert time.thread_time() - began < BURST_S * 2
