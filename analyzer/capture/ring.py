@@ -2,8 +2,8 @@
 
 The ring is memory shared with the kernel, in blocks. The kernel puts packets into a block until it is full or ``RETIRE_MS`` have passed,
 then hands the block over; it is read and given back. Nothing but the standard library's ``socket`` and ``mmap`` is needed: pieces of a
-block are copied into ``bytes`` and walked by compiled code. Pieces of 64 KiB were measured fastest, as for files: they stay in the
-processor's cache, and a larger ``bytes`` costs page faults each time.
+block are copied into ``bytes`` and walked by compiled code. Pieces are 64 KiB, as for files: they stay in the processor's cache, and larger
+ones were measured no faster.
 
 **Which packets.** What the filter passes (see ``filters``), of the interface named or of ``any``. On ``any`` every packet keeps the header
 of its own interface, and its record the link type that goes with it: Ethernet stays Ethernet, so nothing need be made up or copied, and
