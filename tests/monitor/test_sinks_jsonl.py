@@ -18,6 +18,7 @@ from analyzer.errors import OutputError, UsageError
 from analyzer.monitor.alerts import AlertDispatcher
 from analyzer.monitor.sinks import SinkOptions, jsonl, make_sink
 from analyzer.report.columns import FINDINGS
+from analyzer.report.visible import visible
 
 
 def sink(path: Path) -> jsonl.JsonLines:
@@ -57,7 +58,7 @@ def test_nothing_from_traffic_leaves_its_line_or_reaches_a_terminal(tmp_path: Pa
     assert content.count(b"\n") == 1
     assert all(0x20 <= octet < 0x7F for octet in content.rstrip(b"\n"))
     (told,) = objects(path)
-    assert told["username"] == HOSTILE.replace("\udce9", "\\xe9")
+    assert told["username"] == visible(HOSTILE)
     assert len(content) < 10_000
 
 

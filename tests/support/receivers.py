@@ -280,6 +280,10 @@ class Web(_Receiver):
         self.taken: list[Request] = []
         self._release = threading.Event()
 
+    def judge(self, request: Request) -> int:
+        """The status for a request when ``answers`` are used up."""
+        return 204
+
     def start(self) -> None:
         receiver = self
         self._release.clear()
@@ -295,7 +299,7 @@ class Web(_Receiver):
                     return  # the client was killed in the middle of it
                 request = Request(self.path, dict(self.headers), body)
                 receiver.requests.append(request)
-                answer = receiver.answers.pop(0) if receiver.answers else 204
+                answer = receiver.answers.pop(0) if receiver.answers else receiver.judge(request)
                 if answer == "stall":
                     receiver._release.wait(20)
                     self.close_connection = True

@@ -149,6 +149,27 @@ class Spool:
         self._removed_bytes += octets
         return count
 
+    def defer(self, number: int) -> int:
+        """Move an alert behind all others; its new number, 0 where it is there no more.
+
+        Raises:
+            OutputError: it cannot be moved, and stays where it is.
+        """
+        reader = self._reader
+        if reader is None:
+            return 0
+        try:
+            with self._transaction(reader):
+                moved = reader.execute(
+                    "INSERT INTO alerts (id, body) SELECT id, body FROM alerts WHERE number = ?", (number,)
+                )
+                if moved.rowcount < 1:
+                    return 0
+                reader.execute("DELETE FROM alerts WHERE number = ?", (number,))
+                return int(moved.lastrowid or 0)
+        except sqlite3.Error as error:
+            raise OutputError(f"alerts cannot be moved in {self.path}: {error}") from None
+
     def close(self) -> None:
         """Let go of the file; what is in it stays."""
         for connection in (self._reader, self._writer):

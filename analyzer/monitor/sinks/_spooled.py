@@ -7,6 +7,11 @@ finding's id. The order is kept. Where the disk of the spool is full, alerts wai
 
 After a failure the next attempt waits, twice as long each time, up to ``MAX_PAUSE_S``, and a bit less by chance, lest many monitors
 come back to their receiver at the same moment; or as long as the receiver asked.
+
+An alert that the receiver answers with a failure (``Retry`` with ``answered``) may be the reason for it. After ``ATTEMPTS`` of them the
+next ones are tried in its place. Where none is taken, the receiver is what fails: everything stays as it is, in order, for as long as it
+takes. Where one is taken and the first is refused all the same, it goes behind the others; ``ROUNDS`` such times, and ``GIVE_UP_S`` after the
+first of them, it is given up: counted as lost, and said.
 """
 
 from __future__ import annotations
@@ -35,14 +40,26 @@ CLOSE_S: Final = 2.0
 #: Seconds between two looks at a receiver that has not settled what it was sent; and between two looks at all.
 SETTLE_POLL_S: Final = 0.1
 POLL_S: Final = 1.0
+#: Answered attempts after which others are tried in place of an alert; of one that has been put behind before, the first.
+ATTEMPTS: Final = 4
+#: The longest pause between two attempts at different alerts, of which one may be to blame.
+PROBE_S: Final = 1.0
+#: An alert is given up once it was put behind others that were taken so many times, and so many seconds after the first time.
+ROUNDS: Final = 5
+GIVE_UP_S: Final = 600.0
+#: Seconds for which that is said.
+SAID_S: Final = 60.0
+#: Alerts put behind others that are remembered; the oldest are forgotten, and begin anew.
+MAX_DEFERRED: Final = 10_000
 
 
 class Retry(Exception):
-    """It did not work now, and may work later; perhaps the receiver said when."""
+    """It did not work now, and may work later; perhaps the receiver said when. ``answered``: it may be the alert's own fault."""
 
-    def __init__(self, why: str, after_s: float | None = None) -> None:
+    def __init__(self, why: str, after_s: float | None = None, *, answered: bool = False) -> None:
         super().__init__(why)
         self.after_s = after_s
+        self.answered = answered
 
 
 class Refused(Exception):
@@ -73,6 +90,21 @@ class SpooledSink(AlertSink):
         self._sent = 0
         self._failures = 0
         self._not_before = 0.0
+        #: the pause is the receiver's wish
+        self._asked = False
+        #: the oldest alert where it was answered with a failure, how often, and whether another was taken since
+        self._suspect = 0
+        self._attempts = 0
+        #: the same of the first in memory
+        self._memory_attempts = 0
+        self._vouched = False
+        #: the last one tried in place of the suspect; 0 while that is tried itself
+        self._probed = 0
+        #: alerts put behind others: number -> (times, when first)
+        self._deferred: dict[int, tuple[int, float]] = {}
+        #: what is said of an alert given up while others are taken, and until when
+        self._given_up = ""
+        self._given_up_until = 0.0
         self._wake = threading.Event()
         self._renew = False
         self._stop_at: float | None = None
@@ -138,9 +170,14 @@ class SpooledSink(AlertSink):
             self._memory.extend([Spooled(0, alert_id, body) for alert_id, body in items])
             self._bound_memory()
         self._count_waiting()
+        if self._probed and not self._asked:
+            # The pause is for those that were tried; this one is not among them.
+            self._not_before = min(self._not_before, time.monotonic())
         self._wake.set()
 
     def idle(self) -> None:
+        if self._given_up:
+            self._show_trouble()
         if self._memory and self._sending_memory.acquire(blocking=False):
             try:
                 if self._keep([(item.alert_id, item.body) for item in self._memory]):
@@ -204,7 +241,10 @@ class SpooledSink(AlertSink):
         self.waiting = self._spool.waiting + len(self._memory)
 
     def _show_trouble(self) -> None:
-        self.trouble = "; ".join([text for text in (self._send_trouble, self._spool_trouble) if text])
+        if self._given_up and time.monotonic() >= self._given_up_until:
+            self._given_up = ""
+        said = (self._send_trouble, self._given_up, self._spool_trouble)
+        self.trouble = "; ".join([text for text in said if text])
 
     # -- the sender's thread -----------------------------------------------------------------------------------------------------
 
@@ -221,7 +261,7 @@ class SpooledSink(AlertSink):
             try:
                 busy = self._turn()
             except Retry as error:
-                self._failed(str(error), error.after_s)
+                self._failed(str(error), error.after_s, probing=error.answered and self._more_to_try())
                 continue
             except OutputError as error:
                 self._failed(str(error), None)
@@ -254,6 +294,8 @@ class SpooledSink(AlertSink):
             self._renew = False
         if self.unsettled() >= MAX_UNSETTLED:
             return False
+        if self._probed:
+            return self._probe()
         try:
             items = self._spool.first(MAX_BATCH, self._sent)
         except OutputError:
@@ -267,11 +309,74 @@ class SpooledSink(AlertSink):
                 self.send(item)
             except Refused as error:
                 self._give_up(item, str(error))
+            except Retry as error:
+                if not error.answered:
+                    raise
+                if not self._blame(item, error):
+                    raise
+                continue
             else:
                 self._went_well()
             self._sent = item.number
             self._settle()
         return bool(items) or self._send_from_memory()
+
+    def _probe(self) -> bool:
+        """Try the next alert in place of the suspect; when there is none, the suspect comes again."""
+        for item in self._spool.first(1, self._probed):
+            self._probed = item.number
+            try:
+                self.send(item)
+            except Refused as error:
+                self._give_up(item, str(error))
+            else:
+                self._deferred.pop(item.number, None)
+                self.delivered += self._spool.remove(item.number, item.number)
+                self._went_well()
+                self._vouched = True
+                self._probed = 0
+            self._count_waiting()
+            return True
+        self._probed = 0
+        if self._send_from_memory():
+            self._vouched = True
+        return True
+
+    def _more_to_try(self) -> bool:
+        """Whether one was tried in place of the suspect, and another waits that was not."""
+        if self._probed in {0, self._suspect}:
+            return False
+        try:
+            return bool(self._spool.first(1, self._probed))
+        except OutputError:
+            return False  # the next turn says what is wrong
+
+    def _blame(self, item: Spooled, error: Retry) -> bool:
+        """The oldest alert was answered with a failure. True where it is out of the way, because it alone is to blame."""
+        if item.number != self._suspect:
+            self._suspect, self._attempts, self._vouched = item.number, 0, False
+        self._attempts += 1
+        times, first = self._deferred.get(item.number, (0, time.monotonic()))
+        if self._attempts < ATTEMPTS and not times:
+            return False
+        if not self._vouched:
+            self._probed = item.number
+            return False
+        self._suspect = 0
+        self._deferred.pop(item.number, None)
+        if times + 1 >= ROUNDS and time.monotonic() - first >= GIVE_UP_S:
+            self._given_up = (
+                f"{error} to one alert {times + 1} times, and took others: it is given up, and counted as lost"
+            )
+            self._given_up_until = time.monotonic() + SAID_S
+            self._give_up(item, "")
+            return True
+        number = self._spool.defer(item.number)
+        if number:
+            self._deferred[number] = (times + 1, first)
+            if len(self._deferred) > MAX_DEFERRED:
+                del self._deferred[next(iter(self._deferred))]
+        return True
 
     def _send_from_memory(self) -> bool:
         if not self._memory:
@@ -287,7 +392,14 @@ class SpooledSink(AlertSink):
                 self.lose(1)
                 self._send_trouble = str(error)
                 self._show_trouble()
+            except Retry as error:
+                self._memory_attempts += error.answered
+                if self._memory_attempts >= ATTEMPTS and self._memory and self._memory[0] is item:
+                    self._memory.rotate(-1)
+                    self._memory_attempts = 0
+                raise
             else:
+                self._memory_attempts = 0
                 self.delivered += 1
                 self._went_well()
             if self._memory and self._memory[0] is item:
@@ -313,13 +425,16 @@ class SpooledSink(AlertSink):
             self._send_trouble = ""
             self._show_trouble()
 
-    def _failed(self, why: str, after_s: float | None) -> None:
-        """Try again later, from the oldest alert that is not settled."""
+    def _failed(self, why: str, after_s: float | None, *, probing: bool = False) -> None:
+        """Try again later, from the oldest alert that is not settled; soon where the next one may fare better."""
         self.disconnect()
         self._sent = 0
         pause = min(self.MAX_PAUSE_S, self.FIRST_PAUSE_S * 2.0 ** min(self._failures, 20))
+        if probing:
+            pause = min(pause, PROBE_S)
         pause *= random.uniform(0.75, 1.0)  # noqa: S311 - to spread, not to hide
         self._failures += 1
+        self._asked = after_s is not None
         self._not_before = time.monotonic() + (pause if after_s is None else max(pause, after_s))
         self._send_trouble = f"{why}; alerts wait and are tried again"
         self._show_trouble()

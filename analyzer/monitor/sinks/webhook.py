@@ -11,8 +11,9 @@ The signature is the hexadecimal HMAC-SHA-256, under the secret, of the time, a 
 from the file or the environment variable that the configuration names, never from the command line, and is read anew on SIGHUP.
 
 Any 2xx is success. 408, 429, 3xx, 5xx, and no answer at all: the alert waits in the spool and is tried again, after a pause that grows
-(see ``_spooled``), or when the receiver's ``Retry-After`` says (``MAX_RETRY_AFTER_S`` at most). Any other 4xx: the receiver will never
-take this alert; it is given up, and counted as lost. Redirects are not followed, proxies are not used. Certificates are checked, against
+(see ``_spooled``), or when the receiver's ``Retry-After`` says (``MAX_RETRY_AFTER_S`` at most). A 5xx may be about this one alert: after some
+attempts others are tried in its place, and where they are taken it waits behind them, and is given up in the end. Any other 4xx: the
+receiver will never take this alert; it is given up, and counted as lost. Redirects are not followed, proxies are not used. Certificates are checked, against
 the system's roots or those that the configuration names.
 
 An address may hold a secret in its path, so only its host is ever shown.
@@ -109,7 +110,7 @@ class Webhook(SpooledSink):
             return
         if status in LATER or not 400 <= status < 500:
             hint = "; redirects are not followed: name the new address" if 300 <= status < 400 else ""
-            raise Retry(f"the receiver answered {status}{hint}", retry_after)
+            raise Retry(f"the receiver answered {status}{hint}", retry_after, answered=status >= 500)
         raise Refused(f"the receiver answered {status}: it refuses alerts, which are given up and counted as lost")
 
     def disconnect(self) -> None:
