@@ -156,7 +156,7 @@ class AlertDispatcher:
     """Takes alerts from the loop, holds back what repeats or comes too fast, and gives the rest to every sink.
 
     Made and started by the loop, after privileges were dropped: files and spools are opened as the user that will open them
-    again on SIGHUP. ``state`` gets the counters; ``raise_alert``, ``reload``, ``reopen`` and ``close`` are for the loop's thread alone.
+    again on SIGHUP. ``state`` gets the counters and the latest alerts that were let out; ``raise_alert``, ``reload``, ``reopen`` and ``close`` are for the loop's thread alone.
 
     Args:
         sinks: where alerts go; also listed in ``state.sinks``.
@@ -291,6 +291,8 @@ class AlertDispatcher:
             self._state.alerts_repeated = self._gate.repeated
             self._state.alerts_limited = self._gate.limited
             if out:
+                # The screen shows what is told, whether or not there is somebody else to tell.
+                self._state.recent.extend(out)
                 for lane in self._lanes:
                     lane.put(list(out))
             while orders:

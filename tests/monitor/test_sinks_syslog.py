@@ -109,7 +109,7 @@ def test_udp(made: list[Syslog], options: SinkOptions):
         began = time.monotonic()
         sink.deliver([alert(1)])
         until(lambda: receiver.messages)
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 1.0
         sink.deliver([alert(number, detail="x" * 5000) for number in range(2, 5)])
         until(lambda: len(receiver.messages) == 4)
         until(lambda: sink.delivered == 4)
