@@ -3,7 +3,9 @@
 The ring is memory shared with the kernel, in blocks. The kernel puts packets into a block until it is full or ``RETIRE_MS`` have passed,
 then hands the block over; it is read and given back. Nothing but the standard library's ``socket`` and ``mmap`` is needed: pieces of a
 block are copied into ``bytes`` and walked by compiled code. Pieces are 64 KiB, as for files: they stay in the processor's cache, and larger
-ones were measured no faster.
+ones were measured no faster. Larger blocks are: whole pipeline, 200,000 packets a second, 640 ns of processor time a packet with blocks of 128 KiB,
+290 with 1 MiB, 220 with 4 MiB. But a block is used up after ``RETIRE_MS`` though it hold a single packet, so 64 blocks of 1 MiB let the reader be
+late by three seconds on a quiet network, and 16 of 4 MiB by less than one.
 
 **Which packets.** What the filter passes (see ``filters``), of the interface named or of ``any``. On ``any`` every packet keeps the header
 of its own interface, and its record the link type that goes with it: Ethernet stays Ethernet, so nothing need be made up or copied, and

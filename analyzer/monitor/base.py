@@ -60,8 +60,8 @@ class Alert:
         return SEVERITIES.index(self.severity)
 
     def key(self) -> tuple[str, str | None, int | None, str | None]:
-        """By which alerts are told as the same: rule, server and account."""
-        return (self.rule, self.server_ip, self.server_port, self.username)
+        """By which alerts are told as the same: rule, server and account; what concerns no server, by its source."""
+        return (self.rule, self.server_ip or self.capture, self.server_port, self.username)
 
 
 def alert_of(finding: Finding, sensor: str) -> Alert:
@@ -178,7 +178,7 @@ class MonitorState:
     def snapshot(self) -> dict[str, Any]:
         """Sums for a log line."""
         packets = sum(source.counters().packets for source in self.sources)
-        drops = sum(source.counters().kernel_drops or 0 for source in self.sources)
+        drops = sum((one.kernel_drops or 0) + one.own_drops for one in (source.counters() for source in self.sources))
         return {
             "packets": packets,
             "drops": drops,

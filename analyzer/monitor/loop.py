@@ -31,6 +31,34 @@ DRAIN_S: Final = 1.0
 OF_NOW: Final = ("ring", "scapy")
 
 
+class _Clock:
+    """A pipeline and its capture time: that of the latest packet, and on from there while none comes."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.now_ns = 0
+        self._at = time.monotonic()
+        #: source -> how late its packets were read, at most, since somebody asked
+        self.lag_s: dict[str, float] = {}
+
+    def note(self, source: LiveSource) -> None:
+        """Packets of a source were read."""
+        last_ns = source.counters().last_ns
+        if source.kind in OF_NOW:
+            self.lag_s[source.name] = max(self.lag_s.get(source.name, 0.0), (time.time_ns() - last_ns) / 1e9)
+            if last_ns < self.now_ns - STEP_BACK_NS:
+                self.pipeline.table.step_back()
+                self.now_ns = last_ns
+        if last_ns >= self.now_ns:
+            self.now_ns = last_ns
+            self._at = time.monotonic()
+
+    def advance(self, monotonic: float) -> None:
+        """Time goes on, packets or not."""
+        if self.now_ns:
+            self.pipeline.table.advance(self.now_ns + int((monotonic - self._at) * 1e9))
+
+
 class PacketLoop:
     """Everything from sources to the watch, in one thread.
 
@@ -49,12 +77,23 @@ class PacketLoop:
         self.sources = sources
         self.watch = watch
         self.state = state
-        self.pipeline = Pipeline(watch, ports=ports, sensor=state.sensor)
-        self.pipeline.table.live = True
-        factory = self.pipeline.factory
-        factory.watching = True
-        factory.captures = [source.name for source in sources]
-        watch.factory = factory
+        #: interfaces share one, for a connection may go out by one and come in by another; files and pipes have one each
+        self.pipelines: list[Pipeline] = []
+        self._clocks: list[_Clock] = []
+        shared: _Clock | None = None
+        for source in sources:
+            clock = shared if source.kind in OF_NOW else None
+            if clock is None:
+                clock = _Clock(Pipeline(watch, ports=ports, sensor=state.sensor))
+                self.pipelines.append(clock.pipeline)
+            if source.kind in OF_NOW:
+                shared = clock
+            clock.pipeline.factory.captures.append(source.name)
+            self._clocks.append(clock)
+        for pipeline in self.pipelines:
+            pipeline.table.live = True
+            pipeline.factory.watching = True
+            watch.factories.append(pipeline.factory)
         state.sources = sources
         self._every_second = every_second
         self._waker, self._alarm = os.pipe()
@@ -68,9 +107,6 @@ class PacketLoop:
         self._next_turn = now
         self._next_second = now
         self._next_collection = now + COLLECT_S
-        # Capture time of the latest packet of all, and when it was read.
-        self._clock_ns = 0
-        self._clock_at = now
 
     @property
     def alarm(self) -> int:
@@ -112,7 +148,8 @@ class PacketLoop:
         for source in self.sources:
             source.close()
         self._look_around()
-        self.pipeline.close()
+        for pipeline in self.pipelines:
+            pipeline.close()
         self.watch.finish()
         self.watch.keep_captures(self.captures())
         self.watch.turn()
@@ -124,38 +161,24 @@ class PacketLoop:
     def _read_all(self) -> int:
         """Every source once; the records handed over."""
         handed = 0
-        table = self.pipeline.table
-        decoder = self.pipeline.decoder
-        for index, source in enumerate(self.sources):
+        for source, clock in zip(self.sources, self._clocks, strict=True):
             if source.finished:
                 continue
-            table.capture = index
-            count = source.read(decoder)
+            pipeline = clock.pipeline
+            pipeline.table.capture = pipeline.factory.captures.index(source.name)
+            count = source.read(pipeline.decoder)
             if count:
                 handed += count
-                self._note_time(source)
-        if handed == 0:
-            self.state.lag_s = 0.0  # all that has come is read
+                clock.note(source)
         return handed
-
-    def _note_time(self, source: LiveSource) -> None:
-        last_ns = source.counters().last_ns
-        if source.kind in OF_NOW:
-            self.state.lag_s = max(0.0, (time.time_ns() - last_ns) / 1e9)
-            if last_ns < self._clock_ns - STEP_BACK_NS:
-                self.pipeline.table.step_back()
-                self._clock_ns = last_ns
-        if last_ns >= self._clock_ns:
-            self._clock_ns = last_ns
-            self._clock_at = time.monotonic()
 
     def tick(self) -> None:
         """What is due by time: the flow table's clock, the watch, the counters."""
         now = time.monotonic()
         if now >= self._next_turn:
             self._next_turn = now + TURN_S
-            if self._clock_ns:
-                self.pipeline.table.advance(self._clock_ns + int((now - self._clock_at) * 1e9))
+            for clock in dict.fromkeys(self._clocks):
+                clock.advance(now)
             self.watch.turn()
             self.state.turn_ns = time.time_ns()
         if now >= self._next_second:
@@ -169,20 +192,28 @@ class PacketLoop:
 
     def _look_around(self) -> None:
         state = self.state
-        state.counters = counters(self.pipeline)
-        state.counters["sessions.unheeded"] = int(self.pipeline.factory.unheeded)
-        state.flows_open = self.pipeline.table.flows_open
+        state.counters = {}
+        for pipeline in self.pipelines:
+            for name, count in counters(pipeline).items():
+                state.counters[name] = state.counters.get(name, 0) + count
+            name = "sessions.limit_news"
+            state.counters[name] = state.counters.get(name, 0) + int(pipeline.factory.unheeded)
+        state.flows_open = sum(pipeline.table.flows_open for pipeline in self.pipelines)
         now_ns = time.time_ns()
-        for source in self.sources:
+        state.lag_s = 0.0
+        for source, clock in zip(self.sources, self._clocks, strict=True):
             counted = source.counters()
             lost = (counted.kernel_drops or 0) + counted.own_drops
-            self.watch.judge_loss(source.name, counted.packets, lost, state.lag_s, now_ns)
+            lag_s = clock.lag_s.pop(source.name, 0.0)
+            state.lag_s = max(state.lag_s, lag_s)
+            self.watch.judge_loss(source.name, counted.packets, lost, lag_s, now_ns)
 
     def captures(self) -> list[CaptureStats]:
         """What each source has given so far, as rows of ``captures``."""
         found: list[CaptureStats] = []
-        packets = self.pipeline.factory.mail_packets
-        for index, source in enumerate(self.sources):
+        for source, clock in zip(self.sources, self._clocks, strict=True):
+            factory = clock.pipeline.factory
+            packets, index = factory.mail_packets, factory.captures.index(source.name)
             counted = source.counters()
             stats = CaptureStats(source.name)
             stats.format = source.kind

@@ -8,9 +8,11 @@ and rows delivered, then everything is closed. A second signal does not wait for
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from analyzer import __version__
 from analyzer.capture.live import LiveSource
 from analyzer.capture.live_open import make_live
-from analyzer.errors import OutputError, UsageError
+from analyzer.errors import MailtapError, OutputError, UsageError
 from analyzer.monitor import privileges
 from analyzer.monitor.alerts import AlertDispatcher
 from analyzer.monitor.base import MonitorState
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 #: What rules that compare sessions are told of the past at the start: this far back, and so many sessions at most.
 REMEMBERED_NS: Final = 24 * 3_600_000_000_000
 MAX_REMEMBERED: Final = 20_000
+#: Files of a followed folder that are tried before rights are dropped.
+MAX_TRIED: Final = 100
 #: Seconds between two writes of what the sources have counted.
 CAPTURES_S: Final = 10.0
 #: Seconds that the end may take: for alerts, and for the store.
@@ -50,7 +54,8 @@ ALERTS_END_S: Final = 8.0
 STORE_END_S: Final = 15.0
 #: The same trouble is said again on standard error after this time at the earliest.
 TROUBLE_AGAIN_S: Final = 300.0
-MAX_TROUBLES: Final = 100
+#: Sentences about faults that are said in one run.
+MAX_FAULTS_TOLD: Final = 100
 
 
 class Monitor:
@@ -80,8 +85,13 @@ class Monitor:
         self._screen: Screen | None = None
         self._loop: PacketLoop | None = None
         self._reload_wanted = False
-        self._signals = 0
+        self._signals_seen = 0
+        self._had_terminal = _has_terminal()
+        self._loading: threading.Thread | None = None
+        self._loaded: list[Session] | None = None
+        self._known: set[str] = set()
         self._troubles: dict[str, float] = {}
+        self._faults_told: set[str] = set()
         self._captures_due = 0.0
         self._stop_at: float | None = None
 
@@ -96,12 +106,14 @@ class Monitor:
             UsageError: the settings make no sense here.
         """
         with self._end:
+            self._end.enter_context(self._signals())
             sources = self._open_sources()
             self._leave_rights_behind()
             watch = self._open_rest()
             loop = PacketLoop(sources, watch, self.state, ports=self.settings.ports, every_second=self._second)
             self._loop = loop
-            self._end.enter_context(self._signals_to(loop))
+            if self._signals_seen:
+                loop.stop()
             if self._screen is not None:
                 self._screen.start()
             self._announce(sources)
@@ -113,6 +125,7 @@ class Monitor:
             finally:
                 self.state.ready = False
                 self._notifier.stopping("ending open sessions")
+                self._take_past(wait=True)
                 loop.finish()
                 self._deliver_the_rest()
         self._say_what_was()
@@ -148,7 +161,11 @@ class Monitor:
             writable.extend(privileges.sqlite_files(store))
         user = privileges.choose_user(settings.user, writes_files=bool(writable))
         if user is not None or writable:
-            privileges.check(user, writable)
+            named = [*settings.follow, settings.ca_file, settings.webhook_secret_file, settings.webhook_ca_file]
+            readable = [Path(name) for name in named if name and name != "-" and Path(name).exists()]
+            # What is in a followed folder now stands for what will be.
+            readable += [path for folder in readable if folder.is_dir() for path in _captures_in(folder)]
+            privileges.check(user, writable, [*privileges.installed(), *readable])
         done = privileges.drop(user)
         if user is not None:
             self._say(done)
@@ -160,7 +177,6 @@ class Monitor:
         if settings.ca_file:
             trust.load()
         known: set[str] = set()
-        past: list[Session] = []
         since_ns = time.time_ns() - REMEMBERED_NS
         if settings.store:
             from analyzer.monitor.store import open_store
@@ -170,8 +186,8 @@ class Monitor:
             self._end.callback(store.close)
             self._store = store
             key = store.key()
-            past = store.recent(MAX_REMEMBERED, since_ns, settings.sensor)
-            known = store.finding_ids(since_ns, settings.sensor)
+            # Captures that are followed may tell of any time.
+            known = set(store.finding_ids(None if settings.follow else since_ns, settings.sensor))
             self._writer = StoreWriter(store, keep_ns=_keep_ns(settings), max_bytes=settings.retention_bytes or None)
             self._end.callback(lambda: self._writer is not None and self._writer.close(0.0))
         else:
@@ -193,9 +209,13 @@ class Monitor:
             keep=self._keep,
             trust=trust,
         )
-        remembered = watch.remember(past, known)
-        if remembered:
-            self._say(f"{remembered:,} sessions of the last day are remembered from {self._store_name()}")
+        if self._store is not None:
+            watch.expect_past()
+            self._loading = threading.Thread(
+                target=self._load_past, args=(self._store, since_ns), name="past", daemon=True
+            )
+            self._loading.start()
+            self._known = known
         if settings.metrics:
             self._open_metrics()
         if settings.live:
@@ -204,6 +224,31 @@ class Monitor:
             self._screen = Screen(state)
             self._end.callback(self._screen.stop)
         return watch
+
+    def _load_past(self, store: Store, since_ns: int) -> None:
+        """In a thread of its own: packets are read meanwhile."""
+        try:
+            self._loaded = store.recent(MAX_REMEMBERED, since_ns, self.settings.sensor)
+        except MailtapError as error:
+            self._say(f"warning: the past is not remembered: {error}")
+            self._loaded = []
+
+    def _take_past(self, *, wait: bool = False) -> None:
+        """Hand the past to the watch once it is loaded."""
+        loading, loop = self._loading, self._loop
+        if loading is None or loop is None:
+            return
+        if wait:
+            loading.join(STORE_END_S)
+        elif loading.is_alive():
+            return
+        self._loading = None
+        past = self._loaded or []
+        self._loaded = None
+        loop.watch.take_past(past, self._known)
+        self._known = set()
+        if past:
+            self._say(f"{len(past):,} sessions of the last day are remembered from {self._store_name()}")
 
     def _say_left_behind(self) -> None:
         """Alerts that wait for a receiver that nobody names any more."""
@@ -251,6 +296,7 @@ class Monitor:
             state.store_lost, state.store_trouble = writer.lost, writer.trouble
         now = time.monotonic()
         loop = self._loop
+        self._take_past()
         if loop is not None and now >= self._captures_due:
             self._captures_due = now + CAPTURES_S
             loop.watch.keep_captures(loop.captures())
@@ -270,22 +316,28 @@ class Monitor:
         )
 
     def _say_troubles(self, now: float) -> None:
-        """Whatever is wrong now, once, and again after a while."""
+        """Whatever is wrong now, once, and again after a while; and that it is over. By subject: words may hold changing numbers."""
         state = self.state
-        troubles = [f"{source.name}: {source.trouble}" for source in state.sources if source.trouble]
-        troubles += [f"alerts to {sink.name}: {sink.trouble}" for sink in state.sinks if sink.trouble]
-        if state.store_trouble:
-            troubles.append(f"store: {state.store_trouble}")
-        if self._dispatcher is not None and self._dispatcher.trouble:
-            troubles.append(f"alerts: {self._dispatcher.trouble}")
-        if self._loop is not None:
-            troubles += self._loop.watch.faults()
-        for trouble in troubles:
-            if now - self._troubles.get(trouble, -TROUBLE_AGAIN_S) >= TROUBLE_AGAIN_S:
-                if len(self._troubles) >= MAX_TROUBLES:
-                    self._troubles.clear()
-                self._troubles[trouble] = now
-                self._say(f"warning: {trouble}")
+        troubles = {source.name: source.trouble for source in state.sources}
+        troubles |= {f"alerts to {sink.name}": sink.trouble for sink in state.sinks}
+        troubles["store"] = state.store_trouble
+        if self._dispatcher is not None:
+            troubles["alerts"] = self._dispatcher.trouble
+        for subject, trouble in troubles.items():
+            told = self._troubles.get(subject)
+            if trouble and (told is None or now - told >= TROUBLE_AGAIN_S):
+                self._troubles[subject] = now
+                self._say(f"warning: {subject}: {trouble}")
+            elif not trouble and told is not None:
+                del self._troubles[subject]
+                self._say(f"{subject}: all is well again")
+        faults = [] if self._loop is None else self._loop.watch.faults()
+        if self._writer is not None:
+            faults += self._writer.faults
+        for fault in faults:
+            if fault not in self._faults_told and len(self._faults_told) < MAX_FAULTS_TOLD:
+                self._faults_told.add(fault)
+                self._say(f"warning: {fault}")
 
     def _reload(self) -> None:
         """SIGHUP: the configuration is read again, files are opened anew. What is wrong with it leaves everything as it is."""
@@ -313,16 +365,22 @@ class Monitor:
     # -- signals -----------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _signals_to(self, loop: PacketLoop) -> Iterator[None]:
-        """SIGINT and SIGTERM end the loop, SIGHUP reloads; as they were before, afterwards."""
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the loop, SIGHUP reloads; as they were before, afterwards.
+
+        A SIGHUP because the terminal was closed, of which nobody is left to ask, ends it as well.
+        """
 
         def end(_number: int, _frame: FrameType | None) -> None:
-            self._signals += 1
-            loop.stop()
-            if self._signals > 1:
+            self._signals_seen += 1
+            if self._loop is not None:
+                self._loop.stop()
+            if self._signals_seen > 1:
                 raise KeyboardInterrupt
 
-        def reload(_number: int, _frame: FrameType | None) -> None:
+        def reload(number: int, frame: FrameType | None) -> None:
+            if self._had_terminal and not _has_terminal():
+                end(number, frame)
             self._reload_wanted = True
 
         before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -364,6 +422,21 @@ class Monitor:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"mailtap: {visible(sentence)}\n")
                 sys.stderr.flush()
+
+
+def _captures_in(folder: Path) -> list[Path]:
+    """A few files of a folder."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return sorted(found)[:MAX_TRIED]
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _keep_ns(settings: MonitorSettings) -> int | None:

@@ -9,6 +9,10 @@ Rules that compare sessions are given them in order of start, as offline, but ca
 a session waits ``HOLD_NS`` for those that began before it. Where connections overlap for longer, such a finding may rest on another of
 them than offline; ``mailtap report`` judges what is in the store again in full order, and so says what an offline run says.
 
+A login that has no answer yet is told once it has one, or after ``PATIENCE_NS``: a server that never answers hides nothing. A look
+takes the latest ``MAX_SEEN`` logins and messages of a session, and a turn so many milliseconds, whatever the traffic makes of it; what
+is left waits for the next turn, in order.
+
 From here on no record holds a secret: they are sealed (fingerprint, length, strength) before a session is copied and kept.
 """
 
@@ -17,7 +21,7 @@ from __future__ import annotations
 import pickle
 import time
 import traceback
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -30,7 +34,7 @@ from analyzer.monitor.base import Alert, MonitorState, alert_of
 from analyzer.monitor.batch import Batch
 from analyzer.protocols.events import NO_SECRET
 from analyzer.sessions.certificates import TrustStore
-from analyzer.sessions.dispatch import SessionStreamFactory
+from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
 from analyzer.sessions.records import Session, SessionSink
 
 #: Rules that compare a session with others, or say something of a server once: they need all sessions, in order of start.
@@ -72,11 +76,21 @@ HOLD_NS: Final = 800_000_000
 MAX_TOLD: Final = 50_000
 #: Sentences about sessions that could not be kept.
 MAX_FAULTS: Final = 20
-#: Sessions looked at in one turn while they live, so that a flood of news does not keep the loop from the packets.
-MAX_LOOKED_AT: Final = 512
-#: Drops are told again no sooner than this, and only if they are more than one packet in so many.
+#: How long a login may wait for its answer before it is told without.
+PATIENCE_NS: Final = 1_500_000_000
+#: Logins and messages of a living session that a look takes; larger ones are judged as a whole when they are over.
+MAX_SEEN: Final = 200
+#: Seconds of a turn for sessions that live, and for those that are over; more of these than that are not put off any more.
+LOOK_S: Final = 0.06
+TURN_S: Final = 0.12
+MAX_ENDED: Final = 20_000
+#: Stored sessions given to the rules that compare in one turn, after a restart.
+PAST_A_TURN: Final = 200
+#: Drops are told again no sooner than this, and only if they are more than one packet in so many since the last look at them;
+#: looks that found less are this far apart.
 LOSS_AGAIN_S: Final = 600.0
 LOSS_SHARE: Final = 10_000
+LOSS_LOOK_S: Final = 60.0
 #: Seconds behind the wire that are told as loss is.
 LAG_S: Final = 5.0
 
@@ -106,8 +120,8 @@ class Watch(SessionSink):
         history: History | None = None,
     ) -> None:
         self.state = state
-        #: set once the pipeline is there; the two need each other
-        self.factory: SessionStreamFactory | None = None
+        #: those of the pipelines that give sessions; set once they are there, for the two need each other
+        self.factories: list[SessionStreamFactory] = []
         self._seal = seal
         self._tell = tell
         self._keep = keep
@@ -126,8 +140,17 @@ class Watch(SessionSink):
         self._told: OrderedDict[tuple[str, str | None, str | None, int, int], bool] = OrderedDict()
         self._batch = Batch()
         self._faults: list[str] = []
-        #: source -> (drops told so far, when)
-        self._losses: dict[str, tuple[int, float]] = {}
+        #: living connections of which there is news, and those that are looked at again: when, and which
+        self._news: deque[SessionStream] = deque()
+        self._later: deque[tuple[int, SessionStream]] = deque()
+        self._waiting: set[int] = set()
+        #: session -> its logins counted so far, for sessions that are not over
+        self._counted: dict[str, set[int]] = {}
+        #: sessions of an earlier run that the rules that compare are still to be given, and findings told then; None: not loaded yet
+        self._past: deque[Session] | None = deque()
+        self._known: set[str] = set()
+        #: source -> packets and drops at the last look at them, when that was, and when loss was told last
+        self._losses: dict[str, tuple[int, int, float, float]] = {}
 
     def faults(self) -> list[str]:
         """Sentences about what failed in us: rules, and sessions that could not be kept."""
@@ -139,31 +162,68 @@ class Watch(SessionSink):
     # -- several times a second --------------------------------------------------------------------------------------------------
 
     def turn(self) -> None:
-        """Judge what there is news of, and hand on what was found."""
-        ended, self._ended = self._ended, []
-        factory = self.factory
-        if factory is not None and factory.stirred:
-            streams = factory.stirred[:MAX_LOOKED_AT]
-            factory.stirred = factory.stirred[MAX_LOOKED_AT:]
-            for stream in streams:
-                closed = stream.is_closed()
-                session = stream.so_far()
-                if session is not None and (closed or not _waits_for_answer(session)):
-                    try:
-                        self._look(self._copy(session), closed)
-                    except Exception as error:  # noqa: BLE001 - a fault of ours costs this look, nothing else
-                        self._contain(session, error)
+        """Judge what there is news of, and hand on what was found. Takes little more than ``TURN_S``, or is made up for later."""
+        began = time.monotonic()
+        for factory in self.factories:
+            if factory.stirred:
+                self._news.extend(factory.stirred)
+                factory.stirred = []
+        self._look_around(began + LOOK_S)
+        self._finish_some(began + TURN_S)
+        self._remember_some(PAST_A_TURN)
+        if not self._past and self._past is not None:
+            self._compare(HOLD_NS)
+        self._hand_on()
+
+    def _look_around(self, until: float) -> None:
+        """Living connections of which there is news, then those whose login waits for an answer for too long."""
+        news, later = self._news, self._later
+        while news and time.monotonic() < until:
+            self._look_at(news.popleft(), patient=True)
+        now = time.monotonic_ns()
+        while later and later[0][0] <= now and time.monotonic() < until:
+            stream = later.popleft()[1]
+            self._waiting.discard(id(stream))
+            self._look_at(stream, patient=False)
+
+    def _look_at(self, stream: SessionStream, *, patient: bool) -> None:
+        closed = stream.is_closed()
+        session = stream.so_far()
+        if session is None:
+            return
+        large = _records(session) > MAX_SEEN
+        if closed and large:
+            return  # it is judged as a whole in a moment
+        try:
+            copy = self._copy(session, MAX_SEEN if large else 0)
+            if patient and not closed and _leave_unanswered(copy) and id(stream) not in self._waiting:
+                self._waiting.add(id(stream))
+                self._later.append((time.monotonic_ns() + PATIENCE_NS, stream))
+            self._look(copy, closed)
+        except Exception as error:  # noqa: BLE001 - a fault of ours costs this look, nothing else
+            self._contain(session, error)
+
+    def _finish_some(self, until: float) -> None:
+        ended = self._ended
+        done = 0
         for session in ended:
+            if time.monotonic() > until and len(ended) - done < MAX_ENDED:
+                break
+            done += 1
             try:
                 self._finish(self._copy(session))
             except Exception as error:  # noqa: BLE001 - a fault of ours costs this session, nothing else
                 self._contain(session, error)
-        self._compare(HOLD_NS)
-        self._hand_on()
+        self._ended = ended[done:]
 
     def finish(self) -> None:
         """The monitor stops, all flows have been ended: judge everything that is left."""
-        self.turn()
+        self._news.clear()
+        self._later.clear()
+        for factory in self.factories:
+            factory.stirred = []
+        self._finish_some(float("inf"))
+        self._remember_some(len(self._past or ()))
         self._compare(-1)
         self._across.close()
         self._take(final=True)
@@ -179,15 +239,23 @@ class Watch(SessionSink):
                 f"{type(error).__name__}{where}; please report it"
             )
 
-    def _copy(self, session: Session) -> Session:
-        """A copy without secrets; the original goes on, or goes."""
+    def _copy(self, session: Session, most: int = 0) -> Session:
+        """A copy without secrets, with the latest logins and messages alone where ``most`` says so; the original goes on, or goes."""
         self._seal(session)
-        copy: Session = pickle.loads(pickle.dumps(session, 5))  # noqa: S301 - made in the same line
+        credentials, messages = session.credentials, session.message_list
+        if most:
+            session.credentials = credentials and credentials[-most:]
+            session.message_list = messages and messages[-most:]
+        try:
+            copy: Session = pickle.loads(pickle.dumps(session, 5))  # noqa: S301 - made in the same line
+        finally:
+            session.credentials, session.message_list = credentials, messages
         return copy
 
     def _look(self, session: Session, closed: bool) -> None:
         """A session that lives, or whose flow waits for late packets only."""
         self._batch.sessions.append((session, False))
+        self._count_exposed(session)
         if closed:
             self._alone.receive(session)
             self._give(session)
@@ -198,6 +266,8 @@ class Watch(SessionSink):
     def _finish(self, session: Session) -> None:
         """A session that is over."""
         self._batch.sessions.append((session, True))
+        self._count_exposed(session)
+        self._counted.pop(session.session_id(), None)
         self._alone.receive(session)
         self._take(final=True)
         if self._given.pop(session.session_id(), None) is None:
@@ -212,7 +282,7 @@ class Watch(SessionSink):
             self._given[key] = True
             if len(self._given) > MAX_TOLD:
                 self._given.popitem(last=False)
-        self._count(session)
+        self.state.sessions[(session.protocol, session.transport)] += 1
         self._held.append((time.monotonic_ns(), session))
 
     def _compare(self, hold_ns: int) -> None:
@@ -257,17 +327,23 @@ class Watch(SessionSink):
         alert = alert_of(finding, self.state.sensor)
         self._tell(alert)
 
-    def _count(self, session: Session) -> None:
-        state = self.state
-        state.sessions[(session.protocol, session.transport)] += 1
+    def _count_exposed(self, session: Session) -> None:
+        """Count what could be read of a session's logins, each once, while it lives."""
         exposed = [one for one in session.credentials or [] if one.exposed and one.secret_kind != NO_SECRET]
         if not exposed:
             return
-        state.exposed_logins += len(exposed)
-        state.count_name(state.exposed_clients, session.client_ip)
-        state.count_name(state.exposed_servers, f"{session.server_ip} port {session.server_port}")
-        for name in {one.username for one in exposed if one.username}:
-            state.count_name(state.exposed_accounts, name)
+        state = self.state
+        counted = self._counted.get(session.session_id())
+        if counted is None:
+            counted = self._counted[session.session_id()] = set()
+            state.count_name(state.exposed_clients, session.client_ip)
+            state.count_name(state.exposed_servers, f"{session.server_ip} port {session.server_port}")
+        for one in exposed:
+            if one.exchange not in counted:
+                counted.add(one.exchange)
+                state.exposed_logins += 1
+                if one.username:
+                    state.count_name(state.exposed_accounts, one.username)
 
     def _hand_on(self) -> None:
         if self._batch.sessions or self._batch.findings or self._batch.captures:
@@ -282,18 +358,19 @@ class Watch(SessionSink):
 
     def judge_loss(self, name: str, packets: int, dropped: int, lag_s: float, now_ns: int) -> None:
         """Raise ``capture-loss`` where a source has lost packets since it was last told of, or reads far behind the wire."""
-        told, when = self._losses.get(name, (0, -LOSS_AGAIN_S))
         now = time.monotonic()
-        if now - when < LOSS_AGAIN_S:
-            return
-        lost = dropped - told
-        if lost * LOSS_SHARE > packets:
-            detail = f"{lost:,} packets were lost on {name} ({dropped:,} of {packets + dropped:,} so far)"
-        elif lag_s > LAG_S:
+        packets_then, dropped_then, looked, told = self._losses.get(name, (0, 0, now - LOSS_LOOK_S, now - LOSS_AGAIN_S))
+        lost = dropped - dropped_then
+        if now - told >= LOSS_AGAIN_S and lost * LOSS_SHARE > packets - packets_then + lost:
+            since = "" if dropped == lost else f" ({dropped:,} since the start)"
+            detail = f"{lost:,} of {packets - packets_then + lost:,} packets were lost on {name}{since}"
+        elif now - told >= LOSS_AGAIN_S and lag_s > LAG_S:
             detail = f"packets of {name} are read {lag_s:.0f} seconds late"
         else:
+            if now - looked >= LOSS_LOOK_S and now - told >= LOSS_AGAIN_S:
+                self._losses[name] = (packets, dropped, now, told)
             return
-        self._losses[name] = (dropped, now)
+        self._losses[name] = (packets, dropped, now, now)
         rule = BY_SLUG["capture-loss"]
         finding = Finding(rule, rule.severity, "high", None, 0, now_ns, 0, None, detail, max(lost, 0))
         finding.capture = name
@@ -302,29 +379,56 @@ class Watch(SessionSink):
 
     # -- after a restart ---------------------------------------------------------------------------------------------------------
 
-    def remember(self, sessions: Iterable[Session], known: set[str]) -> int:
-        """Give stored sessions, in order of start, to the rules that compare; tell only what the store does not hold yet.
+    def expect_past(self) -> None:
+        """The past is being loaded: the rules that compare sessions wait for it."""
+        self._past = None
 
-        ``known`` are the identifiers of findings in the store: what is found now and not among them was cut off by the end of the
-        last run. Returns the number of sessions.
+    def take_past(self, sessions: Iterable[Session], known: set[str]) -> None:
+        """Stored sessions, in order of start, for the rules that compare: some in each turn, before those of now.
+
+        ``known`` are the identifiers of findings in the store: what is found and not among them was cut off by the end of the
+        last run, and is told now.
         """
-        count = 0
-        for session in sessions:
-            self._across.receive(session)
-            count += 1
-        findings, self._found.findings = self._found.findings, []
-        for finding in findings:
-            if finding.finding_id() not in known:
-                self._batch.findings.append((finding, True))
-                self._raise(finding)
+        self._past = deque(sessions)
+        self._known = known
+
+    def remember(self, sessions: Iterable[Session], known: set[str]) -> int:
+        """The same at once; the number of sessions."""
+        self.take_past(sessions, known)
+        count = len(self._past or ())
+        self._remember_some(count)
         self._hand_on()
         return count
 
+    def _remember_some(self, most: int) -> None:
+        past = self._past
+        if not past:
+            return
+        for _ in range(min(most, len(past))):
+            self._across.receive(past.popleft())
+        findings, self._found.findings = self._found.findings, []
+        for finding in findings:
+            if finding.finding_id() not in self._known:
+                self._batch.findings.append((finding, True))
+                self._raise(finding)
+        if not past:
+            self._known = set()
 
-def _waits_for_answer(session: Session) -> bool:
-    """Whether the latest login has no answer yet: judged now, it would be told once as sent, and never as accepted."""
+
+def _records(session: Session) -> int:
+    return len(session.credentials or ()) + len(session.message_list or ())
+
+
+def _leave_unanswered(session: Session) -> bool:
+    """Take logins that have no answer yet out of a copy; whether there were any. Told now, they would be told once as sent."""
     credentials = session.credentials
-    return credentials is not None and credentials[-1].outcome == "unknown" and credentials[-1].outcome_frame == 0
+    if not credentials:
+        return False
+    answered = [one for one in credentials if one.outcome != "unknown" or one.outcome_frame]
+    if len(answered) == len(credentials):
+        return False
+    session.credentials = answered or None
+    return True
 
 
 def _order(session: Session) -> tuple[int, str, int, str, int]:

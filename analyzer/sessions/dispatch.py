@@ -34,6 +34,7 @@ from analyzer.protocols.events import (
     TLS_ON_PLAINTEXT_PORT,
     Anomaly,
     AuthenticationEnded,
+    CredentialsSent,
     Event,
     MessageTransferred,
     StartTlsRefused,
@@ -64,8 +65,9 @@ from analyzer.sessions.records import (
 
 #: Characters of a contained fault's traceback that its anomaly keeps.
 MAX_TRACEBACK: Final = 2000
-#: Connections that wait for the monitor's next look at them; those beyond are looked at when they end.
-MAX_STIRRED: Final = 4096
+#: Connections that wait for the monitor's next look at them: more than the flow table holds open, and some that ended meanwhile.
+#: Those beyond are looked at when they end, and counted.
+MAX_STIRRED: Final = 1 << 17
 
 
 @mypyc_attr(acyclic=True)
@@ -541,7 +543,10 @@ class SessionStream(StreamSink):
             self._make_builder().apply(events)
             if self._factory.watching:
                 for event in events:
-                    if isinstance(event, (AuthenticationEnded, MessageTransferred, StartTlsRefused, Anomaly)):
+                    if isinstance(event, (AuthenticationEnded, CredentialsSent, StartTlsRefused, Anomaly)) or (
+                        # The first message says it; thousands more would only have it looked at again.
+                        isinstance(event, MessageTransferred) and self._make_builder().session.messages <= 1
+                    ):
                         self._stir()
                         break
 

@@ -105,7 +105,7 @@ def test_clock_that_is_set_back_holds_nothing_up() -> None:
     loop, kept = loop_over(source)
     while source.records:
         loop._read_all()
-    before = loop.pipeline.table.flows_open
+    before = loop.pipelines[0].table.flows_open
     assert before
     source.records = records_at(now - HOUR_NS, "imap-login.pcap")
     wanted = before + len(run(str(SAMPLES / "imap-login.pcap")).sessions)

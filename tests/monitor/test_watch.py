@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.traffic import Talk
 
 from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.files import read_capture
@@ -16,7 +18,7 @@ from analyzer.findings.engine import find
 from analyzer.monitor.base import Alert, MonitorState
 from analyzer.monitor.batch import Batch
 from analyzer.monitor.loop import PacketLoop
-from analyzer.monitor.watch import Watch, split_rules
+from analyzer.monitor.watch import MAX_SEEN, Watch, split_rules
 from analyzer.pipeline import run
 from analyzer.sessions.records import Session
 
@@ -210,15 +212,16 @@ def test_what_was_cut_off_by_the_end_of_a_run_is_told_by_the_next() -> None:
 def test_loss_is_told_where_it_matters_and_not_again_at_once() -> None:
     shelf = Shelf()
     watch = Watch(MonitorState("1", "", 0), seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
-    watch.judge_loss("eth0", 1_000_000, 1, 0.0, 5)
+    watch.judge_loss("eth0", 10**10, 1, 0.0, 5)
     assert shelf.alerts == []
-    watch.judge_loss("eth0", 1_000_000, 5000, 0.0, 5)
-    watch.judge_loss("eth0", 1_000_100, 9000, 0.0, 5)
+    watch.judge_loss("eth0", 10**10 + 1_000_000, 5001, 0.0, 5)
+    watch.judge_loss("eth0", 10**10 + 1_000_100, 9000, 0.0, 5)
     watch.judge_loss("eth1", 1_000_100, 0, 9.0, 5)
     assert [(one.rule, one.detail) for one in shelf.alerts] == [
-        ("capture-loss", "5,000 packets were lost on eth0 (5,000 of 1,005,000 so far)"),
+        ("capture-loss", "5,000 of 1,005,000 packets were lost on eth0 (5,001 since the start)"),
         ("capture-loss", "packets of eth1 are read 9 seconds late"),
     ]
+    assert len({one.key() for one in shelf.alerts}) == 2
 
 
 def test_a_fault_of_ours_costs_one_session_and_is_said() -> None:
@@ -241,3 +244,64 @@ def test_a_fault_of_ours_costs_one_session_and_is_said() -> None:
     assert wrecked[0] not in shelf.sessions
     assert watch.faults()
     assert all("ValueError" in fault and "Tango7" not in fault for fault in watch.faults())
+
+
+class Frames(Replay):
+    """Frames made by a test."""
+
+    def __init__(self, frames: list[tuple[int, bytes]]) -> None:
+        LiveSource.__init__(self, "made")
+        self.kind = "replay"
+        self._left = iter([(at, 1, frame, len(frame), number) for number, (at, frame) in enumerate(frames, 1)])
+        self._step = 100
+        self._counters = LiveCounters()
+
+
+def live(lines: list[str], shelf: Shelf) -> tuple[Watch, PacketLoop]:
+    """A watch over an IMAP connection that goes on after these lines; its packets are read, it is not judged yet."""
+    watch = Watch(MonitorState("1", "", 0), seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
+    talk = Talk(server_port=143).play("\n".join(["S: * OK ready", *lines]))
+    source = Frames(talk.frames())
+    loop = PacketLoop([source], watch, watch.state)
+    while not source.finished:
+        loop._read_all()
+    return watch, loop
+
+
+def test_login_is_told_though_a_later_one_gets_no_answer_and_that_one_soon_after() -> None:
+    shelf = Shelf()
+    watch, loop = live(["C: a1 LOGIN amelie Tango7-quick", "C: a2 LOGIN bruno Zulu8-slow", "S: a1 OK in"], shelf)
+    watch.turn()
+    assert [(one.username, one.severity) for one in shelf.alerts if one.rule == "plaintext-password"] == [
+        ("amelie", "critical")
+    ]
+    assert watch.state.exposed_logins == 1
+    end = time.monotonic() + 10
+    while watch.state.exposed_logins < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+        watch.turn()
+    assert [one.username for one in shelf.alerts if one.rule == "plaintext-password"] == ["amelie", "bruno"]
+    loop.finish()
+    assert watch.state.exposed_logins == 2
+    assert [one.username for one in shelf.alerts if one.rule == "plaintext-password"] == ["amelie", "bruno"]
+
+
+def test_what_a_look_takes_of_a_session_is_bounded() -> None:
+    """Thousands of logins in one connection cost no more at each look than hundreds, and all of them are told."""
+    shelf = Shelf()
+    tries = 600
+    lines = [
+        line
+        for number in range(tries)
+        for line in (f"C: a{number} LOGIN user{number} Tango7-{number}", f"S: a{number} NO no")
+    ]
+    watch, loop = live(lines, shelf)
+    watch.turn()
+    ((session, final),) = shelf.sessions.values()
+    assert not final
+    assert len(session.credentials or []) == MAX_SEEN
+    loop.finish()
+    ((session, final),) = shelf.sessions.values()
+    assert final
+    assert len(session.credentials or []) == watch.state.exposed_logins == tries
+    assert len({one.username for one in shelf.alerts if one.rule == "plaintext-password"}) == tries
