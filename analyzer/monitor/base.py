@@ -11,11 +11,10 @@ from typing import Any, Final
 from analyzer.capture.live import LiveSource
 from analyzer.findings.base import Finding
 from analyzer.model import SEVERITIES
+from analyzer.monitor.names import FrequentNames
 
 #: Alerts that the screen can show.
 MAX_RECENT: Final = 50
-#: Servers, clients and accounts counted for screen and metrics; further ones are counted as one.
-MAX_NAMES: Final = 4096
 #: An alert is about a finding, or sums up what the rate limit and de-duplication held back.
 FINDING: Final = "finding"
 SUMMARY: Final = "summary"
@@ -147,11 +146,11 @@ class MonitorState:
     sessions: Counter[tuple[str, str]] = field(default_factory=Counter)
     #: (rule, severity) -> findings
     findings: Counter[tuple[str, str]] = field(default_factory=Counter)
-    #: logins that an eavesdropper could read, and the accounts, clients and servers concerned, by sessions
+    #: logins that an eavesdropper could read, and the accounts, clients and servers concerned: the most frequent, by sessions
     exposed_logins: int = 0
-    exposed_accounts: Counter[str] = field(default_factory=Counter)
-    exposed_clients: Counter[str] = field(default_factory=Counter)
-    exposed_servers: Counter[str] = field(default_factory=Counter)
+    exposed_accounts: FrequentNames = field(default_factory=FrequentNames)
+    exposed_clients: FrequentNames = field(default_factory=FrequentNames)
+    exposed_servers: FrequentNames = field(default_factory=FrequentNames)
     recent: deque[Alert] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))
     alerts_raised: int = 0
     #: held back by de-duplication, by the rate limit, by ``--min-severity``
@@ -168,12 +167,9 @@ class MonitorState:
     #: seconds between the latest packet's time and the moment it was read
     lag_s: float = 0.0
 
-    def count_name(self, counter: Counter[str], name: str) -> None:
-        """Count a name, bounded."""
-        if name in counter or len(counter) < MAX_NAMES:
-            counter[name] += 1
-        else:
-            counter["others"] += 1
+    def count_name(self, names: FrequentNames, name: str) -> None:
+        """Count a name."""
+        names.count(name)
 
     def snapshot(self) -> dict[str, Any]:
         """Sums for a log line."""

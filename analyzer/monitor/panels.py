@@ -16,7 +16,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from analyzer.capture.live import LiveSource
-from analyzer.monitor.base import MAX_NAMES, Alert, MonitorState
+from analyzer.monitor.base import Alert, MonitorState
 from analyzer.monitor.readings import latest, memory_bytes, settled, sink_name
 from analyzer.report.visible import shorten, visible
 
@@ -216,7 +216,7 @@ def _exposure(state: MonitorState, width: int) -> list[Line]:
         ("server", state.exposed_servers),
     ):
         count = len(names)
-        parts.append((f"{count:,}{'+' if count >= MAX_NAMES else ''} {_plural(count, word)}", "bold"))
+        parts.append((f"{count:,}{'+' if names.more else ''} {_plural(count, word)}", "bold"))
     return _flowing(parts, width)
 
 
@@ -335,7 +335,7 @@ def _tops(state: MonitorState, width: int) -> list[Block]:
         ("Servers, logins in clear", state.exposed_servers),
         ("Clients, logins in clear", state.exposed_clients),
     ):
-        counts = sorted(settled(names).items(), key=lambda item: (-item[1], item[0]))[:40]
+        counts = sorted(names.snapshot().items(), key=lambda item: (-item[1], item[0]))[:40]
         rows = [[name, f"{count:,}"] for name, count in counts] or [[NONE, ""]]
         lines = _table([[title, ""], *rows], width, ["", "bold"], right=(1,), middle=(0,))
         blocks.append(Block(lines[1:], 1, lines[0]))

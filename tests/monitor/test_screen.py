@@ -173,7 +173,7 @@ def test_nothing_wraps_or_falls_off_whatever_the_size(width: int, height: int, n
     state = monitored()
     for name in names:
         state.recent.append(alert(9, name))
-        state.exposed_clients[name] = count
+        state.exposed_clients.count(name, count + 1)
         state.sessions[name, name] = count
         state.sinks.append(AlertSink(name))
     lines = compose(state, Rates(), names, width, height)
