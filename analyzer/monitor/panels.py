@@ -30,6 +30,8 @@ RATE_S: Final = 3.0
 CURVE_S: Final = 60
 #: The reader falls behind.
 LAG_S: Final = 1.0
+#: Seconds for which something that is only counted is shown as a trouble after it was counted last.
+GROWN_S: Final = 60.0
 #: The loop stands still.
 STILL_S: Final = 5.0
 #: Longest text from traffic or from outside that is looked at.
@@ -48,10 +50,16 @@ TRANSPORTS: Final = {
     "implicit_tls": "TLS",
     "unknown": "unseen",
 }
+#: Rules that tell of a login that could be read.
+READABLE: Final = frozenset(
+    ("plaintext-password", "plaintext-token", "challenge-response-in-clear", "password-sent-though-forbidden")
+)
 #: A client or server may have no name yet.
 NONE: Final = "-"
 
 Line = Text
+#: What was said on standard error: seconds since the epoch, and the line.
+Message = tuple[float, str]
 
 
 class Rates:
@@ -71,6 +79,16 @@ class Rates:
         #: packets a second, one value a second, latest last
         self.curve: deque[float] = deque(maxlen=CURVE_S)
         self._curve_at: tuple[float, int] | None = None
+        #: counts of what should not be: the latest, and when it changed
+        self._counts: dict[str, tuple[int, float]] = {}
+
+    def has_grown(self, name: str, count: int) -> bool:
+        """Whether a count of what should not be has grown in the last minute."""
+        now = time.monotonic()
+        before, when = self._counts.get(name, (0, -GROWN_S))
+        if count != before:
+            before, when = self._counts[name] = (count, now)
+        return bool(count) and now - when < GROWN_S
 
     def take(self, sources: Sequence[LiveSource], now: float) -> None:
         """Read the counters."""
@@ -149,7 +167,7 @@ def share(blocks: Sequence[Block], height: int) -> list[int]:
     return given
 
 
-def compose(state: MonitorState, rates: Rates, messages: Sequence[str], width: int, height: int) -> list[Line]:
+def compose(state: MonitorState, rates: Rates, messages: Sequence[Message], width: int, height: int) -> list[Line]:
     """The whole screen: exactly ``height`` lines, none wider than ``width``."""
     head = _head(state, width)
     foot = _cut(Text(" q quits", style="dim"), width)
@@ -208,6 +226,9 @@ def _head(state: MonitorState, width: int) -> Line:
 
 def _exposure(state: MonitorState, width: int) -> list[Line]:
     if not state.exposed_logins:
+        if any(alert.rule in READABLE for alert in latest(state.recent)):
+            # The finding is told while the session lives; its logins may be counted a moment later.
+            return _flowing([(" LOGINS IN CLEAR: see the last findings", "bold red")], width)
         return _flowing([(" No login in clear so far", "bold")], width)
     parts = [(f" {state.exposed_logins:,} {_plural(state.exposed_logins, 'login')} IN CLEAR", "bold red")]
     for word, names in (
@@ -245,7 +266,7 @@ def _curve(values: Sequence[float], width: int) -> Line:
     return _cut(Text(f" {bars} at most {top:,.0f} packets/s in the last {len(values)} s", style="dim"), width)
 
 
-def _trouble(state: MonitorState, rates: Rates, messages: Sequence[str], width: int) -> list[Line]:
+def _trouble(state: MonitorState, rates: Rates, messages: Sequence[Message], width: int) -> list[Line]:
     said: list[str] = []
     still = (time.time_ns() - state.turn_ns) / 1e9 if state.turn_ns else 0.0
     if still > STILL_S:
@@ -262,18 +283,24 @@ def _trouble(state: MonitorState, rates: Rates, messages: Sequence[str], width: 
     if state.lag_s > LAG_S:
         said.append(f"packets are read {state.lag_s:.1f} seconds after they were captured")
     said += [f"{sink_name(sink.name)}: {sink.trouble}" for sink in state.sinks if sink.trouble]
-    if state.alerts_lost:
+    if rates.has_grown("alerts lost", state.alerts_lost):
         said.append(f"{state.alerts_lost:,} {_plural(state.alerts_lost, 'alert')} lost: too many at once")
     said += [
         f"limit {key.partition('.limit_')[2].replace('_', ' ')} reached {count:,} times"
         for key, count in sorted(settled(state.counters).items())
-        if ".limit_" in key and count
+        if ".limit_" in key and rates.has_grown(key, count)
     ]
-    # what a program says of itself is no trouble, unless it says so
+    # What a program says of itself is no trouble, unless it says so; and what is said of these stands above for as long as it lasts.
+    subjects = [
+        *(source.name for source in state.sources),
+        *(f"alerts to {sink.name}" for sink in state.sinks),
+        "store",
+    ]
+    told = tuple(f"mailtap: warning: {visible(subject)}: " for subject in subjects)
     said += [
-        line
-        for line in reversed(messages)
-        if not line.startswith("mailtap: ") or "warning: " in line or "error: " in line
+        f"{time.strftime('%H:%M:%S', time.localtime(came))} {line}"
+        for came, line in reversed(messages)
+        if not line.startswith(told) and (not line.startswith("mailtap: ") or "warning: " in line or "error: " in line)
     ]
     return [_cut(Text(f" ! {shorten(text, MAX_TEXT)}", style="bold yellow"), width) for text in said]
 

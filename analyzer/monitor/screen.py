@@ -1,7 +1,7 @@
 """The monitor's screen, ``mailtap monitor --live``: a thread that draws the state twice a second and waits for ``q``.
 
 What stands on it is made in ``panels.py``. While it is up, the terminal shows no typed characters, standard error is kept and shown among
-the troubles (and printed when the screen has gone), and whatever ends the monitor, the terminal gets back what it had: ``stop`` is called
+the troubles for a minute (and printed when the screen has gone), and whatever ends the monitor, the terminal gets back what it had: ``stop`` is called
 by ``with``, by the end of the thread, and at the latest by the end of the process.
 """
 
@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from analyzer.errors import UsageError
 from analyzer.monitor.base import MonitorState
+from analyzer.monitor.readings import latest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +37,8 @@ REFRESH_S: Final = 0.5
 MAX_MESSAGES: Final = 200
 #: Octets of one such line.
 MAX_MESSAGE: Final = 2000
+#: Seconds for which a line is shown.
+SHOWN_S: Final = 60.0
 #: Seconds that the thread has for its last picture.
 STOP_S: Final = 2.0
 QUIT_KEYS: Final = b"qQ"
@@ -46,7 +49,8 @@ class _Messages(io.TextIOBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: deque[str] = deque(maxlen=MAX_MESSAGES)
+        #: each with the wall clock and the monotonic time at which it came
+        self.lines: deque[tuple[float, float, str]] = deque(maxlen=MAX_MESSAGES)
         self._open = ""
 
     def writable(self) -> bool:
@@ -54,7 +58,8 @@ class _Messages(io.TextIOBase):
 
     def write(self, text: str) -> int:
         *whole, rest = (self._open + text).split("\n")
-        self.lines.extend(line[:MAX_MESSAGE] for line in whole if line.strip())
+        came, at = time.time(), time.monotonic()
+        self.lines.extend((came, at, line[:MAX_MESSAGE]) for line in whole if line.strip())
         self._open = rest[:MAX_MESSAGE]
         return len(text)
 
@@ -62,7 +67,12 @@ class _Messages(io.TextIOBase):
         """All lines, the last one even without its end."""
         if self._open:
             self.write("\n")
-        return list(self.lines)
+        return [line for _, _, line in self.lines]
+
+    def recent(self) -> list[tuple[float, str]]:
+        """The lines of the last minute, with the wall clock at which they came."""
+        oldest = time.monotonic() - SHOWN_S
+        return [(came, line) for came, at, line in latest(self.lines) if at >= oldest]
 
 
 class Screen:
@@ -156,7 +166,7 @@ class Screen:
         from analyzer.monitor.panels import compose
 
         rates.take(list(self.state.sources), time.monotonic())
-        return compose(self.state, rates, list(self._messages.lines), width, height)
+        return compose(self.state, rates, self._messages.recent(), width, height)
 
     # -- the thread ------------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from analyzer.capture.live import LiveCounters, LiveSource
 from analyzer.errors import UsageError
 from analyzer.monitor.base import Alert, AlertSink, MonitorState
 from analyzer.monitor.panels import Rates, compose, duration, fit, plain, size
-from analyzer.monitor.screen import Screen
+from analyzer.monitor.screen import Screen, _Messages
 
 HOSTILE = "\x1b]0;owned\x07\u202eevil\n\x9b31m\udce9"
 
@@ -70,7 +70,12 @@ def monitored() -> MonitorState:
 def shown(state: MonitorState, width: int = 80, height: int = 24, messages: tuple[str, ...] = ()) -> str:
     rates = Rates()
     rates.take(state.sources, 1.0)
-    return "\n".join(line.plain.rstrip() for line in compose(state, rates, messages, width, height))
+    return "\n".join(line.plain.rstrip() for line in compose(state, rates, said(*messages), width, height))
+
+
+def said(*lines: str) -> list[tuple[float, str]]:
+    """Lines of standard error, of now."""
+    return [(time.time(), line) for line in lines]
 
 
 def test_at_80_by_24_everything_has_its_place() -> None:
@@ -126,7 +131,7 @@ def test_trouble_is_said_in_words() -> None:
     for second in range(3):
         source.counted.kernel_drops = second * 100
         rates.take(state.sources, float(second))
-    lines = compose(state, rates, ["mailtap: warning: said on standard error", "mailtap: all is well"], 100, 50)
+    lines = compose(state, rates, said("mailtap: warning: said on standard error", "mailtap: all is well"), 100, 50)
     screen = "\n".join(line.plain for line in lines)
     for words in (
         "the loop has not turned for 60 seconds",
@@ -147,6 +152,48 @@ def test_trouble_is_said_in_words() -> None:
     assert re.search(r"\(and \d+ more\)", "\n".join(line.plain for line in compose(state, rates, [], 80, 24)))
 
 
+def test_troubles_that_have_ended_are_gone_and_what_was_said_stays_a_minute_with_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = monitored()
+    state.store_trouble = "disk full; 7 rows wait"
+    state.counters = {"flows.limit_flows": 7}
+    state.alerts_lost = 1
+    rates = Rates()
+    messages = _Messages()
+    name = state.sinks[1].name
+    messages.write(
+        f"mailtap: warning: store: disk full; 3 rows wait\nmailtap: warning: alerts to {name}: it was down\n"
+    )
+    messages.write("mailtap: warning: no metrics\n")
+
+    def screen() -> str:
+        return "\n".join(line.plain for line in compose(state, rates, messages.recent(), 100, 50))
+
+    first = screen()
+    assert first.count("disk full") == 1
+    assert "limit flows reached 7 times" in first
+    assert re.search(r"! \d\d:\d\d:\d\d mailtap: warning: no metrics", first)
+    assert "it was down" not in first
+    state.store_trouble = state.sinks[1].trouble = ""
+    assert "disk full" not in screen()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)
+    assert "!" not in screen()
+    state.counters["flows.limit_flows"] = 8
+    assert "limit flows reached 8 times" in screen()
+    # when the screen has gone, all that was said is printed
+    assert len(messages.finish()) == 3
+
+
+def test_what_is_counted_does_not_contradict_what_was_found() -> None:
+    state = monitored()
+    state.exposed_logins = 0
+    screen = shown(state)
+    assert "No login in clear" not in screen
+    assert "LOGINS IN CLEAR: see the last findings" in screen
+
+
 def test_what_is_shown_can_do_nothing_to_the_terminal_and_opens_nothing() -> None:
     state = monitored()
     state.sources[0].name = f"eth0{HOSTILE}"
@@ -156,7 +203,7 @@ def test_what_is_shown_can_do_nothing_to_the_terminal_and_opens_nothing() -> Non
         written = io.StringIO()
         console = Console(file=written, force_terminal=True, color_system="truecolor", width=width, height=height)
         rates = Rates()
-        for line in compose(state, rates, [HOSTILE, "[bold]not markup[/bold]"], width, height):
+        for line in compose(state, rates, said(HOSTILE, "[bold]not markup[/bold]"), width, height):
             console.print(line)
         text = re.sub(r"\x1b\[[0-9;]*m", "", written.getvalue())
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
@@ -176,7 +223,7 @@ def test_nothing_wraps_or_falls_off_whatever_the_size(width: int, height: int, n
         state.exposed_clients.count(name, count + 1)
         state.sessions[name, name] = count
         state.sinks.append(AlertSink(name))
-    lines = compose(state, Rates(), names, width, height)
+    lines = compose(state, Rates(), said(*names), width, height)
     assert len(lines) == height
     assert all(line.cell_len <= width for line in lines)
     assert all("\n" not in line.plain for line in lines)
@@ -190,7 +237,7 @@ def test_a_long_path_shows_both_its_ends() -> None:
 
 def test_a_terminal_without_unicode_is_spared_it() -> None:
     state = monitored()
-    for line in compose(state, Rates(), ["ä" * 200], 140, 50):
+    for line in compose(state, Rates(), said("ä" * 200), 140, 50):
         assert plain(line, "ascii").plain.isascii()
         assert plain(line, "utf-8") is line
 
