@@ -321,3 +321,53 @@ def test_text_in_the_middle_of_a_connection_names_no_stranger(
     tmp_path: Path, port: int, lines: str, protocol: str
 ) -> None:
     assert [s.protocol for s in heard(tmp_path, port, lines, missed=3).sessions] == [protocol]
+
+
+@pytest.mark.parametrize("port", [993, 995, 465])
+def test_the_middle_of_tls_on_its_own_port_is_implicit(tmp_path: Path, port: int) -> None:
+    frames = Talk(server_port=port)
+    for sender, data in old_handshake(0x0303):
+        assert isinstance(data, bytes)
+        (frames.client if sender == 0 else frames.server)(data)
+    whole = frames.close().frames()
+    for begin in range(3, 6):
+        for end in range(begin + 1, len(whole) - 3):
+            (session,) = run_frames(tmp_path, whole[:begin] + whole[end:]).sessions
+            assert session.transport in ("implicit_tls", "unknown"), (begin, end)
+            assert not any(one.kind == "plaintext_on_tls_port" for one in session.anomalies or ())
+
+
+@pytest.mark.parametrize("lost", [3, 4])
+def test_clear_text_on_a_port_of_tls_behind_a_gap(tmp_path: Path, lost: int) -> None:
+    frames = (
+        Talk(server_port=993).play("S: * OK mx\nC: a NOOP\nS: a OK\nC: b LOGIN kim Zulu7\nS: b OK in").close().frames()
+    )
+    result = run_frames(tmp_path, frames[:lost] + frames[lost + 1 :])
+    assert logins(result) == [("LOGIN-CMD", "kim", "Zulu7", "accepted")]
+    assert [s.transport for s in result.sessions] == ["plaintext"]
+
+
+def test_an_answer_that_welcomes_is_no_greeting(tmp_path: Path) -> None:
+    lines = "S: +OK mx ready\nC: USER kim\nS: +OK welcome here\nC: PASS bad\nS: -ERR no\nC: QUIT\nS: +OK bye"
+    for missed in (3, 4):
+        assert logins(heard(tmp_path, 110, lines, missed=missed)) == [("USER/PASS", "kim", "bad", "rejected")]
+
+
+@pytest.mark.parametrize(
+    ("port", "greeting", "answer"),
+    [(25, "220 mx ESMTP", "500 what"), (143, "* OK mx", "* BAD what"), (110, "+OK mx ready", "-ERR what")],
+)
+def test_a_client_of_implicit_tls_at_a_port_in_clear_from_its_greeting_on(
+    tmp_path: Path, port: int, greeting: str, answer: str
+) -> None:
+    hello = old_handshake(0x0303)[0][1]
+    assert isinstance(hello, bytes)
+    frames = Talk(server_port=port).play(f"S: {greeting}").client(hello).play(f"S: {answer}").close().frames()
+    for missed in (0, 2, 3, 4):
+        (session,) = run_frames(tmp_path, frames[missed:]).sessions
+        assert session.transport == "plaintext", missed
+
+
+def test_an_upgrade_of_imap_whose_neighbour_is_missing(tmp_path: Path) -> None:
+    lines = "S: * OK mx\nC: a CAPABILITY\nS: * CAPABILITY IMAP4rev1 STARTTLS\nS: a OK\nC: b STARTTLS\nS: b OK go on"
+    assert upgraded(tmp_path, 143, lines, range(4, 5)).starttls == "completed"

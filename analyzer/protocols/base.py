@@ -56,6 +56,8 @@ MAX_HELD: Final = 65536
 MAX_INFLATED: Final = 256 * 1024 * 1024
 #: Octets inflated at a time.
 INFLATE_STEP: Final = 65536
+#: Octets that are looked at to tell text from the middle of a TLS record.
+TEXT_LOOK: Final = 16
 #: Octets of a TLS record's header, and the most that its body may have (RFC 5246 section 6.2.3).
 TLS_HEADER: Final = 5
 MAX_TLS_RECORD: Final = 18432
@@ -140,9 +142,16 @@ def is_tls_header(data: bytes) -> bool:
     )
 
 
-def looks_like_text(data: bytes) -> bool:
-    """Whether octets could be lines of text: no control octets but tab, CR and LF among the first ones."""
-    return all(octet >= 32 or octet == 9 or octet == 10 or octet == 13 for octet in data[:16])
+def text_or_not(data: bytes) -> i64:
+    """1 where octets begin with a line of text, -1 where they do not (control octets among the first ones), 0 where it takes more of them to tell.
+
+    More octets never change a verdict.
+    """
+    end: i64 = data.find(b"\n", 0, TEXT_LOOK)
+    for octet in data[:TEXT_LOOK] if end < 0 else data[:end]:
+        if octet < 32 and octet != 9 and octet != 13:
+            return -1
+    return 1 if end >= 0 or len(data) >= TEXT_LOOK else 0
 
 
 def split_before_tls(data: bytes) -> i64:
@@ -204,6 +213,13 @@ class Side:
         self.parts = []
         return data
 
+    def joined(self) -> bytes:
+        """The parts in one piece, which they stay."""
+        parts = self.parts
+        if len(parts) != 1:
+            self.parts = parts = [b"".join(parts)]
+        return parts[0]
+
     def keep(self, data: bytes) -> None:
         self.parts.append(data)
         self.parts_size += len(data)
@@ -228,6 +244,8 @@ class Dissector:
         self.tls_started: bool = False
         #: for ``block_ended``: the end of the block or body was seen, and not concluded from something else
         self.end_seen: bool = True
+        #: octets of either side are missing
+        self._gap_seen: bool = False
         self._granted: bool = False
         #: the grant was seen, so that nothing but TLS is due behind it
         self._grant_seen: bool = False
@@ -268,7 +286,7 @@ class Dissector:
         self.at = at
         side = self.server if sender == SERVER else self.client
         side.end = at.offset + len(data)
-        if side.mode == LINES and (side.torn or (self.midstream and at.offset == side.parts_size)):
+        if side.mode == LINES and (self._gap_seen or self.midstream):
             if self._begins_tls(sender, side, data):
                 return self.events
         if side.inflater is None:
@@ -281,6 +299,7 @@ class Dissector:
         """``size`` octets of one direction are missing here."""
         self.events = []
         self.at = at
+        self._gap_seen = True
         side = self.server if sender == SERVER else self.client
         side.end = at.offset + size
         if side.inflater is not None:
@@ -556,15 +575,17 @@ class Dissector:
         if sender == CLIENT:
             first = side.parts_size == 0
             side.keep(data)
-            if not first:
-                return
             if side.body_gap:
                 # The handshake's beginning is missing: whatever is not text is taken for TLS.
-                if looks_like_text(data):
+                verdict = text_or_not(side.joined())
+                if verdict > 0:
                     self._text_goes_on()
-                else:
+                elif verdict < 0:
                     self._tls_found()
-            elif looks_like_tls(data):
+                return
+            if not first:
+                return
+            if looks_like_tls(data):
                 self._tls_found()
             elif self._injected and not self._injected.endswith(b"\n"):
                 # The injected text was cut in two by the grant: the rest of its line is text as well, anything may follow.
@@ -587,7 +608,13 @@ class Dissector:
             newline = data.find(b"\n")
             where = -1 if newline < 0 else split_before_tls(data[newline:])
         side.keep(data)
-        if where >= 0 or (side.body_gap and not looks_like_text(data)):
+        if side.body_gap and where < 0:
+            verdict = text_or_not(side.joined())
+            if verdict < 0:
+                where = 0
+            elif verdict > 0:
+                side.body_gap = False
+        if where >= 0:
             self._tls_found()
         elif side.parts_size > MAX_HELD:
             self._text_goes_on()

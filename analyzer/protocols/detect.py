@@ -268,6 +268,8 @@ def decide(
     if command == "tls" and not server:
         # On a port that begins in clear the server's greeting may still cross the client's hello.
         return "tls" if final or service in IMPLICIT_TLS_SERVICES else UNDECIDED
+    if not server and not client and service in IMPLICIT_TLS_SERVICES:
+        return UNDECIDED  # all that is known is that octets are missing
     if greeting.startswith(NOT_MAIL_PREFIX):
         if whole or greeting not in WEAK_GREETINGS:
             return greeting
@@ -289,6 +291,8 @@ def decide(
             return UNDECIDED
         if command == "tls" and (service in IMPLICIT_TLS_SERVICES or is_binary(server)):
             return "tls"  # the server's first octets are the middle of a record
+        if service in IMPLICIT_TLS_SERVICES and (is_binary(server) or is_binary(client)):
+            return "tls"  # in the middle of records, both of them
         if (
             whole
             and greeting == "?"
@@ -407,6 +411,21 @@ def plausible_greeting(buffer: bytes, start: i64, end: i64) -> bool:
     if first == 34:  # "
         return buffer[start : start + 7] == b'"IMPLEM'
     return False
+
+
+_GRANT_WORDS: Final = (b"tls", b"begin", b"start", b"ahead")
+_GREETING_WORDS: Final = (b"smtp", b"pop", b"mail", b"server", b"service", b"ready", b"welcome", b"hello", b"<")
+
+
+def says_grant(server: bytes) -> bool:
+    """Whether the last line that a server said could grant TLS: whether it is one, or a greeting, its words tell."""
+    lines = server.rstrip().split(b"\n")
+    last = lines[-1].strip().lower()
+    if last.startswith(b"* "):
+        return False
+    if last.startswith((b"+ok", b"220")) and not any(word in last for word in _GRANT_WORDS):
+        return not any(word in last for word in _GREETING_WORDS)
+    return True
 
 
 def preface_length(client: bytes, server: bytes) -> tuple[int, int]:

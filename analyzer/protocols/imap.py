@@ -858,6 +858,9 @@ class ImapDissector(MessageTraffic):
         ):
             self._continuation(line[2:])
             return
+        if sender == CLIENT and is_command(line):
+            self.client_line(line)  # and doubtful, until its tag is answered
+            return
         # A reply that names a command in flight is what it seems, whatever is missing before it.
         if sender == SERVER and self.reply_readable(line):
             tag = line[: line.find(b" ")]
@@ -906,7 +909,9 @@ class ImapDissector(MessageTraffic):
         if current is not None and current.code == LOGIN:
             self._login_unfinished(current)
         for pending in self._pending:
-            if pending.doubtful and (self._server_gap or not self.server_heard()):
+            if pending.doubtful and not (self._authenticated and self.server_heard()):
+                if self.server_heard() and not self._server_gap:
+                    continue  # a command would have been answered
                 # A line of a letter has others before and behind it. One before may be the rest of one that was cut off.
                 text_behind = self._text_lines - pending.text_before
                 if text_behind == 0 and pending.text_before <= 1 and self.commands > 1:

@@ -471,7 +471,10 @@ class Pop3Dissector(Dissector):
         timestamp = apop_timestamp(line)
         if not good or self.midstream or self._pending.count > 0:
             lower = line.lower()
-            ready = timestamp is not None or b"ready" in lower or b"pop3" in lower or b"welcome" in lower
+            ready = timestamp is not None
+            if not ready and not ((self.midstream or self._gaps) and self._pending.count > 0):
+                # Where the greeting may be missing, these are words of a reply, too.
+                ready = b"ready" in lower or b"pop3" in lower or (b"welcome" in lower and self._pending.count == 0)
             if not (good and ready):
                 if good or self._pending.count > 0:
                     return False
@@ -675,8 +678,7 @@ class Pop3Dissector(Dissector):
             if self._lost_count:
                 # Commands and replies are missing: nobody knows what the next reply answers.
                 pending.clear()
-                if self.exchange_complete():
-                    self.exchange_dropped()
+                self.exchange_dropped()
             self._lost_count = True
             if not self.exchange_open():
                 self._push(_LOST, 0)

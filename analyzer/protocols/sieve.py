@@ -372,10 +372,8 @@ class SieveDissector(Dissector):
         if sender == CLIENT:
             if both:
                 # Commands and replies are missing: nobody knows what the next reply answers.
-                if self.exchange_complete():
-                    self.exchange_dropped()
-                if not self.exchange_open():
-                    self._pending.clear()
+                self.exchange_dropped()
+                self._pending.clear()
             self._client_words = []
             self._answer_due = False
             if not self.exchange_open():

@@ -694,10 +694,8 @@ class SmtpDissector(Dissector):
         if sender == CLIENT:
             if both:
                 # Commands and replies are missing: nobody knows what the next reply answers.
-                if self.exchange_complete():
-                    self.exchange_dropped()
-                if not self.exchange_open():
-                    self._drop_pending()
+                self.exchange_dropped()
+                self._drop_pending()
             self._answer_due = False
             self._unsynced = True
             if not self.exchange_open():

@@ -26,6 +26,7 @@ from analyzer.protocols.detect import (
     plausible_greeting,
     preface_length,
     quick_verdict,
+    says_grant,
 )
 from analyzer.protocols.events import (
     DISSECTOR_FAULT,
@@ -215,7 +216,7 @@ class SessionStream(StreamSink):
                     self._waiting = []
                 self._waiting.append(_Piece(sender, b"", size, at))
                 # Whatever the missing octets were, no more may be waited for in front of them.
-                self._detect(at, True)
+                self._detect(at, self._service not in IMPLICIT_TLS_SERVICES)
         except Exception:
             self._contain(at)
 
@@ -341,7 +342,9 @@ class SessionStream(StreamSink):
             client_skip = server_skip = 0
         whole = self._flow.syn_seen and self._flow.syn_ack_seen and not gap_before
         client_first = client_skip == 0 and waiting[0].sender == CLIENT
-        verdict = decide(service, server[server_skip:], client[client_skip:], final or gap_before, whole, client_first)
+        # Behind a gap the next line tells; of TLS, it takes more octets to tell its middle from text.
+        final = final or (gap_before and service not in IMPLICIT_TLS_SERVICES)
+        verdict = decide(service, server[server_skip:], client[client_skip:], final, whole, client_first)
         if verdict == "":
             return True
         if service is None and client_first:
@@ -358,7 +361,7 @@ class SessionStream(StreamSink):
             return True
         else:
             self._dissector = make_dissector(verdict, service, not (self._flow.syn_seen or self._flow.syn_ack_seen))
-            if client[client_skip:] and looks_like_tls(client[client_skip:]) and begun[CLIENT]:
+            if looks_like_tls(client[client_skip:]) and (begun[CLIENT] or not says_grant(server)):
                 # A client that expects implicit TLS met a server that greets in clear.
                 self._tls_on_plaintext = True
                 self._make_builder().add_anomaly(
@@ -416,9 +419,10 @@ class SessionStream(StreamSink):
         self._make_builder().session.tls_frame = at.frame
 
     def _pass_on_to_tls(self, dissector: Dissector, at: Position) -> None:
-        """STARTTLS was granted and TLS octets have come."""
-        self._tls_mode = "starttls"
-        tls = TlsDissector("starttls")
+        """STARTTLS was granted and TLS octets have come; or, where neither side was understood so far, TLS was found behind a gap."""
+        unread = dissector.commands + dissector.replies == 0
+        self._tls_mode = "implicit" if unread and self._service in IMPLICIT_TLS_SERVICES else "starttls"
+        tls = TlsDissector(self._tls_mode)
         self._tls = tls
         self._dissector = None
         self._read_before = dissector
@@ -644,10 +648,11 @@ class SessionStream(StreamSink):
             handshake.handshake = facts.handshake
             session.tls = handshake
             if self._tls_mode == "starttls":
-                session.transport = STARTTLS
                 unseen = reading is None or (
                     reading.commands + reading.replies == 0 and not reading.reply_seen and session.server_banner is None
                 )
+                # A client that spoke TLS where no upgrade was seen, and was answered with text, was in error.
+                session.transport = PLAINTEXT if unseen and facts.text else STARTTLS
                 session.starttls = UNSEEN if unseen else builder.starttls_state(facts.established)
             elif facts.text:
                 # The client spoke TLS, the server text (RFC 8314 section 3.3 mixed up with STARTTLS): nothing was protected.
