@@ -449,6 +449,15 @@ def test_a_spool_whose_receiver_is_no_longer_named_is_said(made: list[Webhook], 
     assert left_behind("/none", []) == []
 
 
+def test_a_folder_that_may_not_be_entered_holds_nothing_for_us(monkeypatch: pytest.MonkeyPatch):
+    def shut(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("stat", "listdir", "scandir"):
+        monkeypatch.setattr(os, name, shut)
+    assert left_behind("/root/.local/state/mailtap/spool", []) == []
+
+
 def test_a_body_is_what_the_module_says(made: list[Webhook], options: SinkOptions):
     with Web() as web:
         sink = opened(made, web, options)

@@ -96,7 +96,7 @@ def make_sinks(settings: MonitorSettings) -> list[AlertSink]:
 
 
 def left_behind(folder: str, sinks: Iterable[AlertSink]) -> list[str]:
-    """Sentences about spools in the folder whose receiver is no longer named, with alerts in them."""
+    """Sentences about spools in the folder whose receiver is no longer named, with alerts in them; none where it may not be entered."""
     import sqlite3
     from pathlib import Path
 
@@ -104,7 +104,10 @@ def left_behind(folder: str, sinks: Iterable[AlertSink]) -> list[str]:
 
     used = {sink.spool_path for sink in sinks if isinstance(sink, SpooledSink)}
     sentences: list[str] = []
-    for path in sorted(Path(folder).glob("*.db")):
+    paths: list[Path] = []
+    with contextlib.suppress(OSError):
+        paths = sorted(path for path in Path(folder).iterdir() if path.suffix == ".db")
+    for path in paths:
         if path in used:
             continue
         try:
