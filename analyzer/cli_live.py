@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from analyzer.monitor.store_names import DEFAULT_STORE
+
 WATCHED = "What is watched"
 TOLD = "Who is told, and how often"
 KEPT = "What is kept"
@@ -170,7 +172,10 @@ def monitor(
     store: Annotated[
         str | None,
         typer.Option(
-            "--store", metavar="STORE", help="A file, postgresql://..., or off (mailtap.sqlite).", rich_help_panel=KEPT
+            "--store",
+            metavar="STORE",
+            help=f"A file, postgresql://..., or off ({DEFAULT_STORE}).",
+            rich_help_panel=KEPT,
         ),
     ] = None,
     store_key: Annotated[

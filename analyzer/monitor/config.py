@@ -28,6 +28,7 @@ from analyzer.errors import UsageError
 from analyzer.model import SEVERITIES
 from analyzer.monitor.alerts import BURST, RATE, WINDOW_S
 from analyzer.monitor.sinks import SinkOptions, make_all
+from analyzer.monitor.store_names import DEFAULT_STORE
 
 #: Largest file that is read as a configuration.
 MAX_FILE: Final = 1 << 20
@@ -205,7 +206,7 @@ class MonitorSettings:
     sensor: str = _setting("sensor", _text, "name of this monitor; empty is the machine's", "")
     ports: dict[int, str] = _setting("port", _ports, "mail services on unusual ports", dict)
     ca_file: str | None = _setting("ca-file", _some_text, "trusted roots for the certificates that are seen", None)
-    store: str = _setting("store", _or_off, "file, or URL of a database; off for none", "mailtap.db", private=True)
+    store: str = _setting("store", _or_off, "file, or URL of a database; off for none", DEFAULT_STORE, private=True)
     store_key: str | None = _setting("store-key", _some_text, "file with the key of the store's fingerprints", None)
     retention_s: float = _setting(
         "retention", _duration(60), "how long the store keeps; 0 for ever", 90 * 86400.0, live=True

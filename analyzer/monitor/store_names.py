@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+#: The store where none is named, in the folder in which the monitor was started.
+DEFAULT_STORE: Final = "mailtap.sqlite"
 #: How the address of a PostgreSQL store may begin.
 DATABASES: Final = ("postgresql", "postgres", "postgresql+psycopg")
 #: What every file of SQLite's begins with.
