@@ -7,9 +7,11 @@
 says how many of which kind. A sink that waits for its receiver holds up nobody: each has its own lane, bounded as well. An alert is with
 its sink within milliseconds when nothing is in the way; nothing is collected first.
 
-What the store holds is safe; an alert is safe (against a killed process) once a sink with a spool has taken it, milliseconds after it was
-raised. So the loop raises an alert before it gives the finding to the store, whose findings are ``known`` to the next run. What a kill takes
-with it are the counts of what was held back since the last summary; the findings themselves are in the store.
+What the store holds is safe, and ``known`` to the next run; an alert is safe (against a killed process) once its sinks have taken it, on disk,
+milliseconds after it was raised. So the finding goes to the store behind its alert: the loop raises the alert, and gives the store its
+rows by ``then``, which waits until all sinks have taken what was raised before; ``TAKEN_S`` at most, for a sink that stands still must not
+keep the store from its rows. What a kill takes with it are the counts of what was held back since the last summary (the findings
+themselves are in the store), and what a sink kept in memory because its disk was full.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
@@ -43,6 +46,8 @@ MAX_LOST: Final = 400
 IDLE_S: Final = 0.25
 #: A summary of what the rate limit held back comes at most this often.
 SUMMARY_S: Final = 60.0
+#: Seconds that a step waits for sinks to take the alerts before it.
+TAKEN_S: Final = 1.0
 #: Defaults of the options of the same names: alerts a second, and at once after a quiet time.
 WINDOW_S: Final = 3600.0
 RATE: Final = 1.0
@@ -65,12 +70,13 @@ class _Order:
 class Lane:
     """One sink and the thread that serves it."""
 
-    def __init__(self, sink: AlertSink, *, opened: bool) -> None:
+    def __init__(self, sink: AlertSink, taken: Callable[[], None], *, opened: bool) -> None:
         self.sink = sink
+        self._tell_taken = taken
         self._queue: SimpleQueue[list[Alert] | _Order] = SimpleQueue()
-        #: alerts put in by the alert thread, and taken out by the sink's: each is written by one thread only
-        self._put = 0
-        self._taken = 0
+        #: alerts put in by the alert thread, and taken by the sink: each is written by one thread only
+        self.put_in = 0
+        self.taken = 0
         self._opened = opened
         self._thread = threading.Thread(target=self._run, name=f"alerts to {sink.name}", daemon=True)
 
@@ -80,13 +86,13 @@ class Lane:
 
     def put(self, alerts: list[Alert]) -> None:
         """Alerts for the sink; those for which there is no room are counted as lost."""
-        room = MAX_LANE - (self._put - self._taken)
+        room = MAX_LANE - (self.put_in - self.taken)
         if len(alerts) > room:
             self.sink.lose(len(alerts) - max(0, room))
             self.sink.trouble = f"the receiver takes nothing: {MAX_LANE:,} alerts wait for it, further ones are lost"
             alerts = alerts[: max(0, room)]
         if alerts:
-            self._put += len(alerts)
+            self.put_in += len(alerts)
             self._queue.put(alerts)
 
     def order(self, kind: str) -> None:
@@ -128,7 +134,8 @@ class Lane:
             self._guarded(self._idle)
         if not self._guarded(lambda: self.sink.deliver(alerts)):
             self.sink.lose(len(alerts))
-        self._taken += len(alerts)
+        self.taken += len(alerts)
+        self._tell_taken()
         return later
 
     def _idle(self) -> None:
@@ -152,11 +159,25 @@ class Lane:
         return True
 
 
+class _Step:
+    """Something that waits for the alerts raised before it."""
+
+    __slots__ = ("after", "due", "marks", "run")
+
+    def __init__(self, run: Callable[[], None], after: int, due: float) -> None:
+        self.run = run
+        #: the number of the last alert before it
+        self.after = after
+        self.due = due
+        #: lanes, and how many alerts each must have taken; None until the last alert has passed the gate
+        self.marks: list[tuple[Lane, int]] | None = None
+
+
 class AlertDispatcher:
     """Takes alerts from the loop, holds back what repeats or comes too fast, and gives the rest to every sink.
 
     Made and started by the loop, after privileges were dropped: files and spools are opened as the user that will open them
-    again on SIGHUP. ``state`` gets the counters and the latest alerts that were let out; ``raise_alert``, ``reload``, ``reopen`` and ``close`` are for the loop's thread alone.
+    again on SIGHUP. ``state`` gets the counters and the latest alerts that were let out; ``raise_alert``, ``reload``, ``reopen`` ``then`` and ``close`` are for the loop's thread alone.
 
     Args:
         sinks: where alerts go; also listed in ``state.sinks``.
@@ -180,13 +201,18 @@ class AlertDispatcher:
         summary_s: float = SUMMARY_S,
     ) -> None:
         self._state = state
-        self._lanes = [Lane(sink, opened=True) for sink in sinks]
+        self._lanes = [Lane(sink, self._wake, opened=True) for sink in sinks]
         state.sinks = [lane.sink for lane in self._lanes]
         self._least = SEVERITIES.index(min_severity)
         self._gate = Gate(window_s, rate, burst, summary_s, time.monotonic())
         self._gate.sensor = state.sensor
         self._queue: SimpleQueue[Alert | _Order] = SimpleQueue()
         self._known: dict[str, None] = {}
+        #: alerts put into the queue, and through the gate: each is written by one thread only
+        self._queued = 0
+        self._gated = 0
+        self._steps: deque[_Step] = deque()
+        self._stepping = threading.RLock()
         self._losing = threading.Lock()
         self._lost: dict[tuple[str, str], int] = {}
         self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
@@ -243,7 +269,22 @@ class AlertDispatcher:
                     pair = (alert.severity, "others")
                     self._lost[pair] = self._lost.get(pair, 0) + 1
             return
+        self._queued += 1
         self._queue.put(alert)
+
+    def then(self, step: Callable[[], None]) -> None:
+        """Do something short once every sink has taken all that was raised before, or ``TAKEN_S`` later; in order, from any thread.
+
+        At once where nothing is under way. ``close`` does all that is left.
+        """
+        with self._stepping:
+            self._steps.append(_Step(step, self._queued, time.monotonic() + TAKEN_S))
+            if not self._started:
+                self._do_steps(everything=True)
+            else:
+                self._do_steps()
+                if self._steps:
+                    self._wake()
 
     def reload(self, settings: MonitorSettings) -> None:
         """Take over what may change on SIGHUP: sinks, least severity, window, rate, burst. Sinks named as before stay as they are.
@@ -274,7 +315,29 @@ class AlertDispatcher:
         done = not self._thread.is_alive()
         for lane in self._lanes:
             done &= lane.join(end - time.monotonic())
+        self._do_steps(everything=True)
         return done
+
+    def _do_steps(self, *, everything: bool = False) -> None:
+        """Those at the head of the line whose alerts have been taken, or which have waited long enough."""
+        with self._stepping:
+            while self._steps:
+                step = self._steps[0]
+                if step.marks is None and self._gated >= step.after:
+                    step.marks = [(lane, lane.put_in) for lane in self._lanes]
+                taken = step.marks is not None and all(lane.taken >= mark for lane, mark in step.marks)
+                if not (taken or everything or time.monotonic() >= step.due):
+                    return
+                self._steps.popleft()
+                try:
+                    step.run()
+                except Exception as error:  # noqa: BLE001 - a fault in a step must not end the alerts
+                    self.trouble = f"a fault of mailtap behind its alerts ({type(error).__name__}); please report it"
+
+    def _wake(self) -> None:
+        """Have the alert thread look at the steps that wait."""
+        if self._steps:
+            self._queue.put(_Order("look"))
 
     # -- the alert thread --------------------------------------------------------------------------------------------------------
 
@@ -295,8 +358,12 @@ class AlertDispatcher:
                 self._state.recent.extend(out)
                 for lane in self._lanes:
                     lane.put(list(out))
+            self._gated += len(alerts)
+            self._do_steps()
             while orders:
                 order = orders.pop(0)
+                if order.kind == "look":
+                    continue
                 if order.kind == "reload":
                     self._exchange(order)
                     continue
@@ -323,7 +390,11 @@ class AlertDispatcher:
     def _take(self, orders: list[_Order]) -> list[Alert]:
         """Wait for alerts, an order, or the time at which something is due; what was raised before an order goes out before it."""
         alerts: list[Alert] = []
-        wait = min(1.0, max(0.0, self._gate.next_due() - time.monotonic()))
+        due = self._gate.next_due()
+        with self._stepping:
+            if self._steps:
+                due = min(due, self._steps[0].due)
+        wait = min(1.0, max(0.0, due - time.monotonic()))
         with contextlib.suppress(Empty):
             item = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
             while True:
@@ -348,7 +419,7 @@ class AlertDispatcher:
             else:
                 lane.order("close")
         for sink in wanted.values():
-            lane = Lane(sink, opened=False)
+            lane = Lane(sink, self._wake, opened=False)
             lane.start()
             lanes.append(lane)
         self._lanes = lanes

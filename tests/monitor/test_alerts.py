@@ -173,6 +173,84 @@ def test_reopen_reaches_every_sink_after_what_was_raised_before():
     assert dispatcher.close()
 
 
+# -- what waits for alerts ------------------------------------------------------------------------------------------------------
+
+
+class Slow(Kept):
+    """Takes alerts when it is free."""
+
+    def __init__(self, name: str = "slow:") -> None:
+        super().__init__(name)
+        self.free = threading.Event()
+
+    def deliver(self, alerts: list[Alert]) -> None:
+        assert self.free.wait(10)
+        super().deliver(alerts)
+
+
+def test_what_is_stored_goes_behind_its_alert_and_in_order(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "TAKEN_S", 60.0)
+    slow, brisk = Slow(), Kept()
+    dispatcher = AlertDispatcher([slow, brisk], state(), rate=0)
+    stored: list[tuple[int, int]] = []
+    dispatcher.start()
+    for number in range(5):
+        dispatcher.raise_alert(alert(number))
+        dispatcher.then(lambda number=number: stored.append((number, len(slow.alerts))))
+    until(lambda: len(brisk.alerts) == 5)
+    time.sleep(0.05)
+    assert stored == []
+    slow.free.set()
+    until(lambda: len(stored) == 5)
+    assert [number for number, _ in stored] == list(range(5))
+    assert all(told > number for number, told in stored)
+    dispatcher.then(lambda: stored.append((5, 5)))
+    assert len(stored) == 6, "nothing is under way, so nothing waits"
+    assert dispatcher.close()
+
+
+def test_a_sink_that_stands_still_keeps_nothing_from_the_store_for_long(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "TAKEN_S", 0.1)
+    slow = Slow()
+    dispatcher = AlertDispatcher([slow], state())
+    stored: list[int] = []
+    dispatcher.start()
+    dispatcher.raise_alert(alert(1))
+    dispatcher.then(lambda: stored.append(1))
+    assert stored == []
+    until(lambda: stored)
+    assert slow.alerts == []
+    slow.free.set()
+    assert dispatcher.close()
+
+
+def test_what_was_held_back_or_told_to_nobody_keeps_nothing_waiting_and_the_end_does_all(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(module, "TAKEN_S", 60.0)
+    stored: list[int] = []
+    slow = Slow()
+    for sinks in ([], [Kept()], [slow]):
+        dispatcher = AlertDispatcher(sinks, state(), min_severity="high")
+        dispatcher.then(lambda: stored.append(0))
+        assert stored.pop() == 0
+        dispatcher.start()
+        dispatcher.raise_alert(alert(1, severity="low"))
+        dispatcher.then(lambda: stored.append(1))
+        assert stored == [1]
+        for _ in range(3):
+            dispatcher.raise_alert(alert(2))
+        dispatcher.then(lambda: stored.append(2))
+        if slow in sinks:
+            assert not dispatcher.close(0.2)
+        else:
+            until(lambda: len(stored) == 2)
+            assert dispatcher.close()
+        assert stored == [1, 2]
+        stored.clear()
+    slow.free.set()
+
+
 # -- de-duplication --------------------------------------------------------------------------------------------------------------
 
 
