@@ -93,6 +93,8 @@ class SessionLoader:
 
     def __init__(self, certificates: Mapping[bytes, bytes]) -> None:
         self._certificates = certificates
+        #: handshakes whose certificates were gone, all or some: they are loaded with those of the chain before the first that is
+        self.stripped: int = 0
         self._shared: dict[tuple[str, ...], list[str]] = {}
         self._known: dict[tuple[str, str], Callable[..., object]] = {
             (one.__module__, one.__qualname__): function
@@ -152,10 +154,13 @@ class SessionLoader:
         _each(values, _HANDSHAKE)
         chain = values[14]
         if chain is not None:
+            kept: list[bytes] = []
             try:
-                chain = [self._certificates[digest] for digest in chain]
+                for digest in chain:
+                    kept.append(self._certificates[digest])  # noqa: PERF401 - those before the first that is gone are kept
             except KeyError:
-                raise DamagedRecord("its certificate is missing from the store") from None
+                self.stripped += 1
+            chain = kept or None
         suites = self._share(values[3])
         values = (values[0], self._share(values[1]), values[2], suites, *values[4:14], chain, *values[15:])
         return records._handshake(mode, frame, timestamp_ns, values)  # noqa: SLF001

@@ -6,7 +6,8 @@ The tables and columns are those of every report (``analyzer.report.columns``), 
 - ``sensor`` in every table, and ``final``: false for a connection that was still open when its row was written;
 - ``sessions.record``: the whole record, from which ``mailtap report`` makes every table, chart and format anew (see ``pickles``);
   ``captures.record`` the same, as JSON; ``certificates``: each certificate once, by its SHA-256;
-- ``n``: the place of a credential or message within its session.
+- ``n``: the place of a credential or message within its session;
+- ``stored``: when a row was written, by this machine's clock, which retention goes by: captures may be of any time.
 
 A moment is stored twice. The column of the report's name is for reading: on SQLite text as in JSON (RFC 3339, UTC, which sorts in order
 of time, and which SQLite's date functions read), on PostgreSQL ``timestamptz``. The one with ``_ns`` behind its name is exact, and
@@ -18,6 +19,7 @@ There are no foreign keys: rows are written in the order in which they come, and
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -32,7 +34,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    case,
+    func,
     inspect,
+    null,
     select,
     text,
     update,
@@ -43,7 +48,7 @@ from analyzer.errors import CaptureError, NotACapture
 from analyzer.report.columns import TABLES
 
 #: Version of the layout. Whoever changes it adds the way from the version before to ``UPGRADES``.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 #: Moments of the traffic have a column of nanoseconds too; the validity of certificates is in whole seconds, up to the year 9999.
 MOMENTS: Final = ("start", "end", "time", "first", "last")
 #: Number of the lock under which one process at a time looks after a PostgreSQL store's layout, and of the one for pruning.
@@ -61,6 +66,11 @@ _TYPES: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
+def _stored() -> list[Column[Any]]:
+    """When a row was written last: to read, and exact."""
+    return [Column("stored", _TIME), Column("stored_ns", BigInteger, nullable=False, server_default="0")]
+
+
 def _columns(name: str, keys: tuple[str, ...]) -> list[Column[Any]]:
     found: list[Column[Any]] = []
     for column in TABLES[name]:
@@ -74,12 +84,14 @@ def _columns(name: str, keys: tuple[str, ...]) -> list[Column[Any]]:
 
 SESSIONS: Final = Table(
     "sessions", METADATA, *_columns("sessions", ("sensor", "session_id")),
-    Column("final", Boolean, nullable=False),
+    Column("final", Boolean, nullable=False), *_stored(),
     #: octets that the session takes here with its credentials, messages and handshake, more or less: for retention by size
     Column("octets", BigInteger, nullable=False),
     Column("record", LargeBinary, nullable=False),
     Index("sessions_start", "start_ns"), Index("sessions_end", "end_ns"),
     Index("sessions_client", "client_ip"), Index("sessions_server", "server_ip", "server_port"),
+    #: what retention asks for: the oldest, and how much there is, without a look at the rows themselves
+    Index("sessions_stored", "stored_ns", "end_ns", "octets"),
 )  # fmt: skip
 CREDENTIALS: Final = Table(
     "credentials", METADATA, Column("sensor", Text, primary_key=True), *_columns("credentials", ("session_id",)),
@@ -98,25 +110,58 @@ MESSAGES: Final = Table(
 )  # fmt: skip
 FINDINGS: Final = Table(
     "findings", METADATA, Column("sensor", Text, primary_key=True), *_columns("findings", ("finding_id",)),
-    Column("final", Boolean, nullable=False),
-    Index("findings_session", "session_id"), Index("findings_time", "time_ns"),
+    Column("final", Boolean, nullable=False), *_stored(),
+    Index("findings_session", "session_id"), Index("findings_time", "time_ns"), Index("findings_stored", "stored_ns"),
     Index("findings_client", "client_ip"), Index("findings_server", "server_ip", "server_port"),
 )  # fmt: skip
 CAPTURES: Final = Table(
     "captures", METADATA, Column("sensor", Text, primary_key=True), *_columns("captures", ("capture", "first_ns")),
-    Column("final", Boolean, nullable=False), Column("record", Text, nullable=False),
+    Column("final", Boolean, nullable=False), *_stored(), Column("record", Text, nullable=False),
     Index("captures_last", "last_ns"),
 )  # fmt: skip
 CERTIFICATES: Final = Table(
     "certificates", METADATA, Column("sha256", Text, primary_key=True),
-    Column("last_ns", BigInteger, nullable=False), Column("der", LargeBinary, nullable=False),
+    #: when a session that has it was stored last, more or less (``store.CERTIFICATE_NS``)
+    Column("last_ns", BigInteger, nullable=False), Column("octets", BigInteger, nullable=False, server_default="0"),
+    Column("der", LargeBinary, nullable=False), Index("certificates_last", "last_ns", "octets"),
 )  # fmt: skip
 
 #: What belongs to a session, and goes with it.
 OF_SESSIONS: Final = (CREDENTIALS, TLS, MESSAGES)
 
-#: Version -> what makes the next one of it, within one transaction. There is one version so far.
-UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {}
+
+def _add_times_of_storing(connection: Connection) -> None:
+    """Layout 2: retention goes by the time of storing. Of what is there already it is taken to be that of the traffic, if that is past."""
+    moment = "TIMESTAMP WITH TIME ZONE" if connection.dialect.name == "postgresql" else "TEXT"
+    now_ns = time.time_ns()
+    for name in ("sessions", "findings", "captures"):
+        connection.execute(text(f"ALTER TABLE {name} ADD COLUMN stored {moment}"))
+        connection.execute(text(f"ALTER TABLE {name} ADD COLUMN stored_ns BIGINT NOT NULL DEFAULT 0"))
+    for table, seen, seen_ns in (
+        (SESSIONS, SESSIONS.c.end, SESSIONS.c.end_ns),
+        (FINDINGS, FINDINGS.c.time, FINDINGS.c.time_ns),
+        (CAPTURES, CAPTURES.c.last, CAPTURES.c.last_ns),
+    ):
+        past = func.coalesce(seen_ns, 0).between(1, now_ns)
+        connection.execute(
+            update(table).values(stored_ns=case((past, seen_ns), else_=now_ns), stored=case((past, seen), else_=null()))
+        )
+    connection.execute(text("ALTER TABLE certificates ADD COLUMN octets BIGINT NOT NULL DEFAULT 0"))
+    # It was the end of a session, brought up to date once an hour.
+    later = CERTIFICATES.c.last_ns + 3_600_000_000_000
+    connection.execute(
+        update(CERTIFICATES).values(
+            octets=func.length(CERTIFICATES.c.der), last_ns=case((later < now_ns, later), else_=now_ns)
+        )
+    )
+    for table in (SESSIONS, FINDINGS, CERTIFICATES):
+        for index in table.indexes:
+            if index.name in ("sessions_stored", "findings_stored", "certificates_last"):
+                index.create(connection)
+
+
+#: Version -> what makes the next one of it, within one transaction.
+UPGRADES: Final[dict[int, Callable[[Connection], None]]] = {1: _add_times_of_storing}
 
 
 def layout_of(connection: Connection, where: str) -> int:
@@ -169,6 +214,9 @@ def prepare(connection: Connection, where: str, program: str) -> None:
             META.insert(), [{"key": "schema_version", "value": str(SCHEMA_VERSION)}, {"key": "mailtap", "value": program}]
         )  # fmt: skip
         return
+    if connection.dialect.name == "postgresql":
+        # Every row is written anew; that takes as long as it takes, once.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
     while version < SCHEMA_VERSION:
         UPGRADES[version](connection)
         version += 1

@@ -59,8 +59,10 @@ CHUNK: Final = 400
 FETCH: Final = 500
 #: Certificates kept at hand while reading, and known as written while writing.
 MAX_CERTIFICATES: Final = 4096
-#: How often the time at which a certificate was seen last is brought up to date. Retention gives twice that time grace.
-CERTIFICATE_NS: Final = 3_600_000_000_000
+#: Findings that the next run of the monitor is told of.
+MAX_FINDING_IDS: Final = 200_000
+#: How often the time at which a certificate was stored last is brought up to date. Retention gives that time grace.
+CERTIFICATE_NS: Final = 60_000_000_000
 
 
 def open_store(
@@ -113,6 +115,8 @@ class Store:
         self.sensor = sensor
         self.writing = writing
         self.key_path = Path(key_file) if key_file is not None else place.key_file()
+        #: sessions met whose certificates are gone
+        self.stripped: int = 0
         #: records met that could not be read, and what was wrong with the first
         self.damaged: int = 0
         self.damage: str = ""
@@ -280,10 +284,18 @@ class Store:
         for one in sessions:
             for digest, der in one.certificates.items():
                 known = fresh.get(digest, self._written.get(digest))
-                if known is None or one.end_ns > known + CERTIFICATE_NS:
-                    fresh[digest] = one.end_ns
+                # A clock that was set back must not make it older than what it belongs to.
+                if known is None or abs(one.stored_ns - known) > CERTIFICATE_NS // 2:
+                    fresh[digest] = one.stored_ns
                     found[digest] = der
-        return [{"sha256": digest.hex(), "last_ns": fresh[digest], "der": der} for digest, der in found.items()]
+        return [
+            {"sha256": digest.hex(), "last_ns": fresh[digest], "octets": len(der), "der": der}
+            for digest, der in found.items()
+        ]
+
+    def forget_certificates(self) -> None:
+        """Certificates were removed: none is known to be there any more."""
+        self._written.clear()
 
     def _put(self, connection: Connection, table: Table, rows: list[Values]) -> None:
         """Insert rows; those that are there are replaced."""
@@ -363,6 +375,8 @@ class Store:
                         self.damaged += 1
                         self.damage = self.damage or str(error)
                     else:
+                        self.stripped += loader.stripped
+                        loader.stripped = 0
                         yield session
                 if len(rows) < size:
                     return
@@ -424,15 +438,20 @@ class Store:
                 found.append(values)
         return found
 
-    def finding_ids(self, since_ns: int | None = None, sensor: str | None = None) -> set[str]:
-        """Identifiers of the findings in the store.
+    def finding_ids(
+        self, since_ns: int | None = None, sensor: str | None = None, limit: int = MAX_FINDING_IDS
+    ) -> dict[str, None]:
+        """Identifiers of the latest findings in the store, in order of time: of a list that keeps the latest, the right ones stay.
+
+        A dictionary, so that it can be asked whether it has one; its values say nothing.
 
         Raises:
             CaptureUnreadable: the database cannot be read.
         """
         query = sql.select(FINDINGS.c.finding_id).where(*_of_findings(since_ns, None, sensor))
+        query = query.order_by(FINDINGS.c.time_ns.desc(), FINDINGS.c.finding_id).limit(limit)
         with self._reading() as connection:
-            return set(connection.execute(query).scalars())
+            return dict.fromkeys(reversed(connection.execute(query).scalars().all()))
 
     def sensors(self) -> list[str]:
         """The sensors that have written, sorted.
@@ -464,13 +483,16 @@ class Store:
         return _Reading(self, snapshot=snapshot)
 
     def prune(self, older_than_ns: int | None = None, max_bytes: int | None = None) -> int:
-        """Retention: remove sessions that ended before a time, and the oldest beyond a size; see ``store_retention``.
+        """Retention: remove sessions that were stored before a time, and the oldest beyond a size; see ``store_retention``.
 
-        Returns the number of sessions removed.
+        All at once, while others wait; the writer does it in slices. Returns the number of sessions removed.
         """
-        from analyzer.monitor.store_retention import prune
+        from analyzer.monitor.store_retention import Retention
 
-        return prune(self, older_than_ns, max_bytes)
+        retention = Retention(self, hold_s=0.0)
+        for _ in retention.round(older_than_ns, max_bytes):
+            pass
+        return retention.removed
 
 
 class _Reading:

@@ -75,6 +75,10 @@ def _remarks(store: Store, result: Result, unfinished: int) -> list[str]:
         found.append(
             f"{store.damaged:,} record(s) of {store.name} could not be read and were left out ({store.damage})"
         )
+    if store.stripped:
+        found.append(
+            f"certificates of {store.stripped:,} session(s) are no longer in the store: what depends on them is not told of these"
+        )
     unjudged = sum(
         1
         for session in result.sessions

@@ -24,7 +24,7 @@ from analyzer.sessions.records import Session
 Values = dict[str, Any]
 
 #: Octets that a row takes beside its text and its record, with its share of indexes and findings (measured: a fifth more than PostgreSQL takes).
-ROW_OCTETS: Final = 500
+ROW_OCTETS: Final = 600
 #: Octets of memory that a row takes while it waits, measured; its record comes on top.
 WAITING_OCTETS: Final = 1200
 #: Characters of one text in a row; the record has all of it.
@@ -38,12 +38,12 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class SessionRows:
     """The rows of one session in all tables."""
 
-    __slots__ = ("certificates", "credentials", "end_ns", "final", "messages", "session", "tls")
+    __slots__ = ("certificates", "credentials", "final", "messages", "session", "stored_ns", "tls")
 
     def __init__(self, session: Values, final: bool) -> None:
         self.session = session
         self.final = final
-        self.end_ns: int = session["end_ns"]
+        self.stored_ns: int = session["stored_ns"]
         self.credentials: list[Values] = []
         self.tls: Values | None = None
         self.messages: list[Values] = []
@@ -91,15 +91,20 @@ class Renderer:
     def __init__(self, maker: RowMaker, sensor: str, dialect: str) -> None:
         self.maker = maker
         self.sensor = sensor
+        #: the wall clock, by which rows are stored
+        self.clock: Callable[[], int] = time.time_ns
+        self._stored: Values = {}
         #: lists and their JSON: clients offer the same suites again and again
         self._lists: dict[tuple[str, ...], str] = {}
-        moment = readable_text if dialect == "sqlite" else readable_datetime
+        moment: Callable[[int], Any] = readable_text if dialect == "sqlite" else readable_datetime
+        self._moment = moment
+        changes: dict[str, Callable[[Any], Any]] = {"time": moment, "list": self._list, "text": _cell, "word": _cell}
         self._plans: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
             name: [
                 (
                     column.name,
                     f"{column.name}_ns" if column.kind == "time" and column.name in MOMENTS else "",
-                    {"time": moment, "list": self._list, "text": _cell, "word": _cell}.get(column.kind, _as_it_is),
+                    changes.get(column.kind, _as_it_is),
                 )
                 for column in columns
             ]
@@ -118,6 +123,8 @@ class Renderer:
     def render(self, batch: Batch) -> BatchRows:
         """The rows of a batch. A record that cannot be rendered is left out, and said: it must not keep the others from the store."""
         rows = BatchRows()
+        now_ns = self.clock()
+        self._stored = {"stored": self._moment(now_ns), "stored_ns": now_ns}
         for session, final in batch.sessions:
             try:
                 self._session(rows, session, final)
@@ -151,6 +158,7 @@ class Renderer:
         maker = self.maker
         record, certificates = dump_session(session)
         values = self._values("sessions", maker.session(session), final)
+        values |= self._stored
         sensor = values["sensor"] = values["sensor"] or self.sensor
         identifier = values["session_id"]
         found = SessionRows(values, final)
@@ -177,6 +185,7 @@ class Renderer:
 
     def _finding(self, rows: BatchRows, finding: Finding, final: bool) -> None:
         values = self._values("findings", self.maker.finding(finding), final)
+        values |= self._stored
         session = finding.session
         values["sensor"] = (session.sensor if session is not None else "") or self.sensor
         rows.octets += WAITING_OCTETS
@@ -184,6 +193,7 @@ class Renderer:
 
     def _capture(self, rows: BatchRows, stats: CaptureStats) -> None:
         values = self._values("captures", self.maker.capture(stats), final=True)
+        values |= self._stored
         values["sensor"] = self.sensor
         values["first_ns"] = stats.first_ns if stats.packets else 0
         values["record"] = json.dumps(

@@ -3,7 +3,7 @@
 Batches wait in a queue, bounded by rows and by octets. They are committed as they come, several times a second at most, many in one
 transaction where many wait. When the database refuses (disk full, locked, server restarted, connection lost), everything is kept and
 tried again, sooner at first, every few seconds then; beyond the bounds the oldest goes, counted in ``lost``. A record that the database
-will never take is left out, counted too, and does not keep the others waiting.
+will never take is left out, counted too, and does not keep the others waiting. Retention goes on between two commits, a slice at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Final
 
 from analyzer.errors import MailtapError
@@ -19,6 +20,7 @@ from analyzer.monitor.store_place import said_by
 
 from sqlalchemy import exc  # isort: skip - after the line that says where it is missing
 
+from analyzer.monitor.store_retention import Retention
 from analyzer.monitor.store_rows import BatchRows
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ COMMIT_S: Final = 0.25
 #: Seconds before a failed commit is tried again: at first, and at most.
 RETRY_S: Final = 0.25
 MAX_RETRY_S: Final = 4.0
-#: Seconds between two rounds of retention.
+#: Seconds between two rounds of retention, and between two slices of one, for others who want to write.
 PRUNE_S: Final = 60.0
+BETWEEN_S: Final = 0.005
 
 #: What a database says when the values are to blame, and not its state: trying again would not help.
 _VALUES: Final = (exc.DataError, exc.IntegrityError, exc.StatementError, ValueError, TypeError, OverflowError)
@@ -72,10 +75,16 @@ class StoreWriter:
         self.lost: int = 0
         #: sessions removed by retention
         self.pruned: int = 0
-        #: what is wrong, for people; empty when all is well
-        self.trouble: str = ""
         #: sentences about single records that could not be stored; the first ones
         self.faults: list[str] = []
+        #: why nothing can be written now; empty when all is well
+        self._failing: str = ""
+        #: it can not because there is no room
+        self._is_full: bool = False
+        self._retention = Retention(store)
+        #: the round that is going on
+        self._round: Generator[None] | None = None
+        self._prune_at = time.monotonic() + min(5.0, PRUNE_S)
         self._queue: deque[_Waiting] = deque()
         #: those of the queue that are not rendered yet
         self._fresh: deque[_Waiting] = deque()
@@ -92,6 +101,11 @@ class StoreWriter:
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="mailtap-store", daemon=True)
         self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong, for people; empty when all is well. The same words as long as the same is wrong."""
+        return "; ".join(one for one in (self._failing, self._retention.trouble) if one)
 
     @property
     def waiting(self) -> int:
@@ -150,11 +164,11 @@ class StoreWriter:
     def _run(self) -> None:
         retry = 0.0
         last = 0.0
-        prune_at = time.monotonic() + min(5.0, PRUNE_S)
         while True:
             with self._change:
-                self._pause(last, retry, prune_at)
+                self._pause(last, retry)
                 if self._closing:
+                    self._end_round()
                     self._stopped = True
                     self._change.notify_all()
                     return
@@ -162,22 +176,28 @@ class StoreWriter:
             try:
                 self._render()
                 self._write_some()
-                if not self.trouble and time.monotonic() >= prune_at:
-                    self._prune()
-                    prune_at = time.monotonic() + PRUNE_S
             except Exception as error:  # noqa: BLE001 - whatever the database does, the thread lives on
                 retry = min(MAX_RETRY_S, retry * 2) if retry else RETRY_S
                 self._failed(error)
             else:
                 retry = 0.0
-                if self.trouble:
-                    self.trouble = ""
+                self._failing, self._is_full = "", False
+            if self._may_prune():
+                self._prune()
 
-    def _pause(self, last: float, retry: float, prune_at: float) -> None:
+    def _may_prune(self) -> bool:
+        """Whether retention can do anything: while nothing can be written, only where there is no room."""
+        return not self._failing or self._is_full
+
+    def _pause(self, last: float, retry: float) -> None:
         """Wait until there is something to do: rows, after a failure some time, or retention."""
+        going_on = self._round is not None and self._may_prune()
+        if going_on and not self._closing:
+            self._change.wait(BETWEEN_S)
+            return
         while not self._closing:
             now = time.monotonic()
-            due = prune_at
+            due = self._prune_at if self._may_prune() else now + MAX_RETRY_S
             if self._queue:
                 wait = retry or (0.0 if self._urgent or self._rows >= ROWS_A_COMMIT else COMMIT_S)
                 if retry and self._urgent:
@@ -291,19 +311,48 @@ class StoreWriter:
             self._done += 1
 
     def _prune(self) -> None:
-        if self.keep_ns is None and self.max_bytes is None:
-            return
-        older = None if self.keep_ns is None else time.time_ns() - self.keep_ns
-        self.pruned += self.store.prune(older, self.max_bytes)
+        """One slice of retention, where one is due."""
+        now = time.monotonic()
+        if self._round is None:
+            if now < self._prune_at:
+                return
+            self._prune_at = now + PRUNE_S
+            if self.keep_ns is None and self.max_bytes is None:
+                self._retention.trouble = ""
+                return
+            older = None if self.keep_ns is None else time.time_ns() - self.keep_ns
+            self._round = self._retention.round(older, self.max_bytes)
+        try:
+            next(self._round)
+        except StopIteration:
+            self._round = None
+            self._prune_at = now + PRUNE_S
+        except Exception as error:  # noqa: BLE001 - it is tried again; what is to be written matters more
+            self._end_round()
+            said = str(error) if isinstance(error, MailtapError) else said_by(error)
+            self._retention.trouble = f"what is too old or too much could not be removed ({said}); it is tried again"
+        self.pruned = self._retention.removed
+
+    def _end_round(self) -> None:
+        """Give up the round that is going on; the next one comes in its time."""
+        going_on, self._round = self._round, None
+        self._prune_at = time.monotonic() + PRUNE_S
+        if going_on is not None:
+            going_on.close()
 
     def _failed(self, error: Exception) -> None:
         said = str(error) if isinstance(error, MailtapError) else said_by(error)
         advice = ""
-        if "full" in said or "No space" in said:
+        self._is_full = "full" in said or "No space" in said
+        if self._is_full:
             advice = "; free some space, or let retention keep less"
+            # The floor of free space is retention's business, and cannot wait for its turn.
+            self._prune_at = min(self._prune_at, time.monotonic())
         elif "locked" in said:
             advice = "; another program holds it"
-        self.trouble = f"the store {self.store.name} cannot be written ({said}){advice}; {self._rows:,} rows wait"
+        self._failing = f"the store {self.store.name} cannot be written ({said}){advice}; rows wait in memory"
+        if not self._is_full:
+            self._end_round()
         try:
             self.store.reconnect()
         except (MailtapError, exc.SQLAlchemyError, sqlite3.Error, OSError):

@@ -10,6 +10,7 @@ import pickle
 import sqlite3
 import stat
 import sys
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,15 @@ def test_recent_sessions_are_the_latest_in_order_of_start(store: Store):
     assert [one.first_frame for one in store.recent(3)] == [171, 181, 191]
     assert store.recent(100, since_ns=BEGAN_NS + 18 * STEP_NS)[0].first_frame == 181
     assert store.recent(100, sensor="attic") == []
+
+
+def test_identifiers_of_findings_are_the_latest_oldest_first(store: Store):
+    store.write(made_batch(0, 20))
+    expected = [made_finding(made_session(number)).finding_id() for number in range(20)]
+    assert list(store.finding_ids()) == expected
+    assert list(store.finding_ids(limit=4)) == expected[-4:]
+    assert list(store.finding_ids(BEGAN_NS + 18 * STEP_NS, "cellar")) == expected[-2:]
+    assert not store.finding_ids(sensor="attic")
 
 
 # -- provisional and final ----------------------------------------------------------------------------------------------------------
@@ -482,8 +492,14 @@ def test_certificates_are_kept_once_and_checked(store: Store):
     with store.transaction() as connection:
         connection.execute(schema.CERTIFICATES.update().values(der=b"forged"))
     reader = reopened(store)
-    assert len(list(reader.sessions())) < reader.count()
-    assert "certificate" in reader.damage
+    # The sessions are told all the same, and what they lack is said.
+    assert any(
+        f"certificates of {seen:,} session(s) are no longer in the store" in one for one in load_result(reader).warnings
+    )
+    found = list(reader.sessions())
+    assert len(found) == reader.count()
+    assert reader.damaged == 0
+    assert not [one for one in found if one.tls is not None and one.tls.certificates]
     reader.close()
 
 
@@ -510,20 +526,72 @@ def test_an_earlier_store_is_brought_up_to_date_or_left_alone(store: Store, monk
         add_column(connection)
         connection.exec_driver_sql("ALTER TABLE nowhere ADD COLUMN mood TEXT")
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(schema, "UPGRADES", {1: fail})
+    later = schema.SCHEMA_VERSION + 1
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", later)
+    monkeypatch.setattr(schema, "UPGRADES", {later - 1: fail})
     with pytest.raises(CaptureUnreadable, match="earlier mailtap"):
         open_store(store.name, create=False)
     with pytest.raises(OutputError, match="cannot be opened"):
         open_store(store.name)
-    monkeypatch.setattr(schema, "UPGRADES", {1: add_column})
+    monkeypatch.setattr(schema, "UPGRADES", {later - 1: add_column})
     opened = open_store(store.name)
-    assert opened.meta("schema_version") == "2"
+    assert opened.meta("schema_version") == str(later)
     assert opened.meta("mailtap") == analyzer.__version__
     assert opened.count() == 3
     with opened.engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT mood FROM sessions").all() == [(None,)] * 3
     opened.close()
+
+
+def as_in_layout_1(store: Store) -> None:
+    """Make of a store what the first version wrote."""
+    with store.transaction() as connection:
+        for index in ("sessions_stored", "findings_stored", "certificates_last"):
+            connection.exec_driver_sql(f"DROP INDEX {index}")
+        for table in ("sessions", "findings", "captures"):
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN stored")
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN stored_ns")
+        connection.exec_driver_sql("ALTER TABLE certificates DROP COLUMN octets")
+        connection.execute(schema.META.update().where(schema.META.c.key == "schema_version").values(value="1"))
+
+
+def test_a_store_of_the_first_layout_is_read_on_and_keeps_its_ages(store: Store):
+    keep(store, "tls-certificates.pcap")
+    store.write(made_batch(0, 3))
+    ahead = made_session(3)
+    ahead.end_ns = time.time_ns() + 10**18
+    store.write(Batch([(ahead, True)]))
+    before, layout = contents(store), described(store)
+    as_in_layout_1(store)
+    store.close()
+    opened = open_store(store.name)
+    assert described(opened) == layout
+    with opened.transaction() as connection:
+        ages = connection.execute(
+            sql.select(
+                schema.SESSIONS.c.stored_ns - schema.SESSIONS.c.end_ns, schema.SESSIONS.c.stored, schema.SESSIONS.c.end
+            )
+        ).all()
+        assert sum(age == 0 and stored == end for age, stored, end in ages) == len(ages) - 1
+        assert min(age for age, _, _ in ages) < -(10**17)
+        assert connection.execute(sql.select(sql.func.min(schema.CERTIFICATES.c.octets))).scalar() > 100
+        connection.execute(schema.CERTIFICATES.update().values(last_ns=0))
+    after = contents(opened)
+    assert {**after, "certificates": []} == {**before, "certificates": []}
+    assert len(after["certificates"]) == len(before["certificates"])
+    assert load_result(opened).warnings == load_result(reopened(store)).warnings
+    opened.write(made_batch(4, 2))
+    opened.close()
+
+
+def described(store: Store) -> set[tuple[str, str]]:
+    """Columns and indexes of the tables."""
+    with store.engine.connect() as connection:
+        found = sql.inspect(connection)
+        columns = {(name, one["name"]) for name in found.get_table_names() for one in found.get_columns(name)}
+        return columns | {
+            (name, str(one["name"])) for name in found.get_table_names() for one in found.get_indexes(name)
+        }
 
 
 def test_what_is_no_store_is_told_from_one(tmp_path: Path):

@@ -16,12 +16,21 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
-from support.stores import BEGAN_NS, STEP_NS, contents, made_batch, made_finding, made_session
+from support.stores import (
+    BEGAN_NS,
+    STEP_NS,
+    contents,
+    made_batch,
+    made_finding,
+    made_handshake,
+    made_session,
+    stored_as_seen,
+)
 
 from analyzer.capture.base import CaptureStats
 from analyzer.monitor import schema, store_retention, writer
 from analyzer.monitor.batch import Batch
-from analyzer.monitor.store import Store, open_store
+from analyzer.monitor.store import CERTIFICATE_NS, Store, open_store
 from analyzer.monitor.store_report import load_result
 from analyzer.monitor.writer import StoreWriter
 
@@ -253,6 +262,7 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(store: Store):
     store.write(Batch(captures=[old, new]))
     # A finding whose session was never stored, as old as those that go.
     store.write(Batch([], [(made_finding(made_session(5), username="nobody"), True)]))
+    stored_as_seen(store)
     assert store.prune(older_than_ns=BEGAN_NS + 700 * STEP_NS) == 700
     found = contents(store)
     assert len(found["sessions"]) == len(found["credentials"]) == len(found["findings"]) == 500
@@ -282,21 +292,145 @@ def test_certificates_nobody_needs_go_last(store: Store):
     from support.stores import keep
 
     keep(store, "tls-certificates.pcap")
-    ends = max(one.end_ns for one in store.sessions())
-    store.prune(older_than_ns=ends + 1)
+    now_ns = time.time_ns()
+    store.prune(older_than_ns=now_ns + 1)
     assert store.count() == 0
     assert len(contents(store)["certificates"]) > 0
-    store.prune(older_than_ns=ends + 3 * 3_600_000_000_000)
+    store.prune(older_than_ns=now_ns + CERTIFICATE_NS + 1)
     assert contents(store)["certificates"] == []
+
+
+def test_certificates_made_up_by_the_thousand_cost_no_session(store: Store):
+    """A server that shows everybody another large certificate does not push the evidence out."""
+    limit = 5_000_000
+    for first in range(0, 640, 80):
+        store.write(made_batch(first, 80))
+    for number in range(640, 1240):
+        store.write(Batch([(made_handshake(number, os.urandom(16_000)), True)]))
+    assert store_retention.size(store) > 2 * limit
+    retention = store_retention.Retention(store)
+    for _ in retention.round(None, limit):
+        pass
+    assert "certificates fill the store" in retention.trouble
+    assert store_retention.size(store) <= limit
+    assert store.count() == 1240
+    assert retention.removed == 0
+    result = load_result(store)
+    assert len(result.sessions) == 1240
+    assert any("are no longer in the store" in one for one in result.warnings)
+    # Some of them are kept, and those the latest.
+    assert [one.tls.certificates for one in result.sessions if one.tls is not None][-1]
+    # What nobody refers to goes at once where there is too much, however new it is.
+    with store.transaction() as connection:
+        for table in (schema.SESSIONS, schema.TLS, schema.FINDINGS, schema.CREDENTIALS):
+            connection.execute(table.delete())
+    store.prune(max_bytes=100_000)
+    assert contents(store)["certificates"] == []
+
+
+def test_sessions_stay_where_removing_them_would_not_help(store: Store):
+    store.write(made_batch(0, 600))
+    with store.transaction() as connection:
+        connection.exec_driver_sql("CREATE TABLE ballast (octets BLOB)")
+        connection.exec_driver_sql("INSERT INTO ballast VALUES (randomblob(4000000))")
+        # What they are worth by the count is not what the file loses: something else takes the room.
+        connection.execute(schema.SESSIONS.update().values(octets=schema.SESSIONS.c.octets * 50))
+    retention = store_retention.Retention(store)
+    limit = store_retention.size(store) - 200_000
+    for _ in range(3):
+        for _ in retention.round(None, limit):
+            pass
+        assert "no more of them go" in retention.trouble
+    assert 400 < store.count() < 600
+
+
+def test_age_is_that_of_storing_and_a_clock_that_is_wrong_is_said_first(store: Store):
+    now = [0.0]
+    # Captures of long ago, followed today, stay.
+    store.write(made_batch(0, 30))
+    store.write(Batch([(made_session(100), True)]))
+    assert store.prune(older_than_ns=time.time_ns() - 3600 * STEP_NS) == 0
+    # The clock is set a year ahead.
+    retention = store_retention.Retention(store, clock=lambda: now[0])
+    ahead_ns = time.time_ns() + 365 * 86400 * STEP_NS
+
+    def round_of(older_than_ns: int) -> int:
+        for _ in retention.round(older_than_ns, None):
+            pass
+        return retention.removed
+
+    assert round_of(ahead_ns) == 0
+    assert "set the clock right" in retention.trouble
+    now[0] = store_retention.HOLD_S - 1
+    assert round_of(ahead_ns) == 0
+    # It was set right in time.
+    assert round_of(time.time_ns() - STEP_NS * 3600) == 0
+    assert retention.trouble == ""
+    now[0] += 2
+    assert round_of(ahead_ns) == 0
+    now[0] += store_retention.HOLD_S
+    assert round_of(ahead_ns) == 31
+    assert "it is removed" in retention.trouble
+
+
+def test_a_disk_with_hardly_any_room_costs_the_oldest_but_not_all(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.write(made_batch(0, 1000))
+    held = store_retention.size(store)
+    retention = store_retention.Retention(store)
+
+    def round_with(free: int) -> str:
+        monkeypatch.setattr(store_retention, "disk_room", lambda path: (free, 1 << 40))
+        for _ in retention.round(None, 1 << 30):
+            pass
+        return retention.trouble
+
+    assert round_with(1 << 30) == ""
+    # Less than what stays in any case: nothing goes, whoever fills the disk.
+    assert "not because of the store" in round_with(1 << 20)
+    assert retention.removed == 0
+    monkeypatch.setattr(store_retention, "MIN_KEPT", held // 2)
+    assert "hardly any room" in round_with(store_retention.FREE_FLOOR - held // 5)
+    assert 100 < retention.removed < 750
+    assert next(store.sessions()).first_frame == retention.removed * 10 + 1
+    round_with(0)
+    assert held * 0.4 < store_retention.size(store) <= held // 2
+
+
+def test_what_comes_is_written_while_retention_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store_retention, "SLICE_S", 0.0)
+    monkeypatch.setattr(store_retention, "FIRST_ROWS", 2)
+    store.write(made_batch(0, 1000))
+    stored_as_seen(store)
+    reader = open_store(store.name, create=False)
+    monkeypatch.setattr(writer, "PRUNE_S", 0.01)
+    # As many fresh ones as old ones: what goes is not more than half.
+    store.write(made_batch(2000, 1001))
+    thread = StoreWriter(store, keep_ns=3600 * STEP_NS)
+    wait_for(lambda: thread.pruned > 0)
+    monkeypatch.setattr(writer, "PRUNE_S", 3600.0)
+    for number in range(4000, 4020):
+        thread.submit(made_batch(number, 1))
+        assert thread.flush()
+    # Twenty commits, each asked for when the one before was done, and there is much left to remove.
+    assert thread.pruned < 900
+    # Somebody who reads is not in the way.
+    sessions = reader.sessions()
+    next(sessions)
+    wait_for(lambda: thread.pruned == 1000, 60)
+    assert store.count() == 1021
+    assert len(list(sessions)) > 1000
+    assert thread.close()
+    reader.close()
 
 
 def test_the_writer_prunes_by_itself(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writer, "PRUNE_S", 0.1)
     batch = made_batch(0, 3)
     fresh = made_session(9)
-    fresh.start_ns = fresh.end_ns = time.time_ns()
-    batch.sessions.append((fresh, True))
     store.write(batch)
+    stored_as_seen(store)
+    store.write(Batch([(fresh, True)]))
+    monkeypatch.setattr(store_retention, "HOLD_S", 0.3)
     thread = StoreWriter(store, keep_ns=60 * STEP_NS)
     wait_for(lambda: store.count() == 1)
     wait_for(lambda: thread.pruned == 3)

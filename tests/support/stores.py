@@ -6,6 +6,8 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sql
+
 from analyzer.findings.base import Finding
 from analyzer.findings.catalogue import BY_SLUG
 from analyzer.findings.engine import find
@@ -16,7 +18,7 @@ from analyzer.monitor.store import Store
 from analyzer.pipeline import Result, run
 from analyzer.report.columns import TABLES
 from analyzer.report.rows import Row, RowList, RowMaker, push_rows
-from analyzer.sessions.records import Credential, Session
+from analyzer.sessions.records import Credential, Session, TlsHandshake
 
 CAPTURES = Path(__file__).parents[2] / "captures"
 SAMPLES = sorted(path.name for path in CAPTURES.iterdir() if ".pcap" in path.name)
@@ -90,13 +92,33 @@ def made_batch(first: int, count: int, *, final: bool = True) -> Batch:
     return Batch([(one, final) for one in sessions], [(made_finding(one), final) for one in sessions])
 
 
+def stored_as_seen(store: Store) -> None:
+    """Let everything have been stored when it was seen."""
+    from analyzer.monitor.schema import CAPTURES, FINDINGS, SESSIONS
+
+    with store.transaction() as connection:
+        connection.execute(SESSIONS.update().values(stored_ns=SESSIONS.c.end_ns))
+        connection.execute(FINDINGS.update().values(stored_ns=FINDINGS.c.time_ns))
+        connection.execute(CAPTURES.update().values(stored_ns=CAPTURES.c.last_ns))
+
+
+def made_handshake(number: int, certificate: bytes) -> Session:
+    """A made-up session whose server showed a certificate."""
+    session = made_session(number, size=0)
+    session.transport = "implicit-tls"
+    session.tls = TlsHandshake("implicit", session.first_frame, session.start_ns)
+    session.tls.certificates = [certificate]
+    return session
+
+
 def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
-    """Everything in the database, table by table, sorted."""
+    """Everything in the database but the times of storing, table by table, sorted."""
     from analyzer.monitor.schema import METADATA
 
     found: dict[str, list[tuple[Any, ...]]] = {}
     with store.engine.connect() as connection:
         for table in METADATA.sorted_tables:
-            rows = connection.execute(table.select()).all()
+            columns = [one for one in table.columns if not one.name.startswith("stored")]
+            rows = connection.execute(sql.select(*columns)).all()
             found[table.name] = sorted((tuple(row) for row in rows), key=repr)
     return found
