@@ -324,7 +324,7 @@ class SessionStream(StreamSink):
         server = b""
         gap_before = False
         #: whether what each side is seen to say first is what it said first
-        begun = [self._flow.syn_seen or self._flow.syn_ack_seen] * 2
+        begun = [self._flow.syn_seen or self._flow.syn_ack_seen, self._flow.syn_ack_seen]
         for piece in waiting:
             if piece.gap:
                 gap_before = True
@@ -352,7 +352,8 @@ class SessionStream(StreamSink):
             verdict = NOT_MAIL_PREFIX
         self._waiting = None
         if verdict == "tls":
-            self._begin_tls(at, begun[CLIENT] if looks_like_tls(client[client_skip:]) else begun[SERVER])
+            shown = begun[CLIENT] if looks_like_tls(client[client_skip:]) else begun[SERVER]
+            self._begin_tls(at, shown, begun[CLIENT] and begun[SERVER])
         elif verdict.startswith(NOT_MAIL_PREFIX):
             if service is None:
                 return False
@@ -402,8 +403,8 @@ class SessionStream(StreamSink):
 
     # -- TLS -------------------------------------------------------------------------------------------------------------------
 
-    def _begin_tls(self, at: Position, begun: bool) -> None:
-        """What is seen of the connection begins with TLS; ``begun``: so does the connection."""
+    def _begin_tls(self, at: Position, begun: bool, whole: bool) -> None:
+        """What is seen of the connection begins with TLS; ``begun``: so does the connection. ``whole``: both sides are seen from their beginnings on."""
         service = self._service
         if service is None or service in IMPLICIT_TLS_SERVICES or begun:
             self._tls_mode = "implicit"
@@ -415,7 +416,7 @@ class SessionStream(StreamSink):
         else:
             # On a port that begins in clear, behind octets that were not captured: the upgrade is among them.
             self._tls_mode = "starttls"
-        self._tls = TlsDissector(self._tls_mode, not (self._flow.syn_seen or self._flow.syn_ack_seen))
+        self._tls = TlsDissector(self._tls_mode, not whole)
         self._make_builder().session.tls_frame = at.frame
 
     def _pass_on_to_tls(self, dissector: Dissector, at: Position) -> None:
