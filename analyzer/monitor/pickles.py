@@ -27,6 +27,8 @@ SHAPE: Final = b"\x01"
 #: Octets of one record, deflated and inflated. 10,000 messages and 1,000 credentials are a few megabytes.
 MAX_STORED: Final = 8 << 20
 MAX_RECORD: Final = 32 << 20
+#: Logins that are kept of a session whose record is larger.
+MAX_LOGINS_IN_SHORT: Final = 100
 #: Lists of text that loaded records share, and texts in one.
 MAX_SHARED: Final = 4096
 MAX_SHARED_TEXTS: Final = 256
@@ -39,11 +41,15 @@ class DamagedRecord(ValueError):
     """Octets from the store that are no record; says in a few words why."""
 
 
+class RecordTooLarge(DamagedRecord):
+    """The record of one session takes more than the store keeps of one."""
+
+
 def dump_session(session: Session) -> tuple[bytes, dict[bytes, bytes]]:
     """A sealed session as octets, and the certificates it refers to, by their SHA-256.
 
     Raises:
-        DamagedRecord: it is too large to keep.
+        RecordTooLarge: it is too large to keep.
     """
     certificates: dict[bytes, bytes] = {}
 
@@ -71,8 +77,18 @@ def dump_session(session: Session) -> tuple[bytes, dict[bytes, bytes]]:
     pickler.dump(session)
     octets = SHAPE + zlib.compress(out.getbuffer(), 1)
     if len(octets) > MAX_STORED:
-        raise DamagedRecord(f"the record of one session takes {len(octets):,} octets; {MAX_STORED:,} are the limit")
+        raise RecordTooLarge(f"the record of one session takes {len(octets):,} octets; {MAX_STORED:,} are the limit")
     return octets, certificates
+
+
+def shortened(session: Session) -> Session:
+    """A copy of a session's record without what there may be very much of: messages and anomalies, and logins but the first."""
+    reduced: Any = session.__reduce__()
+    restore, (*rest, parts) = reduced
+    capabilities, credentials, _, tls, _ = parts
+    first = None if credentials is None else credentials[:MAX_LOGINS_IN_SHORT]
+    found: Session = restore(*rest, (capabilities, first, None, tls, None))
+    return found
 
 
 def _without_exchange(one: Credential) -> Reduced:
@@ -114,6 +130,8 @@ class SessionLoader:
         Raises:
             DamagedRecord: the octets are no record of this version, or name what no record is made of.
         """
+        if not octets:
+            raise DamagedRecord("too large to be kept; what its columns say is in the store")
         if octets[:1] != SHAPE or len(octets) > MAX_STORED:
             raise DamagedRecord("not written by this version of mailtap")
         inflater = zlib.decompressobj()

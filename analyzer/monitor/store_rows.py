@@ -14,7 +14,7 @@ from typing import Any, Final
 from analyzer.capture.base import CaptureStats
 from analyzer.findings.base import Finding
 from analyzer.monitor.batch import Batch
-from analyzer.monitor.pickles import dump_session
+from analyzer.monitor.pickles import RecordTooLarge, dump_session, shortened
 from analyzer.monitor.schema import MOMENTS
 from analyzer.report.columns import TABLES
 from analyzer.report.rows import Row, RowMaker
@@ -29,6 +29,9 @@ ROW_OCTETS: Final = 600
 WAITING_OCTETS: Final = 1200
 #: Characters of one text in a row; the record has all of it.
 MAX_CELL: Final = 65536
+#: The largest number of a column, and sentences about single records of a batch.
+MAX_NUMBER: Final = (1 << 63) - 1
+MAX_FAULTS: Final = 3
 #: Lists whose JSON is at hand.
 MAX_LISTS: Final = 1024
 
@@ -63,6 +66,36 @@ class BatchRows:
         #: sentences about records that could not be rendered, and their number
         self.faults: list[str] = []
         self.left_out: int = 0
+
+    def fault(self, sentence: str) -> None:
+        """Keep a sentence about a record, a few at most."""
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(sentence)
+
+    def parts(self) -> list[tuple[str, BatchRows]]:
+        """Every row apart, and what to call it: sessions (with their credentials and so on), findings, captures, in this order."""
+        found: list[tuple[str, BatchRows]] = []
+        for key, session in self.sessions.items():
+            found.append((f"session {key[1]}", BatchRows()))
+            found[-1][1].sessions[key] = session
+        for key, finding in self.findings.items():
+            found.append((f"finding {key[1]} of rule {finding['rule']}", BatchRows()))
+            found[-1][1].findings[key] = finding
+        for name, capture in self.captures.items():
+            found.append((f"what is counted of {name[1]}", BatchRows()))
+            found[-1][1].captures[name] = capture
+        return found
+
+    def stub(self) -> BatchRows | None:
+        """Of the sessions their own rows alone, with numbers that any database takes; None where there are none."""
+        if not self.sessions:
+            return None
+        found = BatchRows()
+        for key, session in self.sessions.items():
+            found.sessions[key] = SessionRows(
+                {name: _fitting(one) for name, one in session.session.items()}, session.final
+            )
+        return found
 
     def add(self, later: BatchRows) -> None:
         """Take in the rows of a later batch."""
@@ -141,10 +174,7 @@ class Renderer:
 
     def _contain(self, rows: BatchRows, what: str, error: Exception) -> None:
         rows.left_out += 1
-        if not rows.faults:
-            rows.faults.append(
-                f"{what} could not be stored ({type(error).__name__}): a fault of mailtap, please report it"
-            )
+        rows.fault(f"{what} could not be stored ({type(error).__name__}): a fault of mailtap, please report it")
 
     def _values(self, table: str, row: Row, final: bool) -> Values:
         values: Values = {"final": final}
@@ -156,13 +186,12 @@ class Renderer:
 
     def _session(self, rows: BatchRows, session: Session, final: bool) -> None:
         maker = self.maker
-        record, certificates = dump_session(session)
         values = self._values("sessions", maker.session(session), final)
         values |= self._stored
         sensor = values["sensor"] = values["sensor"] or self.sensor
         identifier = values["session_id"]
         found = SessionRows(values, final)
-        found.certificates = certificates
+        record, session = self._record(rows, session, found)
         for n, credential in enumerate(session.credentials or ()):
             row = self._values("credentials", maker.credential(session, credential), final)
             row["sensor"], row["n"] = sensor, n
@@ -182,6 +211,23 @@ class Renderer:
         values["record"] = record
         rows.octets += len(record) + WAITING_OCTETS * count
         rows.sessions[sensor, identifier] = found
+
+    def _record(self, rows: BatchRows, session: Session, found: SessionRows) -> tuple[bytes, Session]:
+        """The record of a session, and what of it the other tables are to say: all of it unless it is too large."""
+        try:
+            record, found.certificates = dump_session(session)
+        except RecordTooLarge as error:
+            rows.fault(
+                f"{error}: of session {session.session_id()} the store keeps its own row and its first logins, not its messages"
+            )
+        else:
+            return (record, session)
+        short = shortened(session)
+        try:
+            record, found.certificates = dump_session(short)
+        except RecordTooLarge:
+            record = b""
+        return (record, short)
 
     def _finding(self, rows: BatchRows, finding: Finding, final: bool) -> None:
         values = self._values("findings", self.maker.finding(finding), final)
@@ -207,6 +253,10 @@ class Renderer:
 
 def _text_octets(row: Values) -> int:
     return sum([len(value) for value in row.values() if type(value) is str])
+
+
+def _fitting(value: Any) -> Any:
+    return max(-MAX_NUMBER - 1, min(value, MAX_NUMBER)) if type(value) is int else value
 
 
 def _as_it_is(value: Any) -> Any:

@@ -37,6 +37,8 @@ COMMIT_S: Final = 0.25
 #: Seconds before a failed commit is tried again: at first, and at most.
 RETRY_S: Final = 0.25
 MAX_RETRY_S: Final = 4.0
+#: Sentences about single records that are kept.
+MAX_FAULTS: Final = 20
 #: Seconds between two rounds of retention, and between two slices of one, for others who want to write.
 PRUNE_S: Final = 60.0
 BETWEEN_S: Final = 0.005
@@ -222,7 +224,7 @@ class StoreWriter:
                 self._fresh.popleft()
                 one.rows, one.batch = rows, None
                 self.lost += rows.left_out
-                self.faults.extend(rows.faults[: 20 - len(self.faults)])
+                self.faults.extend(rows.faults[: max(0, MAX_FAULTS - len(self.faults))])
                 self._octets += rows.octets
                 self._bound()
 
@@ -265,7 +267,7 @@ class StoreWriter:
         if self.store.place.vanished():
             self.store.reconnect()
         self.store.write_rows(rows)
-        self._finish(group, written=True)
+        self._finish(group)
 
     def _commit_singly(self, group: list[_Waiting]) -> None:
         """One of them holds what the database will not take: find it, and leave it out."""
@@ -275,13 +277,40 @@ class StoreWriter:
             except _VALUES as error:
                 if isinstance(error, _STATE) or _is_about_state(error):
                     raise
-                if len(self.faults) < 20:
-                    self.faults.append(
-                        f"{one.size} rows could not be stored: {self.store.name} refused them ({said_by(error)})"
-                    )
-                self._finish([one], written=False)
+                self._commit_parts(one)
 
-    def _finish(self, group: list[_Waiting], *, written: bool) -> None:
+    def _commit_parts(self, one: _Waiting) -> None:
+        """The same within a batch. Of a session that is refused its own row may still do."""
+        assert one.rows is not None
+        refused = 0
+        for what, part in one.rows.parts():
+            try:
+                self.store.write_rows(part)
+            except _VALUES as error:
+                if isinstance(error, _STATE) or _is_about_state(error):
+                    raise
+                said = said_by(error)
+                kept = self._commit_stub(part)
+                refused += 0 if kept else 1
+                how = "only its own row is stored" if kept else "it is left out"
+                if len(self.faults) < MAX_FAULTS:
+                    self.faults.append(f"{what}: {self.store.name} refused it ({said}); {how}")
+        self._finish([one], refused=refused)
+
+    def _commit_stub(self, part: BatchRows) -> bool:
+        stub = part.stub()
+        if stub is None:
+            return False
+        try:
+            self.store.write_rows(stub)
+        except _VALUES as error:
+            if isinstance(error, _STATE) or _is_about_state(error):
+                raise
+            return False
+        return True
+
+    def _finish(self, group: list[_Waiting], *, refused: int = 0) -> None:
+        """Groups that are done with: written but for so many rows."""
         with self._change:
             for one in group:
                 self._queue.popleft()
@@ -290,10 +319,9 @@ class StoreWriter:
                 self._rows -= one.size
                 self._octets -= one.octets
                 left_out = 0 if one.rows is None else one.rows.left_out
-                if written:
-                    self.written += one.size - left_out
-                else:
-                    self.lost += one.size - left_out
+                self.written += one.size - left_out
+            self.written -= refused
+            self.lost += refused
             self._change.notify_all()
 
     def _bound(self) -> None:

@@ -28,11 +28,12 @@ from support.stores import (
 )
 
 from analyzer.capture.base import CaptureStats
-from analyzer.monitor import schema, store_retention, writer
+from analyzer.monitor import pickles, schema, store_retention, store_rows, writer
 from analyzer.monitor.batch import Batch
 from analyzer.monitor.store import CERTIFICATE_NS, Store, open_store
 from analyzer.monitor.store_report import load_result
 from analyzer.monitor.writer import StoreWriter
+from analyzer.sessions.records import Session
 
 #: Sessions in a batch of the writing child.
 WHOLE = 7
@@ -122,6 +123,8 @@ def test_a_full_disk_costs_nothing_that_can_wait(store: Store, thread: StoreWrit
     assert "disk is full" in thread.trouble
     assert "free some space" in thread.trouble
     assert "rows wait" in thread.trouble
+    # The same words as long as it lasts: they are told once.
+    assert not [one for one in thread.trouble.replace(store.name, "") if one.isdecimal()]
     assert not thread.flush(0.3)
     assert thread.waiting > 0
     # What was committed can be read meanwhile, and is whole.
@@ -191,23 +194,55 @@ def test_a_record_no_database_takes_does_not_keep_the_others_waiting(store: Stor
         thread.submit(made_batch(3, 3))
         time.sleep(0.1)
     wait_for(lambda: thread.waiting == 0)
-    assert (store.count(), thread.lost, thread.written) == (6, 2, 12)
-    assert "could not be stored" in thread.faults[0]
+    # What the database would not take was a number: the session's own row is there, with the largest it takes, and so is the finding.
+    assert (store.count(), thread.lost, thread.written) == (7, 0, 14)
+    assert "refused it" in thread.faults[0]
+    assert "only its own row is stored" in thread.faults[0]
     assert thread.trouble == ""
+    bad = Batch([], bad.findings)
+    rows = Store.render(store, bad)
+    next(iter(rows.findings.values()))["frame"] = 1 << 70
+    thread.submit(bad)
+    wait_for(lambda: thread.waiting == 0)
+    assert (thread.lost, thread.written) == (1, 14)
+    assert "it is left out" in thread.faults[-1]
 
 
 def test_a_record_that_cannot_be_rendered_is_left_out_and_said(
     store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch
 ):
-    from analyzer.monitor import pickles
+    real = store_rows.dump_session
 
-    monkeypatch.setattr(pickles, "MAX_STORED", 2000)
-    batch = made_batch(0, 3)
-    batch.sessions[1][0].server_banner = os.urandom(4000).hex()
-    thread.submit(batch)
+    def fail(session: Session) -> tuple[bytes, dict[bytes, bytes]]:
+        if session.first_frame == 11:
+            raise RuntimeError
+        return real(session)
+
+    monkeypatch.setattr(store_rows, "dump_session", fail)
+    thread.submit(made_batch(0, 3))
     wait_for(lambda: thread.waiting == 0)
     assert (store.count(), thread.lost, thread.written) == (2, 1, 5)
     assert "a fault of mailtap" in thread.faults[0]
+
+
+def test_a_session_that_is_too_large_is_kept_in_short_and_said(
+    store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pickles, "MAX_STORED", 8000)
+    large, immense = made_session(1, size=1000), made_session(2)
+    immense.server_banner = os.urandom(40_000).hex()
+    thread.submit(Batch([(made_session(0), True), (large, True), (immense, True)]))
+    wait_for(lambda: thread.waiting == 0)
+    assert (store.count(), thread.lost, thread.written) == (3, 0, 3)
+    assert len(thread.faults) == 2
+    assert "its own row and its first logins" in thread.faults[0]
+    found = load_result(store)
+    assert [len(one.credentials or ()) for one in found.sessions] == [1, 100]
+    assert [one.auth_attempts for one in found.sessions] == [1, 1000]
+    assert any("too large to be kept" in one for one in found.warnings)
+    with store.engine.connect() as connection:
+        query = sql.select(schema.SESSIONS.c.server_port).where(schema.SESSIONS.c.first_frame == 21)
+        assert connection.execute(query).scalar() == 110
 
 
 def test_a_file_that_was_removed_is_made_anew(store: Store, thread: StoreWriter):
