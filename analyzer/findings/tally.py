@@ -15,7 +15,7 @@ MAX_COUNTED: Final = 1000
 #: The same of all groups together; beyond it, too, numbers are lower bounds.
 MAX_COUNTED_IN_ALL: Final = 200_000
 #: Groups kept; findings of further ones are counted in ``FindingTally.left_out``.
-MAX_GROUPS: Final = 20_000
+MAX_GROUPS: Final = 5_000
 
 
 class Group:
@@ -60,7 +60,8 @@ class FindingTally(FindingSink):
             groups = self._servers.get(key)
             if groups is None:
                 groups = {}
-                self._servers[key] = groups
+                if self._size < MAX_GROUPS:
+                    self._servers[key] = groups
             self._session = session
             self._groups = groups
         number = finding.rule.number
@@ -94,6 +95,12 @@ class FindingTally(FindingSink):
             if self.by_severity[severity]:
                 return severity
         return -1
+
+    def notes(self) -> list[str]:
+        """Sentences about what the groups do not hold."""
+        if not self.left_out:
+            return []
+        return [f"{self.left_out:,} findings at further servers are counted by their severity only"]
 
     def groups(self) -> list[Group]:
         """All groups, worst first, then those that concern most."""

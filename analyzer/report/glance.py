@@ -68,7 +68,7 @@ class Glancer(SessionSink):
             self._glance = Glance(
                 self._total,
                 self._tally,
-                self._total.notes() + self._engine.notes(),
+                self._total.notes() + self._tally.notes() + self._engine.notes(),
                 self._migrants.finish(self._servers.found),
                 self._tls.judged(self._trust),
                 self._servers.found,

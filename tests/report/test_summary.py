@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analyzer.findings.tally import MAX_COUNTED
+from analyzer.findings.tally import MAX_COUNTED, MAX_GROUPS
 from analyzer.model import Secret
 from analyzer.pipeline import Result
 from analyzer.report.glance import Glancer, glance
@@ -44,7 +44,10 @@ def test_servers_beyond_the_limit_are_counted_and_told_of() -> None:
     assert total.others.sessions == total.accounts_left_out == 25
     assert len(seen.servers) == MAX_SERVERS_AT_A_GLANCE
     assert len(seen.migration.rows) == MAX_MIGRANTS_AT_A_GLANCE
+    assert len(seen.tally.groups()) == MAX_GROUPS
+    assert sum(seen.tally.by_severity) == sum(group.count for group in seen.tally.groups()) + seen.tally.left_out
     assert any("25 sessions on further ones" in note for note in seen.notes)
+    assert any("findings at further servers" in note for note in seen.notes)
     assert any("25 sessions on further ones" in line for line in limits(Result(), total))
     # What is known of those within the limit stays exact.
     assert total.servers["172.16.0.0 110"].sessions == 2
