@@ -198,7 +198,9 @@ def monitor(
     ] = None,
     retention_size: Annotated[
         str | None,
-        typer.Option("--retention-size", metavar="SIZE", help="How large it grows; 0 for any.", rich_help_panel=KEPT),
+        typer.Option(
+            "--retention-size", metavar="SIZE", help="How large it grows (10G); 0 for any.", rich_help_panel=KEPT
+        ),
     ] = None,
     config: Annotated[
         Path | None,

@@ -212,7 +212,7 @@ class MonitorSettings:
         "retention", _duration(60), "how long the store keeps; 0 for ever", 90 * 86400.0, live=True
     )
     retention_bytes: int = _setting(
-        "retention-size", _size(1 << 20), "how large the store grows; 0 for any", 0, live=True
+        "retention-size", _size(1 << 20), "how large the store grows; 0 for any", 10 << 30, live=True
     )
     alerts: list[str] = _setting("alerts", _words, "where alerts go", list, live=True, private=True)
     min_severity: str = _setting("min-severity", _choice(SEVERITIES), "least severity of an alert", "medium", live=True)
