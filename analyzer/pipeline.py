@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from analyzer.capture.keylog import KeyLog
     from analyzer.report.tables import Report
 
+#: Times may be told as so many of these ago, in seconds, with so many characters at most.
+AGO_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+MAX_AGO_DIGITS: Final = 7
 #: The engines: mailtap's own, and Wireshark's reassembly and decryption before mailtap's dissectors.
 NATIVE: Final = "native"
 WIRESHARK: Final = "wireshark"
@@ -449,7 +452,7 @@ def analyze(
 
 
 def parse_time(text: str | None) -> int | None:
-    """A time of the user's (RFC 3339 or ISO 8601; UTC where no zone is given) as nanoseconds since the epoch.
+    """A time of the user's (RFC 3339 or ISO 8601; UTC where no zone is given; or 24h, 7d: so long ago) as nanoseconds since the epoch.
 
     Raises:
         UsageError: it is no time.
@@ -458,11 +461,14 @@ def parse_time(text: str | None) -> int | None:
         return None
     from datetime import UTC, datetime
 
+    ago = text.strip()
+    if ago[-1:] in AGO_S and ago[:-1].isdecimal() and len(ago) <= MAX_AGO_DIGITS:
+        return max(0, time.time_ns() - int(ago[:-1]) * AGO_S[ago[-1]] * 1_000_000_000)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{text!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00"
+            f"{text!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00, or 24h or 7d for so long ago"
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -341,13 +341,15 @@ class Store:
         """
         return self._load(list(_between(since_ns, until_ns, sensor)))
 
-    def recent(self, limit: int, since_ns: int = 0, sensor: str | None = None) -> list[Session]:
-        """The latest ``limit`` sessions alive since a time, in order of start: what rules that compare sessions are given after a restart.
+    def recent(
+        self, limit: int, since_ns: int | None = 0, sensor: str | None = None, until_ns: int | None = None
+    ) -> list[Session]:
+        """The latest ``limit`` sessions alive between two times, in order of start: what rules that compare are given after a restart.
 
         Raises:
             CaptureUnreadable: the database cannot be read.
         """
-        return list(self._load(list(_between(since_ns, None, sensor)), limit))[::-1]
+        return list(self._load(list(_between(since_ns, until_ns, sensor)), limit))[::-1]
 
     def _load(self, where: list[ColumnElement[bool]], latest: int | None = None) -> Iterator[Session]:
         """Sessions in order of start; with ``latest`` so many, the latest first."""

@@ -29,8 +29,10 @@ def load_result(
 ) -> Result:
     """What a store holds, as a run's result: sessions alive between the two times (nanoseconds since the epoch), of one sensor or all.
 
+    Of more sessions than a report takes the latest are taken, and a warning says so.
+
     Raises:
-        UsageError: there are more sessions than a report takes, or the sensor has written nothing.
+        UsageError: the sensor has written nothing.
         CaptureUnreadable: the database cannot be read.
     """
     began = time.perf_counter()
@@ -41,18 +43,21 @@ def load_result(
                 f"{store.name} holds nothing of a sensor {sensor!r}; sensors: {', '.join(map(repr, known)) or 'none'}"
             )
     count = store.count(since_ns, until_ns, sensor)
-    if count > MAX_SESSIONS:
-        raise UsageError(
-            f"{store.name} holds {count:,} sessions of that time; a report takes {MAX_SESSIONS:,} at most: "
-            "ask for less of it with --since, --until or --sensor"
-        )
     result = Result()
+    if count > MAX_SESSIONS:
+        result.warnings.append(
+            f"{store.name} holds {count:,} sessions of that time; this report is of the latest {MAX_SESSIONS:,}: "
+            "ask for earlier ones with --until, or for fewer with --since or --sensor"
+        )
     result.stored = True
     # Records are made by the hundred thousand, and none is garbage.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        result.sessions = list(store.sessions(since_ns, until_ns, sensor))
+        if count > MAX_SESSIONS:
+            result.sessions = store.recent(MAX_SESSIONS, since_ns, sensor, until_ns)
+        else:
+            result.sessions = list(store.sessions(since_ns, until_ns, sensor))
     finally:
         if collecting:
             gc.enable()
@@ -109,7 +114,7 @@ def load(place: str | Path, *, since: str | None = None, until: str | None = Non
 
     Args:
         place: the folder of a saved report; or a store: its file, or ``postgresql://USER@HOST/DATABASE``.
-        since: of a store, sessions alive at or after this time (RFC 3339; UTC where no zone is given).
+        since: of a store, sessions alive at or after this time (RFC 3339; UTC where no zone is given; or 24h, 7d: so long ago).
         until: sessions alive at or before this time.
         sensor: what this sensor has written.
 

@@ -694,8 +694,28 @@ def test_load_makes_frames_of_a_store(store: Store):
         analyzer.load(CAPTURES, since="2030-01-01")
 
 
-def test_a_report_takes_no_more_than_it_can_hold(store: Store, monkeypatch: pytest.MonkeyPatch):
-    store.write(made_batch(0, 5))
+def test_a_report_takes_the_latest_of_more_than_it_can_hold(store: Store, monkeypatch: pytest.MonkeyPatch):
+    store.write(made_batch(0, 6))
     monkeypatch.setattr(store_report, "MAX_SESSIONS", 4)
-    with pytest.raises(UsageError, match=r"holds 5 sessions .* --since"):
-        load_result(store)
+    found = load_result(store, until_ns=BEGAN_NS + 4 * STEP_NS)
+    assert [one.first_frame for one in found.sessions] == [11, 21, 31, 41]
+    assert "holds 5 sessions of that time; this report is of the latest 4" in found.warnings[0]
+    assert len(load_result(store, since_ns=BEGAN_NS + 4 * STEP_NS).sessions) == 2
+
+
+def test_times_may_be_told_as_so_long_ago(store: Store, capsys: pytest.CaptureFixture[str]):
+    fresh = made_session(7)
+    fresh.start_ns = fresh.end_ns = time.time_ns() - 5 * 3600 * STEP_NS
+    store.write(Batch([(fresh, True), (made_session(1), True)]))
+    for options, expected in (
+        (["--since", "6h"], 1),
+        (["--since", "90m"], 0),
+        (["--since", "1d", "--until", "4h"], 1),
+        (["--until", "6h", "--since", "2000-01-01"], 1),
+        (["--since", "999999w"], 2),
+    ):
+        assert run_command(["report", store.name, "-f", "csv", *options]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1 + expected, options
+    for wrong in ("24", "h", "-3h", "1.5h", "99999999d"):
+        assert run_command(["report", store.name, f"--since={wrong}"]) == 2
+        assert "24h or 7d" in capsys.readouterr().err
