@@ -182,12 +182,17 @@ class Monitor:
             from analyzer.monitor.store import open_store
             from analyzer.monitor.writer import StoreWriter
 
-            store = open_store(settings.store, sensor=settings.sensor, key_file=settings.store_key, trust=trust)
+            store = open_store(
+                settings.store, sensor=settings.sensor, key_file=settings.store_key, trust=trust, patient=True
+            )
             self._end.callback(store.close)
             self._store = store
             key = store.key()
             # Captures that are followed may tell of any time.
-            known = set(store.finding_ids(None if settings.follow else since_ns, settings.sensor))
+            if store.prepared:
+                known = set(store.finding_ids(None if settings.follow else since_ns, settings.sensor))
+            else:
+                self._say(f"warning: {store.name} is not there ({store.absent}): rows wait in memory until it is")
             self._writer = StoreWriter(store, keep_ns=_keep_ns(settings), max_bytes=settings.retention_bytes or None)
             self._end.callback(lambda: self._writer is not None and self._writer.close(0.0))
         else:

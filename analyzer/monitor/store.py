@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 #: Seconds that one statement may take that writes to PostgreSQL.
 STATEMENT_S: Final = 30
+#: What a server says that will not let us in, however long somebody waits.
+FOR_GOOD: Final = ("authentication failed", "pg_hba.conf", "does not exist", "password supplied", "permission denied")
 #: Identifiers in one statement.
 CHUNK: Final = 400
 #: Rows fetched at a time.
@@ -72,12 +74,14 @@ def open_store(
     create: bool = True,
     key_file: str | Path | None = None,
     trust: TrustStore | None = None,
+    patient: bool = False,
 ) -> Store:
     """Open a store: a path, ``sqlite:///PATH`` or ``postgresql://USER@HOST/DATABASE``.
 
     ``sensor`` is the name under which this process writes. With ``create`` the store is made where there is none, and can be written
     to; without, it must be there and is only read. ``key_file`` is where the key of the fingerprints is kept (see the module), ``trust``
-    what certificates are checked against.
+    what certificates are checked against. With ``patient`` a database server that is not there is no error: the store is not ``prepared``
+    then, cannot be read, and is prepared when something is written and the server is there.
 
     Raises:
         UsageError: the address makes no sense, or the driver is not installed.
@@ -91,7 +95,8 @@ def open_store(
         store.prepare()
     except BaseException:
         engine.dispose()
-        raise
+        if not (patient and store.absent):
+            raise
     return store
 
 
@@ -115,6 +120,10 @@ class Store:
         self.sensor = sensor
         self.writing = writing
         self.key_path = Path(key_file) if key_file is not None else place.key_file()
+        #: its tables are there, in the layout of this version
+        self.prepared: bool = False
+        #: why the server could not be asked: it is not there; empty where it is
+        self.absent: str = ""
         #: sessions met whose certificates are gone
         self.stripped: int = 0
         #: records met that could not be read, and what was wrong with the first
@@ -144,11 +153,15 @@ class Store:
             if self.writing:
                 with self.transaction() as connection:
                     schema.prepare(connection, self.name, __version__)
+                self.prepared, self.absent = True, ""
                 return
             with self.engine.connect() as connection:
                 current = schema.check_layout(connection, self.name)
                 empty = not current and schema.layout_of(connection, self.name) == 0
         except (exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+            if self.is_postgres and isinstance(error, exc.OperationalError):
+                said = said_by(error)
+                self.absent = "" if any(one in said for one in FOR_GOOD) else said
             raise self._cannot(error) from None
         if empty:
             raise NotACapture(f"{self.name}: an empty database; mailtap monitor --store makes a store of it")
@@ -156,6 +169,7 @@ class Store:
             raise CaptureUnreadable(
                 f"{self.name}: written by an earlier mailtap; start this version's monitor with it once, which brings it up to date"
             )
+        self.prepared = True
 
     def _cannot(self, error: Exception) -> Exception:
         said = said_by(error)
@@ -222,6 +236,8 @@ class Store:
 
     def write_rows(self, rows: BatchRows) -> int:
         """Write rows in one transaction; see :meth:`write`."""
+        if not self.prepared:
+            self.prepare()
         fresh: dict[bytes, int] = {}
         with self.transaction() as connection:
             sessions = self._replaceable(connection, rows)

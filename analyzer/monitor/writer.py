@@ -177,6 +177,8 @@ class StoreWriter:
             last = time.monotonic()
             try:
                 self._render()
+                if not self.store.prepared:
+                    self.store.prepare()
                 self._write_some()
             except Exception as error:  # noqa: BLE001 - whatever the database does, the thread lives on
                 retry = min(MAX_RETRY_S, retry * 2) if retry else RETRY_S
@@ -199,7 +201,10 @@ class StoreWriter:
             return
         while not self._closing:
             now = time.monotonic()
-            due = self._prune_at if self._may_prune() else now + MAX_RETRY_S
+            due = self._prune_at if self._may_prune() else last + (retry or MAX_RETRY_S)
+            if not self.store.prepared:
+                # A server that was not there at the start is looked for whether there is anything to write or not.
+                due = last + retry
             if self._queue:
                 wait = retry or (0.0 if self._urgent or self._rows >= ROWS_A_COMMIT else COMMIT_S)
                 if retry and self._urgent:

@@ -211,6 +211,34 @@ def test_a_restart_in_the_middle_of_writing_loses_nothing(store: Store, server: 
     assert writer.close()
 
 
+def test_a_server_that_is_not_there_at_the_start_is_waited_for(url: str, server: Postgres, tmp_path: Path):
+    server.stop()
+    try:
+        store = open_store(url, sensor="cellar", key_file=tmp_path / "store.key", patient=True)
+        assert not store.prepared
+        assert PASSWORD not in store.absent
+        with pytest.raises(CaptureUnreadable, match="cannot be read"):
+            store.finding_ids()
+        writer = StoreWriter(store, keep_ns=STEP_NS)
+        deadline = time.monotonic() + 20
+        while not writer.trouble and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert "cannot be opened" in writer.trouble
+        writer.submit(made_batch(0, 5))
+        assert not writer.flush(0.5)
+    finally:
+        server.start()
+    assert writer.flush(30), writer.trouble
+    assert (store.count(), writer.lost) == (5, 0)
+    assert writer.close()
+    store.close()
+    # Who is not let in is told at once.
+    with pytest.raises(OutputError, match="authentication failed"):
+        open_store(url.replace(PASSWORD, "another-word"), patient=True)
+    with pytest.raises(OutputError, match="does not exist"):
+        open_store(server.url("nowhere"), patient=True)
+
+
 def test_a_connection_cut_under_a_reader_is_said(store: Store, server: Postgres):
     store.write(made_batch(0, 2000))
     sessions = store.sessions()
