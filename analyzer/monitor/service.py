@@ -289,8 +289,10 @@ class Monitor:
     # -- while it runs -----------------------------------------------------------------------------------------------------------
 
     def _keep(self, batch: Batch) -> None:
-        if self._writer is not None:
-            self._writer.submit(batch)
+        """Rows go to the store behind their alerts: what the store holds counts as told at the next start."""
+        writer, dispatcher = self._writer, self._dispatcher
+        if writer is not None and dispatcher is not None:
+            dispatcher.then(lambda: writer.submit(batch))
 
     def _second(self) -> None:
         """What is due about once a second."""
