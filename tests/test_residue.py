@@ -137,3 +137,12 @@ def test_both_directions_have_one_name() -> None:
     other = server + client + b"\0\x6e\x9c\x40"
     assert connection_key(one) == connection_key(other) == connection_key(b"\0\1" + one)
     assert connection_key(one) != connection_key(client + server + b"\x9c\x41\0\x6e")
+
+
+def test_what_is_known_of_a_file_survives_pickling(tmp_path: Path) -> None:
+    (path,) = write_ring(tmp_path, Talk().play(DIALOGUES[0][1]).frames(), [])
+    stats = read_part(path).stats
+    stats.sha256, stats.dropped, stats.keylog, stats.warnings = "ab", 3, [b"x"], ["odd"]
+    again = pickle.loads(pickle.dumps(stats))
+    names = [name for name in dir(stats) if not name.startswith("_")]
+    assert {name: getattr(again, name) for name in names} == {name: getattr(stats, name) for name in names}

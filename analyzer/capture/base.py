@@ -91,6 +91,56 @@ class CaptureStats:
         #: sentences for the user: what was odd, where
         self.warnings: list[str] = []
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (
+            _restored,
+            (
+                self.name, self.format, self.linktypes, self.packets, self.bytes, self.first_ns, self.last_ns, self.skipped_bytes,
+                self.damaged, self.dropped, self.cut, self.undecoded, self.mail_packets, self.sha256, self.identity, self.keylog,
+                self.warnings,
+            ),
+        )  # fmt: skip
+
+
+def _restored(
+    name: str,
+    form: str,
+    linktypes: list[int],
+    packets: int,
+    octets: int,
+    first_ns: int,
+    last_ns: int,
+    skipped_bytes: int,
+    damaged: int,
+    dropped: int | None,
+    cut: bool,
+    undecoded: int,
+    mail_packets: int,
+    sha256: str | None,
+    identity: tuple[int, int, int] | None,
+    keylog: list[bytes],
+    warnings: list[str],
+) -> CaptureStats:
+    """The other half of ``CaptureStats.__reduce__``."""
+    stats = CaptureStats(name)
+    stats.format = form
+    stats.linktypes = linktypes
+    stats.packets = packets
+    stats.bytes = octets
+    stats.first_ns = first_ns
+    stats.last_ns = last_ns
+    stats.skipped_bytes = skipped_bytes
+    stats.damaged = damaged
+    stats.dropped = dropped
+    stats.cut = cut
+    stats.undecoded = undecoded
+    stats.mail_packets = mail_packets
+    stats.sha256 = sha256
+    stats.identity = identity
+    stats.keylog = keylog
+    stats.warnings = warnings
+    return stats
+
 
 class Reader:
     """A sans-IO push parser: octets of one capture go in by :meth:`feed`, records come out at the sink.
