@@ -111,7 +111,8 @@ MESSAGES: Final = Table(
 FINDINGS: Final = Table(
     "findings", METADATA, Column("sensor", Text, primary_key=True), *_columns("findings", ("finding_id",)),
     Column("final", Boolean, nullable=False), *_stored(),
-    Index("findings_session", "session_id"), Index("findings_time", "time_ns"), Index("findings_stored", "stored_ns"),
+    # With the sensor, or SQLite looks through all that a sensor has found for those of one session.
+    Index("findings_session", "session_id", "sensor"), Index("findings_time", "time_ns"), Index("findings_stored", "stored_ns"),
     Index("findings_client", "client_ip"), Index("findings_server", "server_ip", "server_port"),
 )  # fmt: skip
 CAPTURES: Final = Table(
@@ -154,9 +155,10 @@ def _add_times_of_storing(connection: Connection) -> None:
             octets=func.length(CERTIFICATES.c.der), last_ns=case((later < now_ns, later), else_=now_ns)
         )
     )
+    connection.execute(text("DROP INDEX findings_session"))
     for table in (SESSIONS, FINDINGS, CERTIFICATES):
         for index in table.indexes:
-            if index.name in ("sessions_stored", "findings_stored", "certificates_last"):
+            if index.name in ("sessions_stored", "findings_stored", "findings_session", "certificates_last"):
                 index.create(connection)
 
 

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from analyzer.monitor.store import Store
 
-#: Seconds that one slice shall take; the rows in one follow from it, this many at first and at most.
+#: Seconds that one slice shall take, and no more than twice that; the rows in one follow from it, at least, at first and at most.
 SLICE_S: Final = 0.05
+LEAST_ROWS: Final = 20
 FIRST_ROWS: Final = 50
 MOST_ROWS: Final = 400
 #: What a session takes, to begin with, and how many are removed at once at least where the store is nearly small enough.
@@ -349,7 +350,7 @@ class Retention:
 
 
 class _Pace:
-    """How much is done in a slice, so that one takes about :data:`SLICE_S`. A context around each."""
+    """How much is done in a slice, so that one takes between once and twice :data:`SLICE_S`. A context around each."""
 
     def __init__(self, first: int, most: int) -> None:
         self.size = first
@@ -363,9 +364,10 @@ class _Pace:
 
     def __exit__(self, *_: object) -> None:
         took = time.monotonic() - self._began
-        if took > SLICE_S:
-            self.size = max(1, int(self.size * SLICE_S / took))
-        elif self.filled and took < SLICE_S / 2:
+        # A good part of a slice is the commit, which costs the same for few as for many: slices that are too small come to nothing.
+        if took > 2 * SLICE_S:
+            self.size = max(LEAST_ROWS, self.size // 2)
+        elif self.filled and took < SLICE_S:
             self.size = min(self._most, self.size * 2)
 
 

@@ -594,6 +594,17 @@ def described(store: Store) -> set[tuple[str, str]]:
         }
 
 
+def test_what_belongs_to_a_session_is_found_without_a_search_through_all(store: Store):
+    """At every commit and in every slice of retention: it must not take longer the more there is."""
+    with store.engine.connect() as connection:
+        for table in ("sessions", "credentials", "tls", "messages", "findings"):
+            query = f"EXPLAIN QUERY PLAN DELETE FROM {table} WHERE sensor = 'a' AND session_id IN ('1', '2')"
+            (plan,) = [
+                str(row[3]) for row in connection.exec_driver_sql(query) if "SEARCH" in row[3] or "SCAN" in row[3]
+            ]
+            assert "session_id=?" in plan, plan
+
+
 def test_what_is_no_store_is_told_from_one(tmp_path: Path):
     with pytest.raises(CaptureNotFound, match="there is no such store"):
         open_store(str(tmp_path / "missing.db"), create=False)

@@ -434,6 +434,7 @@ def test_a_disk_with_hardly_any_room_costs_the_oldest_but_not_all(store: Store, 
 def test_what_comes_is_written_while_retention_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store_retention, "SLICE_S", 0.0)
     monkeypatch.setattr(store_retention, "FIRST_ROWS", 2)
+    monkeypatch.setattr(store_retention, "LEAST_ROWS", 2)
     store.write(made_batch(0, 1000))
     stored_as_seen(store)
     reader = open_store(store.name, create=False)
