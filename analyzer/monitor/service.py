@@ -176,7 +176,7 @@ class Monitor:
         trust = TrustStore(settings.ca_file) if settings.ca_file else TrustStore()
         if settings.ca_file:
             trust.load()
-        known: set[str] = set()
+        known: dict[str, None] = {}
         since_ns = time.time_ns() - REMEMBERED_NS
         if settings.store:
             from analyzer.monitor.store import open_store
@@ -190,7 +190,7 @@ class Monitor:
             key = store.key()
             # Captures that are followed may tell of any time.
             if store.prepared:
-                known = set(store.finding_ids(None if settings.follow else since_ns, settings.sensor))
+                known = store.finding_ids(None if settings.follow else since_ns, settings.sensor)
             else:
                 self._say(f"warning: {store.name} is not there ({store.absent}): rows wait in memory until it is")
             self._writer = StoreWriter(store, keep_ns=_keep_ns(settings), max_bytes=settings.retention_bytes or None)
@@ -220,7 +220,7 @@ class Monitor:
                 target=self._load_past, args=(self._store, since_ns), name="past", daemon=True
             )
             self._loading.start()
-            self._known = known
+            self._known = set(known)
         if settings.metrics:
             self._open_metrics()
         if settings.live:
