@@ -236,7 +236,7 @@ def weak_password(session: Session, found: Found) -> None:
     """A password that was readable is one of those that are guessed first.
 
     Judged by zxcvbn, as if nobody had seen it on the wire: fewer than a million guesses. Rejected passwords are not judged, for they are
-    nobody's; the first hundred different ones of a run are, and only the first 20 characters of each. What was left out is said, in the
+    nobody's; the first twenty-five different ones of a run are, and only the first 20 characters of each. What was left out is said, in the
     report's remarks. The finding does not hold the password.
     """
     strength = found.strength

@@ -13,8 +13,8 @@ from analyzer.model import Secret
 
 #: Characters that are judged.
 MAX_CHARACTERS: Final = 20
-#: Different passwords judged in a run: zxcvbn takes 1 to 3 ms each, so a quarter of a second at most.
-MAX_JUDGED: Final = 100
+#: Different passwords judged in a run: zxcvbn takes 1 to 3 ms each, so a tenth of a second at most.
+MAX_JUDGED: Final = 25
 #: Passwords of accounts judged in a run; those that several accounts share cost one judgement.
 MAX_ACCOUNTS: Final = 1000
 

@@ -1,7 +1,7 @@
 """Sealing: what is left of a secret in a record that is kept is its keyed fingerprint, its length and its strength.
 
 Passwords are judged while their values are at hand. zxcvbn takes 1 to 3 ms each, and the loop that reads packets must not wait for it,
-so each password is judged once, and their number is bounded: a burst of ``BURST`` (what an offline run judges in all), then
+so each password is judged once, and their number is bounded: a burst of ``BURST``, then
 ``PER_HOUR``; and so is the processor time: ``BURST_S``, then ``SHARE`` of it, whoever chooses the passwords. What is over the bounds stays
 unjudged until it is seen again, and is counted.
 """
@@ -14,12 +14,12 @@ from typing import Final
 
 from analyzer.findings.behaviour import to_be_judged
 from analyzer.findings.history import Recent
-from analyzer.findings.strength import MAX_JUDGED, judge_password, names_in, names_of
+from analyzer.findings.strength import judge_password, names_in, names_of
 from analyzer.model import Secret
 from analyzer.sessions.records import Session
 
 #: Passwords judged at once, and in an hour.
-BURST: Final = MAX_JUDGED
+BURST: Final = 100
 PER_HOUR: Final = 1800
 #: Processor time for judging: at once, and as a share of all time.
 BURST_S: Final = 1.0

@@ -298,7 +298,7 @@ def test_every_output_judges_the_same_passwords(tmp_path: Path) -> None:
     for half in (0, 1):
         talks = [
             talk(f"S: +OK\nC: USER u{at}\nS: +OK\nC: PASS password{at // 2}\nS: +OK in", at=at * 5 + half, client=f"192.0.2.{at + 1}")
-            for at in range(half, 220, 2)
+            for at in range(half, 2 * MAX_JUDGED + 20, 2)
         ]  # fmt: skip
         paths.append(tmp_path / f"{half}.pcap")
         paths[-1].write_bytes(capture([frame for one in talks for frame in one.frames()]))
