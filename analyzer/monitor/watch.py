@@ -73,7 +73,7 @@ AT_ONCE: Final = (
 #: How long a session that is over waits for those that began before it, before rules that compare sessions are asked.
 HOLD_NS: Final = 800_000_000
 #: Findings remembered as told, and sessions remembered as given to the rules that compare.
-MAX_TOLD: Final = 50_000
+MAX_TOLD: Final = 20_000
 #: Sentences about sessions that could not be kept.
 MAX_FAULTS: Final = 20
 #: How long a login may wait for its answer before it is told without.
