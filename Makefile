@@ -68,13 +68,13 @@ test-compiled: $(VENV)/installed-dev test-tools
 
 # Installs what tests need where this is Debian and we are root; writes the pytest marker expression to build/markers.
 test-tools:
-	@mkdir -p build; expression="slow or not slow"; \
+	@mkdir -p build; expression="slow or not slow"; updated=; \
 	for tool in $(TEST_TOOLS); do \
 	  IFS=: read -r program package marker <<<"$$tool"; \
 	  if ! command -v $$program >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing $$package, which tests compare with"; \
 	    export DEBIAN_FRONTEND=noninteractive; \
-	    { apt-get -qq -o DPkg::Lock::Timeout=300 update && \
+	    { { [ -n "$$updated" ] || apt-get -qq -o DPkg::Lock::Timeout=300 update; } && updated=yes && \
 	      apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $$package; } >build/apt.log 2>&1 </dev/null \
 	    || tail -3 build/apt.log; \
 	  fi; \
