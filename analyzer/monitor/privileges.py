@@ -21,7 +21,6 @@ import json
 import os
 import pwd
 import resource
-import socket
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Sequence
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 import analyzer
+from analyzer.capture.interfaces import permission_missing
 from analyzer.errors import InternalError, OutputError, UsageError
 
 LINUX: Final = sys.platform == "linux"
@@ -203,13 +203,7 @@ def close_inherited(keep: Collection[int] = ()) -> int:
 
 def may_capture() -> bool:
     """This process may open packet sockets now."""
-    if not LINUX:
-        return os.geteuid() == 0
-    try:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0):
-            return True
-    except OSError:
-        return False
+    return not permission_missing() if LINUX else os.geteuid() == 0
 
 
 def _user(asked: str) -> User:

@@ -35,6 +35,7 @@ from analyzer.monitor.batch import Batch
 from analyzer.protocols.events import NO_SECRET
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
+from analyzer.sessions.ordering import in_order
 from analyzer.sessions.records import Session, SessionSink
 
 #: Rules that compare a session with others, or say something of a server once: they need all sessions, in order of start.
@@ -295,8 +296,7 @@ class Watch(SessionSink):
             return
         ready = [session for _, session in self._held if session.start_ns <= latest]
         self._held = [one for one in self._held if one[1].start_ns > latest]
-        ready.sort(key=_order)
-        for session in ready:
+        for session in in_order(ready):
             self._across.receive(session)
         self._take(final=True)
 
@@ -392,14 +392,6 @@ class Watch(SessionSink):
         self._past = deque(sessions)
         self._known = known
 
-    def remember(self, sessions: Iterable[Session], known: set[str]) -> int:
-        """The same at once; the number of sessions."""
-        self.take_past(sessions, known)
-        count = len(self._past or ())
-        self._remember_some(count)
-        self._hand_on()
-        return count
-
     def _remember_some(self, most: int) -> None:
         past = self._past
         if not past:
@@ -429,13 +421,3 @@ def _leave_unanswered(session: Session) -> bool:
         return False
     session.credentials = answered or None
     return True
-
-
-def _order(session: Session) -> tuple[int, str, int, str, int]:
-    return (
-        int(session.start_ns),
-        session.client_ip,
-        int(session.client_port),
-        session.server_ip,
-        int(session.server_port),
-    )

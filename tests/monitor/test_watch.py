@@ -201,7 +201,8 @@ def test_what_was_cut_off_by_the_end_of_a_run_is_told_by_the_next() -> None:
     def restarted(known: set[str]) -> list[Alert]:
         again = Shelf()
         watch = Watch(MonitorState("1", "", 0), seal=seal, tell=again.alerts.append, keep=again.keep)
-        assert watch.remember(sessions, known) == len(sessions)
+        watch.take_past(sessions, known)
+        watch.turn()
         assert set(again.findings) == set(found) - known
         return again.alerts
 
