@@ -16,7 +16,7 @@ import sys
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
 
 import typer
 
@@ -76,6 +76,41 @@ class TableName(StrEnum):
     migration = "migration"
 
 
+# Options of more than one command.
+Form: TypeAlias = Annotated[
+    str, typer.Option("--format", "-f", metavar=f"[{'|'.join(names())}]", help="How the result is written.")
+]
+Output: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="File to write to; a folder for parquet, zeek and csv (csv: one table where it ends in .csv).",
+    ),
+]
+Table: TypeAlias = Annotated[
+    TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
+]
+Since: TypeAlias = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")
+]
+Until: TypeAlias = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
+]
+CaFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
+]
+Ports: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap."),
+]
+FailOn: TypeAlias = Annotated[
+    SeverityName | None,
+    typer.Option("--fail-on", help="Exit code 1 where a finding is as bad as this, or worse."),
+]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from analyzer._build import build_kind
@@ -101,35 +136,16 @@ def analyze(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")
     ],
-    form: Annotated[
-        str, typer.Option("--format", "-f", metavar=f"[{'|'.join(names())}]", help="How the result is written.")
-    ] = "text",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="File to write to; a folder for parquet, zeek and csv (csv: one table where it ends in .csv).",
-        ),
-    ] = None,
-    table: Annotated[
-        TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
-    ] = TableName.sessions,
+    form: Form = "text",
+    output: Output = None,
+    table: Table = TableName.sessions,
     show_secrets: Annotated[
         bool, typer.Option("--show-secrets", help="Show passwords, tokens and responses in clear.")
     ] = False,
     headers: Annotated[bool, typer.Option("--headers", help="Show subject and addresses of messages.")] = False,
-    port: Annotated[
-        list[str] | None,
-        typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap."),
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
-    ] = None,
+    port: Ports = None,
+    since: Since = None,
+    until: Until = None,
     engine: Annotated[
         str,
         typer.Option("--engine", metavar="[native|wireshark]", help="Who reads the capture; wireshark needs tshark."),
@@ -140,13 +156,8 @@ def analyze(
             "--keylog", metavar="FILE", help="TLS secrets (SSLKEYLOGFILE): read what TLS carried, with tshark."
         ),
     ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
-    ] = None,
-    fail_on: Annotated[
-        SeverityName | None,
-        typer.Option("--fail-on", help="Exit code 1 where a finding is as bad as this, or worse."),
-    ] = None,
+    ca_file: CaFile = None,
+    fail_on: FailOn = None,
     cross_check: Annotated[
         bool,
         typer.Option("--cross-check", help="Run both engines and print where they differ; exit code 1 where they do."),
@@ -193,37 +204,16 @@ def report(
             metavar="STORE", help="What mailtap monitor writes: a file, or postgresql://USER@HOST/DATABASE."
         ),
     ],
-    form: Annotated[
-        str, typer.Option("--format", "-f", metavar=f"[{'|'.join(names())}]", help="How the result is written.")
-    ] = "text",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="File to write to; a folder for parquet, zeek and csv (csv: one table where it ends in .csv).",
-        ),
-    ] = None,
-    table: Annotated[
-        TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
-    ] = TableName.sessions,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
-    ] = None,
+    form: Form = "text",
+    output: Output = None,
+    table: Table = TableName.sessions,
+    since: Since = None,
+    until: Until = None,
     sensor: Annotated[
         str | None, typer.Option("--sensor", metavar="NAME", help="Report what this sensor has written, not all.")
     ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
-    ] = None,
-    fail_on: Annotated[
-        SeverityName | None,
-        typer.Option("--fail-on", help="Exit code 1 where a finding is as bad as this, or worse."),
-    ] = None,
+    ca_file: CaFile = None,
+    fail_on: FailOn = None,
 ) -> None:
     """Report from the store of a monitor, running or not, as analyze does from captures."""
     from analyzer.monitor.store_report import read_result
@@ -290,13 +280,8 @@ def diff(
     ],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same, of another day.")],
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")] = False,
-    port: Annotated[
-        list[str] | None,
-        typer.Option("--port", metavar="PORT=SERVICE", help="A mail service on an unusual port: 1143=imap."),
-    ] = None,
-    ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
-    ] = None,
+    port: Ports = None,
+    ca_file: CaFile = None,
     fail_on: Annotated[
         SeverityName | None,
         typer.Option("--fail-on", help="Exit code 1 where a new finding is as bad as this, or worse."),

@@ -411,8 +411,11 @@ def test_a_report_says_which_passwords_were_not_judged(store: Store):
 
 
 class Shell:
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return (os.system, ("touch /tmp/mailtap-store-was-here",))
+        return (os.system, (f"touch '{self.proof}'",))
 
 
 class Evaluation:
@@ -424,16 +427,17 @@ def packed(content: object) -> bytes:
     return SHAPE + zlib.compress(pickle.dumps(content))
 
 
-def test_a_pickle_can_name_nothing_but_records():
+def test_a_pickle_can_name_nothing_but_records(tmp_path: Path):
+    proof = tmp_path / "was-here"
     loader = SessionLoader({})
     nested = made_session(1)
     nested.server_banner = "x"
     good, _ = dump_session(nested)
     assert loader.load(good).session_id() == nested.session_id()
     for bad in (
-        packed(Shell()),
+        packed(Shell(proof)),
         packed(Evaluation()),
-        packed([Shell()]),
+        packed([Shell(proof)]),
         packed("text"),
         packed(CaptureStats("x")),
         good[:40],
@@ -444,7 +448,7 @@ def test_a_pickle_can_name_nothing_but_records():
     ):
         with pytest.raises(DamagedRecord):
             loader.load(bad)
-    assert not Path("/tmp/mailtap-store-was-here").exists()
+    assert not proof.exists()
 
 
 @pytest.mark.parametrize(
@@ -472,11 +476,11 @@ def test_records_of_wrong_parts_are_refused(name: str, value: object):
         SessionLoader({}).load(packed(Forged()))
 
 
-def test_a_damaged_record_costs_itself_and_is_said(store: Store):
+def test_a_damaged_record_costs_itself_and_is_said(store: Store, tmp_path: Path):
     store.write(made_batch(0, 5))
     with store.transaction() as connection:
         query = schema.SESSIONS.update().where(schema.SESSIONS.c.first_frame == 21)
-        connection.execute(query.values(record=packed(Shell())))
+        connection.execute(query.values(record=packed(Shell(tmp_path / "was-here"))))
     result = load_result(store)
     assert len(result.sessions) == 4
     assert any("1 record(s)" in one and "left out" in one for one in result.warnings)
