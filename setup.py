@@ -60,7 +60,8 @@ def say(message: str) -> None:
 def quicker(extension: Any) -> Any:
     """Tells the C compiler that nobody but each other calls the modules: calls need no table then, small functions no call."""
     if os.name == "posix":
-        extension.extra_compile_args += ["-fvisibility=hidden", "-fno-semantic-interposition"]
+        # One list may be that of all extensions, so a new one takes its place.
+        extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden", "-fno-semantic-interposition"]
     return extension
 
 

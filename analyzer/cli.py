@@ -13,10 +13,11 @@ import gc
 import os
 import stat
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO, TypeAlias
 
 import typer
 
@@ -26,8 +27,6 @@ from analyzer.model import SEVERITIES
 from analyzer.report.formats import BINARY, FOLDER, TABLES, Job, load, names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from analyzer.pipeline import Result
     from analyzer.report.rows import RowMaker
 
@@ -42,15 +41,6 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 #: What the process has found, kept to its end lest it be taken apart; None where this is not the process's own run.
 _kept: list[Result] | None = None
-
-app = typer.Typer(
-    name="mailtap",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Who logs in to mail servers in clear, who upgrades, who uses TLS: read from captures.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 class SeverityName(StrEnum):
@@ -119,7 +109,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     version: Annotated[
         bool,
@@ -131,7 +120,6 @@ def _root(
     """mailtap reads captures of mail traffic."""
 
 
-@app.command()
 def analyze(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")
@@ -189,6 +177,7 @@ def analyze(
             headers=headers,
             progress=progress,
             receiver=glancer,
+            hashed=getattr(writer, "HASHED", False),
         )
     if _kept is not None:
         _kept.append(result)
@@ -196,7 +185,6 @@ def analyze(
     _conclude(job, form, writer, output, fail_on)
 
 
-@app.command()
 def report(
     store: Annotated[
         str,
@@ -260,7 +248,6 @@ def _worst(job: Job) -> int:
     return tally.worst()
 
 
-@app.command()
 def rules(
     slug: Annotated[
         str | None, typer.Argument(metavar="[SLUG]", help="The rule to explain; all are listed without.")
@@ -273,7 +260,6 @@ def rules(
     _write_stdout(lambda out: out.write(text))
 
 
-@app.command()
 def diff(
     old: Annotated[
         str, typer.Argument(metavar="OLD", help="A JSON result of analyze, a capture, or a folder of captures.")
@@ -310,8 +296,32 @@ def diff(
         raise typer.Exit(FOUND)
 
 
-app.command()(cli_live.monitor)
-app.command()(cli_live.interfaces)
+#: The commands, as the help lists them.
+COMMANDS: Final[dict[str, Callable[..., None]]] = {
+    "analyze": analyze,
+    "report": report,
+    "rules": rules,
+    "diff": diff,
+    "monitor": cli_live.monitor,
+    "interfaces": cli_live.interfaces,
+}
+
+
+def make_app(only: str | None = None) -> typer.Typer:
+    """The command line, of all commands or of one: Typer takes its time for each of them at every start."""
+    app = typer.Typer(
+        name="mailtap",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Who logs in to mail servers in clear, who upgrades, who uses TLS: read from captures.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for name, command in COMMANDS.items():
+        if only is None or name == only:
+            app.command(name)(command)
+    return app
 
 
 def _maker(show_secrets: bool, headers: bool, ca_file: Path | None) -> RowMaker:
@@ -451,8 +461,10 @@ def _say(message: str) -> None:
 def run_command(arguments: list[str] | None = None) -> int:
     """Run the command line; its exit code."""
     code: Any
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(args=arguments, prog_name="mailtap", standalone_mode=False)
+        app = make_app(words[0] if words and words[0] in COMMANDS else None)
+        code = app(args=words, prog_name="mailtap", standalone_mode=False)
     except MailtapError as error:
         _say(f"error: {error}")
         code = error.exit_code

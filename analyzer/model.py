@@ -5,8 +5,7 @@ Nothing here imports another part of mailtap.
 
 from __future__ import annotations
 
-import hashlib
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -17,6 +16,21 @@ SERVER: Final = 1
 
 #: What a masked secret looks like, whatever it was: its length is not shown either.
 MASK: Final = "********"
+
+
+#: hashlib.blake2b, once somebody has asked for it.
+_blake2b: Any = None
+
+
+def short_digest(data: bytes, key: bytes = b"") -> str:
+    """Eight octets of BLAKE2b (RFC 7693), under a key of at most 64 octets, in hexadecimal."""
+    global _blake2b  # noqa: PLW0603 - hashlib loads OpenSSL, which takes longer than most runs take to hash
+    if _blake2b is None:
+        import hashlib
+
+        _blake2b = hashlib.blake2b
+    text: str = _blake2b(data, digest_size=8, key=key).hexdigest()
+    return text
 
 
 @mypyc_attr(acyclic=True, free_list_len=1)
@@ -62,7 +76,7 @@ class Secret:
         """The keyed fingerprint of the secret (BLAKE2b, 64 bits, hexadecimal); computed once."""
         if self.fingerprint is None:
             value = (self._value or "").encode("utf-8", "surrogateescape")
-            self.fingerprint = hashlib.blake2b(value, digest_size=8, key=key[:64]).hexdigest()
+            self.fingerprint = short_digest(value, key[:64])
         return self.fingerprint
 
     def __repr__(self) -> str:

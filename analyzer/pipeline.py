@@ -47,6 +47,8 @@ class Pipeline:
         self.table = FlowTable(self.factory)
         self.decoder = PacketDecoder(self.table)
         self.captures: list[CaptureStats] = []
+        #: make the SHA-256 of each capture on the way
+        self.hashed: bool = False
 
     def read(self, path: str, progress: Callable[[int], None] | None = None) -> CaptureStats:
         """Read one capture file (``-``: standard input). Connections go on from one file into the next.
@@ -58,7 +60,7 @@ class Pipeline:
         self.factory.captures.append(path)
         before = self.decoder.undecoded
         try:
-            stats = read_capture(path, self.decoder, progress)
+            stats = read_capture(path, self.decoder, progress, hashed=self.hashed)
         except CaptureError:
             self.factory.captures.pop()
             raise
@@ -167,6 +169,7 @@ def run(
     headers: bool = False,
     progress: Progress | None = None,
     receiver: SessionSink | None = None,
+    hashed: bool = False,
 ) -> Result:
     """Read captures into records.
 
@@ -174,7 +177,7 @@ def run(
     ``native`` or ``wireshark``; ``headers`` keeps the header blocks of messages, for subjects and addresses; with a ``keylog`` the native
     engine hands the TLS sessions whose secrets it holds to the other. A ``receiver`` is given the sessions in order of their start, most
     of them soon after their end, and none is kept: memory stays flat. Where they must be kept (several inputs, a ``keylog``) it is given
-    them when all are read.
+    them when all are read. ``hashed`` makes the SHA-256 of each capture as it is read.
 
     Raises:
         CaptureError: an input named by the caller is missing or unreadable, or nothing in any of them could be read.
@@ -197,6 +200,7 @@ def run(
     gate = SessionGate(kept if order is None else order, since_ns, until_ns)
     pipeline = Pipeline(gate, ports=parse_ports(ports), sensor=sensor)
     pipeline.factory.keep_headers = headers
+    pipeline.hashed = hashed
     # Flows break their cycles themselves when they end, so the cycle collector would find nothing, at a third of the run's time.
     collecting = gc.isenabled()
     gc.disable()

@@ -18,12 +18,11 @@ With several files named, each is looked into for its first packet; a single one
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from analyzer.capture.base import CaptureStats, Reader, RecordSink
 from analyzer.capture.compressed import CHUNK, CompressedSource, FileSource, Pushed, compression_of
@@ -31,6 +30,9 @@ from analyzer.capture.pcap import PcapReader
 from analyzer.capture.pcapng import PcapngReader
 from analyzer.capture.recognise import HEAD, describe, says_pcap, says_pcapng
 from analyzer.errors import CaptureError, CaptureNotFound, CaptureUnreadable, NotACapture, UsageError
+
+if TYPE_CHECKING:
+    import hashlib
 
 #: The name of standard input.
 STDIN: Final = "-"
@@ -265,11 +267,13 @@ def read_capture(
     sink: RecordSink,
     progress: Callable[[int], None] | None = None,
     stats: CaptureStats | None = None,
+    hashed: bool = False,
 ) -> CaptureStats:
     """Read a whole capture, ``-`` for standard input, and push its records into ``sink``.
 
     ``progress`` is called about every 4 MiB with the octets of the file (as it is, compressed or not) read so far.
-    ``stats`` may be given to watch the counts grow, and to keep them when reading ends with an exception.
+    ``stats`` may be given to watch the counts grow, and to keep them when reading ends with an exception. ``hashed``: the file's
+    SHA-256 is made on the way, as it always is where the input cannot be read twice.
 
     Raises CaptureNotFound, CaptureUnreadable or NotACapture where nothing can be read; damage behind the first
     record is counted and put into words in ``stats`` instead.
@@ -278,6 +282,8 @@ def read_capture(
     descriptor, file = _open(path)
     try:
         stats.identity = _identity(descriptor)
+        if hashed and file.digest is None:
+            file.digest = _digest()
         source, compression = _decompressed(file)
         reader = _reader(source, compression, stats, sink)
         announced = 0
@@ -290,6 +296,9 @@ def read_capture(
                 announced = file.position
                 progress(announced)
         reader.close()
+        if hashed:
+            while file.read():  # what stands behind damaged compressed data is part of the file
+                pass
         if progress is not None:
             progress(file.position)
     finally:
@@ -320,6 +329,8 @@ def sha256_of(path: str, identity: tuple[int, int, int] | None = None) -> str:
     With ``identity`` (see :class:`CaptureStats`) the file must still be what it was. Raises CaptureError where it is not, or
     cannot be read.
     """
+    import hashlib  # loads OpenSSL: only for those who ask for it
+
     descriptor, file = _open(path)
     try:
         digest = hashlib.sha256()
@@ -351,7 +362,7 @@ def _open(path: str) -> tuple[int, FileSource]:
         if os.isatty(0):
             raise UsageError("standard input (-) is a terminal; pipe a capture into it: tcpdump -w - | mailtap ...")
         source = FileSource(0, "standard input")
-        source.digest = hashlib.sha256()
+        source.digest = _digest()
         return 0, source
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
@@ -374,8 +385,15 @@ def _open(path: str) -> tuple[int, FileSource]:
     if stat.S_ISREG(status.st_mode):
         return descriptor, FileSource(descriptor, path, status.st_size)
     source = FileSource(descriptor, path)
-    source.digest = hashlib.sha256()
+    source.digest = _digest()
     return descriptor, source
+
+
+def _digest() -> hashlib._Hash:
+    """A digest that is made on the way."""
+    import hashlib
+
+    return hashlib.sha256()
 
 
 def _close(descriptor: int) -> None:

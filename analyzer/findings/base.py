@@ -6,7 +6,6 @@ network has hundreds of thousands of them and a report shows few.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -14,7 +13,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
-from analyzer.model import SEVERITIES
+from analyzer.model import SEVERITIES, short_digest
 from analyzer.sessions.certificates import TrustStore, judge
 from analyzer.sessions.records import Session
 
@@ -159,7 +158,7 @@ class Finding:
         """Stable identifier: a hash of the rule and its evidence; no file, batch or order enters it."""
         session = self.capture if self.session is None else self.session.session_id()
         text = f"{self.rule.slug} {session} {self.timestamp_ns} {self.offset} {self.username} {self.detail_text}"
-        return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        return short_digest(text.encode("utf-8", "surrogateescape"))
 
     def __reduce__(self) -> tuple[object, ...]:
         from analyzer.findings.catalogue import restore
@@ -179,6 +178,26 @@ class FindingSink:
 
     def receive_finding(self, finding: Finding) -> None:
         """The next finding."""
+
+    def receive_parts(
+        self,
+        rule: Rule,
+        severity: int,
+        confidence: str,
+        session: Session,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        username: str | None,
+        detail_text: str,
+        count: i64,
+    ) -> None:
+        """The next finding, in its parts: a sink that only counts most of them need not have them made."""
+        self.receive_finding(
+            Finding(
+                rule, severity, confidence, session, frame, timestamp_ns, offset, username, detail_text, count
+            )
+        )  # fmt: skip
 
 
 class FindingList(FindingSink):
@@ -231,11 +250,9 @@ class Found:
     ) -> None:
         """Say what was found, with its evidence. The rule's own severity counts where none is given."""
         rule = self.rule
-        self.sink.receive_finding(
-            Finding(
-                rule, rule.severity if severity < 0 else severity, confidence, session, frame, timestamp_ns, offset,
-                username, detail, count,
-            )
+        self.sink.receive_parts(
+            rule, rule.severity if severity < 0 else severity, confidence, session, frame, timestamp_ns, offset,
+            username, detail, count,
         )  # fmt: skip
 
     def add_start(

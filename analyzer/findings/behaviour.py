@@ -66,9 +66,9 @@ def brute_force(session: Session, found: Found) -> None:
             past = found.history.known_client(session)
             if past is None:
                 continue
-            told_ns = past.told.get(f"guess {name}", 0)
+            told_ns = past.guessed.get(name, 0)
             if told_ns and credential.timestamp_ns - told_ns <= WINDOW_NS:
-                del past.told[f"guess {name}"]
+                del past.guessed[name]
                 _add(
                     session,
                     found,
@@ -88,8 +88,7 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     if len(past.names) >= MAX_NAMES:
         past.names = _names(past.rejections)
     past.names[name] = count
-    told = f"guess {name}" if past.told else ""
-    told_ns = past.told.get(told, 0)
+    told_ns = past.guessed.get(name, 0) if past.guessed else 0
     if told_ns == 0 or credential.timestamp_ns - told_ns > WINDOW_NS:
         guesses = 0
         unseen = 0
@@ -99,7 +98,7 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
             guesses = len({one.secret for one in seen if one.secret != 0})
             unseen = len([one for one in seen if one.secret == 0])
         if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
-            _tell(past.told, f"guess {name}", credential.timestamp_ns)
+            _tell(past.guessed, name, credential.timestamp_ns)
             found.history.guessers += 1
             what = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
             _add(
@@ -108,7 +107,7 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
             )  # fmt: skip
             return
     else:
-        _tell(past.told, told, credential.timestamp_ns)
+        _tell(past.guessed, name, credential.timestamp_ns)
         return
     account = found.history.account(session, name)
     _keep(account.rejections, rejection)
@@ -144,11 +143,11 @@ def _names(rejections: list[Rejection]) -> dict[str, int]:
     return names
 
 
-def _tell(told: dict[str, int], key: str, timestamp_ns: int) -> None:
-    """Remember that something was raised; bounded, the oldest goes."""
-    if len(told) >= MAX_REJECTIONS and key not in told:
-        del told[next(iter(told))]
-    told[key] = timestamp_ns
+def _tell(guessed: dict[str, int], name: str, timestamp_ns: int) -> None:
+    """Remember that an account was guessed at; bounded, the oldest goes."""
+    if len(guessed) >= MAX_REJECTIONS and name not in guessed:
+        del guessed[next(iter(guessed))]
+    guessed[name] = timestamp_ns
 
 
 def _add(session: Session, found: Found, credential: Credential, severity: int, confidence: str, detail: str) -> None:
@@ -170,9 +169,8 @@ def password_spraying(session: Session, found: Found) -> None:
     for credential in session.credentials or []:
         if credential.outcome != REJECTED or credential.username is None:
             continue
-        told_ns = past.told.get("spray", 0)
-        if told_ns and credential.timestamp_ns - told_ns <= WINDOW_NS:
-            _tell(past.told, "spray", credential.timestamp_ns)
+        if past.sprayed_ns and credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
+            past.sprayed_ns = credential.timestamp_ns
             continue
         recent = [
             one for one in past.rejections
@@ -180,7 +178,7 @@ def password_spraying(session: Session, found: Found) -> None:
         ]  # fmt: skip
         names = {one.username for one in recent}
         if len(names) >= MIN_ACCOUNTS:
-            _tell(past.told, "spray", credential.timestamp_ns)
+            past.sprayed_ns = credential.timestamp_ns
             secrets = len({one.secret for one in recent if one.secret != 0})
             alike = ", with the same password" if secrets == 1 else ""
             _add(
@@ -236,7 +234,7 @@ def weak_password(session: Session, found: Found) -> None:
     """A password that was readable is one of those that are guessed first.
 
     Judged by zxcvbn, as if nobody had seen it on the wire: fewer than a million guesses. Rejected passwords are not judged, for they are
-    nobody's; the first twenty-five different ones of a run are, and only the first 20 characters of each. What was left out is said, in the
+    nobody's; the first hundred different ones of a run are, and only the first 20 characters of each. What was left out is said, in the
     report's remarks. The finding does not hold the password.
     """
     strength = found.strength

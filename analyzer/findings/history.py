@@ -91,7 +91,7 @@ class ServerPast:
 class ClientPast:
     """What earlier sessions of one client at one server address did."""
 
-    __slots__ = ("failures", "names", "rejections", "told")
+    __slots__ = ("failures", "guessed", "names", "rejections", "sprayed_ns")
 
     def __init__(self) -> None:
         #: protocol -> the latest TLS handshake that failed
@@ -100,8 +100,10 @@ class ClientPast:
         self.rejections: list[Rejection] = []
         #: account -> rejected logins of it, no less than there are in ``rejections``
         self.names: dict[str, int] = {}
-        #: what was raised -> capture time of the latest login that belongs to it
-        self.told: dict[str, int] = {}
+        #: account that was guessed at -> capture time of the latest login that belongs to it; bounded as ``rejections`` are
+        self.guessed: dict[str, int] = {}
+        #: the same where accounts were sprayed, 0 where they were not
+        self.sprayed_ns: i64 = 0
 
 
 class AccountPast:

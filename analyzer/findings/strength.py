@@ -1,8 +1,8 @@
 """How easily a password is guessed, by zxcvbn: 0 (at once) to 4 (strong).
 
-zxcvbn takes milliseconds a password, and far longer for long ones, so passwords are cut to their first characters, each is judged
-once, whoever has it, and a run judges a bounded number of them: the first ones in order of time, the same for every output. What
-comes beyond the bound is not judged, and counted.
+zxcvbn takes a tenth of a millisecond a password, and far longer for long or crafted ones, so passwords are cut to their first
+characters, each is judged once, whoever has it, and a run judges a bounded number of them: the first ones in order of time, the same
+for every output. What comes beyond the bound is not judged, and counted.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from analyzer.model import Secret
 
 #: Characters that are judged.
 MAX_CHARACTERS: Final = 20
-#: Different passwords judged in a run: zxcvbn takes 1 to 3 ms each, so a tenth of a second at most.
-MAX_JUDGED: Final = 25
+#: Different passwords judged in a run: a hundredth of a second, a second at most where all of them are crafted.
+MAX_JUDGED: Final = 100
 #: Passwords of accounts judged in a run; those that several accounts share cost one judgement.
 MAX_ACCOUNTS: Final = 1000
 
@@ -77,14 +77,21 @@ class PasswordJudge:
 
 def judge_password(password: str, username: str | None) -> int:
     """zxcvbn's score of a password; its user's name in it counts as guessed. A cut password is judged by its beginning."""
-    from zxcvbn import zxcvbn  # here, because its word lists take a tenth of a second to load
-
     cut = _with_few_lookalikes(password[:MAX_CHARACTERS])
     if not cut:
         return 0
-    score = int(zxcvbn(cut, user_inputs=names_of(username))["score"])
+    score = _guessed([cut, *names_of(username)])
     # A phrase whose first twenty characters take no guessing may go on with anything; what was not looked at counts in its favour.
     return score if len(password) <= MAX_CHARACTERS else max(score, 2)
+
+
+def _guessed(texts: list[str]) -> int:
+    """zxcvbn's score of the first text; the others are known to whoever guesses it."""
+    from zxcvbn_rs_py import zxcvbn  # here, because its word lists take a hundredth of a second to load
+
+    # Octets that were no UTF-8 came as surrogates, which no other language's text can hold.
+    password, *names = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+    return int(zxcvbn(password, names).score)
 
 
 def _with_few_lookalikes(text: str) -> str:

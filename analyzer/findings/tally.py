@@ -42,8 +42,8 @@ class FindingTally(FindingSink):
     """Groups findings as they come, and forgets them."""
 
     def __init__(self) -> None:
-        #: server -> groups by the rule's number
-        self._servers: dict[str, dict[int, Group]] = {}
+        #: server address -> port -> groups by the rule's number; captures by their names, at port 0
+        self._places: dict[str, dict[int, dict[int, Group]]] = {}
         self._session: Session | None = None
         self._groups: dict[int, Group] = {}
         self._size: i64 = 0
@@ -55,32 +55,68 @@ class FindingTally(FindingSink):
     def receive_finding(self, finding: Finding) -> None:
         self.by_severity[finding.severity] += 1
         session = finding.session
-        if session is None or session is not self._session:
-            key = finding.capture if session is None else f"{session.server_ip} {session.server_port}"
-            groups = self._servers.get(key)
-            if groups is None:
-                groups = {}
-                if self._size < MAX_GROUPS:
-                    self._servers[key] = groups
-            self._session = session
-            self._groups = groups
+        groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0)
         number = finding.rule.number
-        group = self._groups.get(number)
+        group = groups.get(number)
         if group is None:
             if self._size >= MAX_GROUPS:
                 self.left_out += 1
                 return
             self._size += 1
             group = Group(finding)
-            self._groups[number] = group
+            groups[number] = group
         elif finding.severity > group.example.severity:
             group.example = finding
+        self._add(group, session, finding.username)
+
+    def receive_parts(
+        self,
+        rule: Rule,
+        severity: int,
+        confidence: str,
+        session: Session,
+        frame: i64,
+        timestamp_ns: i64,
+        offset: i64,
+        username: str | None,
+        detail_text: str,
+        count: i64,
+    ) -> None:
+        group = self._of_session(session).get(rule.number)
+        if group is None or severity > group.example.severity:
+            # Only those that may be shown are made.
+            self.receive_finding(
+                Finding(rule, severity, confidence, session, frame, timestamp_ns, offset, username, detail_text, count)
+            )
+        else:
+            self.by_severity[severity] += 1
+            self._add(group, session, username)
+
+    def _of_session(self, session: Session) -> dict[int, Group]:
+        """The groups of a session's server, by the numbers of their rules."""
+        if session is not self._session:
+            self._session = session
+            self._groups = self._of_place(session.server_ip, session.server_port)
+        return self._groups
+
+    def _of_place(self, place: str, port: int) -> dict[int, Group]:
+        ports = self._places.get(place)
+        groups: dict[int, Group] | None = None if ports is None else ports.get(port)
+        if groups is None:
+            groups = {}
+            if self._size < MAX_GROUPS:
+                if ports is None:
+                    ports = {}
+                    self._places[place] = ports
+                ports[port] = groups
+        return groups
+
+    def _add(self, group: Group, session: Session | None, username: str | None) -> None:
         group.count += 1
         if session is not None:
             self._count(group.clients, session.client_ip)
-        name = finding.username
-        if name is not None:
-            self._count(group.accounts, name)
+        if username is not None:
+            self._count(group.accounts, username)
 
     def _count(self, names: set[str], name: str) -> None:
         """Count a name, within bounds."""
@@ -105,8 +141,9 @@ class FindingTally(FindingSink):
     def groups(self) -> list[Group]:
         """All groups, worst first, then those that concern most."""
         found: list[Group] = []
-        for groups in self._servers.values():
-            found.extend(groups.values())
+        for ports in self._places.values():
+            for groups in ports.values():
+                found.extend(groups.values())
         found.sort(key=_worst_first)
         return found
 

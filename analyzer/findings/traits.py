@@ -13,8 +13,12 @@ from analyzer.sessions.records import Credential, Message, Session
 
 def clear_messages(session: Session) -> int:
     """How many messages, or parts of one, could be read without keys."""
-    messages = session.message_list
-    return 0 if messages is None else len([message for message in messages if message.exposed])
+    count = 0
+    if session.message_list is not None:
+        for message in session.message_list:
+            if message.exposed:
+                count += 1
+    return count
 
 
 def first_clear_message(session: Session) -> Message | None:

@@ -200,8 +200,8 @@ class Connection(Flow):
 
     def __init__(self, ledger: Ledger, client: Half, server: Half, listed: bool) -> None:
         super().__init__()
-        #: number of the connection in its table, in the order of opening
-        self.serial: i64 = 0
+        #: its place among the open connections of its table
+        self.place: i64 = 0
         self.ledger = ledger
         self.client = client
         self.server = server

@@ -64,6 +64,8 @@ LATE_SYN_REACH: Final = 1 << 16
 LATE_SYN_PACKETS: Final = 16
 #: Slots of the look-up at first; four times as many whenever there are as many flow directions as slots.
 FIRST_SLOTS: Final = 4096
+#: Places of flows that have ended, beside one for each that is open, before they are given up.
+SPARE_PLACES: Final = 1024
 #: The lowest bits of a sum of products, which say little of what was multiplied.
 SLOT_SHIFT: Final = 24
 
@@ -83,9 +85,9 @@ class FlowTable(SegmentSink):
         self.live: bool = False
         self._ledger = Ledger(factory)
         self._factory = factory
-        #: open flows by their serial numbers, in the order of opening
-        self._flows: dict[int, Connection] = {}
-        self._serial: i64 = 0
+        #: open flows in the order of opening, each at its ``place``; None where one has ended
+        self._flows: list[Connection | None] = []
+        self._flows_open: i64 = 0
         self._slots: list[Half | None] = [None] * FIRST_SLOTS
         self._slot_mask: i64 = FIRST_SLOTS - 1
         # Random, lest traffic be made that meets in one slot. Below 2**29, so that no sum of products leaves 64 bits.
@@ -121,19 +123,23 @@ class FlowTable(SegmentSink):
     @property
     def flows_open(self) -> int:
         """Flows in the table, those without payload so far included."""
-        return len(self._flows)
+        return int(self._flows_open)
 
     def earliest_open_ns(self, slack_ns: i64) -> i64:
         """A time before which no flow begins that has yet to end, as long as packets are out of order in time by ``slack_ns`` at most."""
         earliest = self._clock_ns - slack_ns if self._clock_started else i64(-(1 << 62))
-        for flow in self._flows.values():
-            if flow.start_ns < earliest:
+        for flow in self._flows:
+            if flow is not None and flow.start_ns < earliest:
                 earliest = flow.start_ns
         return earliest
 
     def open_keys(self) -> list[bytes]:
         """The keys of all connections in the table, those that are closed and wait for late packets included."""
-        return [flow.client.full_key() for flow in self._flows.values()]
+        return [flow.client.full_key() for flow in self._open_flows()]
+
+    def _open_flows(self) -> list[Connection]:
+        """Flows in the table, in the order of opening."""
+        return [flow for flow in self._flows if flow is not None]
 
     def counters(self) -> dict[str, int]:
         """All counters by name; a limit that was hit stands there as ``limit_`` and its name."""
@@ -522,7 +528,7 @@ class FlowTable(SegmentSink):
         active: i64 = self._ledger.active
         if active >= MAX_FLOWS:
             self._evict_flows()
-        embryos: i64 = len(self._flows) - active
+        embryos: i64 = self._flows_open - active
         if embryos >= MAX_EMBRYOS:
             self._evict_embryos()
         if sender == SERVER:
@@ -534,15 +540,26 @@ class FlowTable(SegmentSink):
             flow.client_port = source
             flow.server_port = target
         flow.capture = self.capture
-        self._serial += 1
-        flow.serial = self._serial
-        self._flows[flow.serial] = flow
-        if 2 * len(self._flows) > len(self._slots):
+        if len(self._flows) > 2 * self._flows_open + SPARE_PLACES:
+            self._close_ranks()
+        flow.place = len(self._flows)
+        self._flows.append(flow)
+        self._flows_open += 1
+        if 2 * self._flows_open > len(self._slots):
             self._spread()
         else:
             self._enter(flow.client)
             self._enter(flow.server)
         return flow
+
+    def _close_ranks(self) -> None:
+        """Gives up the places of flows that have ended."""
+        flows: list[Connection | None] = []
+        for flow in self._flows:
+            if flow is not None:
+                flow.place = len(flows)
+                flows.append(flow)
+        self._flows = flows
 
     def _enter(self, half: Half) -> None:
         """Into the look-up."""
@@ -557,9 +574,10 @@ class FlowTable(SegmentSink):
         slots: list[Half | None] = [None] * count
         self._slots = slots
         self._slot_mask = count - 1
-        for flow in self._flows.values():
-            self._enter(flow.client)
-            self._enter(flow.server)
+        for flow in self._flows:
+            if flow is not None:
+                self._enter(flow.client)
+                self._enter(flow.server)
 
     def _leave(self, half: Half) -> None:
         """Out of the look-up."""
@@ -606,7 +624,8 @@ class FlowTable(SegmentSink):
         # Halves, flow and sink refer to each other: parted by hand, they need no garbage collector.
         client = flow.client
         server = flow.server
-        del self._flows[flow.serial]
+        self._flows[flow.place] = None
+        self._flows_open -= 1
         self._leave(client)
         self._leave(server)
         client.flow = None
@@ -642,7 +661,7 @@ class FlowTable(SegmentSink):
             if flow.state == CLOSED and late - flow.end_ns <= flow.timeout_ns:
                 break
             self._end_lingering()
-        if timestamp_ns >= self._sweep_ns and (self.live or self.segments - self._swept_at >= len(self._flows) >> 1):
+        if timestamp_ns >= self._sweep_ns and (self.live or self.segments - self._swept_at >= self._flows_open >> 1):
             self._sweep_ns = timestamp_ns + SWEEP_NS
             self._swept_at = self.segments
             self._sweep(late)
@@ -657,7 +676,7 @@ class FlowTable(SegmentSink):
         self._sweep_ns = 0
 
     def _sweep(self, late: i64) -> None:
-        for flow in list(self._flows.values()):
+        for flow in self._open_flows():
             if flow.state == ENDED:
                 continue
             if late - flow.end_ns > flow.timeout_ns:
@@ -669,12 +688,12 @@ class FlowTable(SegmentSink):
                     flow.set_pace()
 
     def _evict_embryos(self) -> None:
-        """Ends the flows without a sink that were opened first: a dictionary keeps its entries in their order."""
+        """Ends the flows without a sink that were opened first."""
         self._ledger.hit("embryos")
         count: i64 = MAX_EMBRYOS // EVICTED_SHARE
         flows: list[Connection] = []
-        for flow in self._flows.values():
-            if flow.sink is None:
+        for flow in self._flows:
+            if flow is not None and flow.sink is None:
                 flows.append(flow)
                 if len(flows) >= count:
                     break
@@ -687,8 +706,8 @@ class FlowTable(SegmentSink):
         self._ledger.hit("flows")
         flows: list[Connection] = []
         times: list[int] = []
-        for flow in self._flows.values():
-            if flow.sink is not None:
+        for flow in self._flows:
+            if flow is not None and flow.sink is not None:
                 flows.append(flow)
                 times.append(int(flow.end_ns))
         count: i64 = len(flows) // EVICTED_SHARE + 1
@@ -702,7 +721,7 @@ class FlowTable(SegmentSink):
 
     def end_capture(self) -> None:
         """Nothing more will come: ends all flows, in the order in which they began."""
-        for flow in list(self._flows.values()):
+        for flow in self._open_flows():
             if flow.state != ENDED:
                 self._end(flow)
         self._lingering = []

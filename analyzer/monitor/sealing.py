@@ -1,6 +1,6 @@
 """Sealing: what is left of a secret in a record that is kept is its keyed fingerprint, its length and its strength.
 
-Passwords are judged while their values are at hand. zxcvbn takes 1 to 3 ms each, and the loop that reads packets must not wait for it,
+Passwords are judged while their values are at hand. The loop that reads packets must not wait for zxcvbn, which takes long for some,
 so each password is judged once, and their number is bounded: a burst of ``BURST``, then
 ``PER_HOUR``; and so is the processor time: ``BURST_S``, then ``SHARE`` of it, whoever chooses the passwords. What is over the bounds stays
 unjudged until it is seen again, and is counted.
@@ -46,7 +46,7 @@ class BoundedJudge:
         self.left_out: int = 0
 
     def warm_up(self) -> None:
-        """Load the word lists now (a tenth of a second), and not with the first login."""
+        """Load the word lists now, and not with the first login."""
         judge_password("", None)
         judge_password("a", None)
 

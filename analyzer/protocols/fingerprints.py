@@ -6,7 +6,6 @@ hello that they depend on: the clients of a capture are few kinds, their session
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from analyzer.protocols.tls_handshake import ClientHello, ServerHello
@@ -69,6 +68,8 @@ def ja3(hello: ClientHello) -> str | None:
     key += hello.suites + hello.extensions + hello.groups + hello.point_formats
     value = _ja3_of.get(key)
     if value is None:
+        import hashlib  # here and below: it loads OpenSSL, which those without TLS need not wait for
+
         value = hashlib.md5(ja3_text(hello).encode("ascii"), usedforsecurity=False).hexdigest()
         _remember(_ja3_of, key, value)
     return value
@@ -84,6 +85,8 @@ def ja3s(hello: ServerHello) -> str:
     key = b"%d %d " % (hello.legacy_version, hello.suite) + hello.extensions
     value = _ja3s_of.get(key)
     if value is None:
+        import hashlib
+
         value = hashlib.md5(ja3s_text(hello).encode("ascii"), usedforsecurity=False).hexdigest()
         _remember(_ja3s_of, key, value)
     return value
@@ -126,6 +129,8 @@ def ja4(hello: ClientHello) -> str | None:
     key += hello.suites + hello.extensions + hello.signature_schemes + hello.versions + alpn
     value = _ja4_of.get(key)
     if value is None:
+        import hashlib
+
         head, suites, extensions, schemes = _ja4_parts(hello)
         both = f"{extensions}_{schemes}" if schemes else extensions
         suites_hash = hashlib.sha256(suites.encode("ascii")).hexdigest()[:12] if suites else _EMPTY_HASH

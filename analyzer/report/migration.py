@@ -148,8 +148,8 @@ class Port:
         #: a port for TLS; a port that no user's login belongs on, or a port for TLS
         self.sealed: bool = session.port_service in ("pop3s", "imaps", "submissions", "smtps")
         self.odd: bool = self.sealed or session.server_port == 25
-        #: client and account -> row
-        self.rows: dict[str, Migrant] = {}
+        #: client -> account (none: mail without a login) -> row
+        self.rows: dict[str, dict[str | None, Migrant]] = {}
         #: client in clear -> its accounts
         self.clients: dict[str, int] = {}
         self.accounts: set[str] = set()
@@ -354,13 +354,16 @@ def _add_mail(port: Port, session: Session, rows: list[Migrant], limit: int) -> 
 
 def _row(port: Port, session: Session, username: str | None, rows: list[Migrant], limit: int) -> Migrant | None:
     """The row of a client and account; None where there is no room for a new one."""
-    key = session.client_ip if username is None else f"{session.client_ip} {username}"
-    one = port.rows.get(key)
+    accounts = port.rows.get(session.client_ip)
+    one: Migrant | None = None if accounts is None else accounts.get(username)
     if one is None:
         if len(rows) >= limit:
             return None
         one = Migrant(port, session.client_ip, username)
-        port.rows[key] = one
+        if accounts is None:
+            accounts = {}
+            port.rows[session.client_ip] = accounts
+        accounts[username] = one
         rows.append(one)
     if session.end_ns > one.last_ns:
         one.last_ns = session.end_ns

@@ -6,7 +6,7 @@ once, for all formats: without ``show`` no secret, challenge or response leaves 
 
 from __future__ import annotations
 
-import secrets as random_source
+import os
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -42,7 +42,7 @@ class RowMaker:
     ) -> None:
         self.show_secrets = show_secrets
         self.headers = headers
-        self.key: bytes = random_source.token_bytes(32) if key is None else key
+        self.key: bytes = os.urandom(32) if key is None else key
         #: what certificates are checked against
         self.trust = TrustStore(ca_file)
         #: judges passwords, each once a run

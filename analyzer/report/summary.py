@@ -46,13 +46,24 @@ class AccountTally:
         self.token: bool = False
         self.hashed: bool = False
         self.clients: set[str] = set()
-        self.mechanisms: list[str] = []
+        #: the mechanism met first, and the others
+        self.mechanism: str = ""
+        self.further: list[str] | None = None
         self.username = username
         self.server_ip = server_ip
         self.server_port: i64 = server_port
         self.protocol = protocol
         self.capture: str = ""
         self.frame: i64 = 0
+
+    def mechanisms(self) -> list[str]:
+        """The mechanisms met, in order of appearance."""
+        first = [self.mechanism] if self.mechanism else []
+        return first if self.further is None else first + self.further
+
+    def logins(self) -> int:
+        """How many there were, whatever came of them."""
+        return self.accepted + self.rejected + self.other
 
 
 class ServerTally:
@@ -120,10 +131,6 @@ class Summary:
         self.servers: dict[str, ServerTally] = {}
         #: address -> port -> the same tallies, found without making a key
         self._by_address: dict[str, dict[int, ServerTally]] = {}
-        #: accounts in order, as long as the number of sessions is this
-        self._ranked: i64 = -1
-        self._readable: list[AccountTally] = []
-        self._hashed: list[AccountTally] = []
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
@@ -150,14 +157,12 @@ class Summary:
         return server
 
     def exposed_accounts(self) -> list[AccountTally]:
-        """Accounts whose password or token was readable, those with accepted logins first."""
-        self._rank()
-        return self._readable
+        """Accounts whose password or token was readable; :func:`leading` puts the foremost of them in order."""
+        return [one for one in self.accounts.values() if one.readable]
 
     def hashed_accounts(self) -> list[AccountTally]:
         """Accounts of which only challenge and response were readable (they can be guessed offline)."""
-        self._rank()
-        return self._hashed
+        return [one for one in self.accounts.values() if not one.readable]
 
     def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
         """Of the accounts whose password or token was readable: their names, the names let in, servers (address and port), clients."""
@@ -209,19 +214,25 @@ class Summary:
             )
         return notes
 
-    def _rank(self) -> None:
-        """Put the accounts in order, again where some came since the last time."""
-        if self._ranked == self.sessions:
-            return
-        self._ranked = self.sessions
-        self._readable = [one for one in self.accounts.values() if one.readable]
-        self._readable.sort(key=_account_order)
-        self._hashed = [one for one in self.accounts.values() if not one.readable]
-        self._hashed.sort(key=_account_order)
+
+def leading(accounts: list[AccountTally], most: int) -> list[AccountTally]:
+    """The first ``most`` accounts: those that were let in before the others, then those with most logins, then by server and name."""
+    if most < 1:
+        return []
+    if len(accounts) > most:
+        # Sorting hundreds of thousands by everything takes long; by one number it does not, and it leaves few.
+        weights = [_weight(one) for one in accounts]
+        least = sorted(weights, reverse=True)[most - 1]
+        accounts = [one for one, weight in zip(accounts, weights, strict=True) if weight >= least]
+    return sorted(accounts, key=_account_order)[:most]
 
 
-def _account_order(one: AccountTally) -> tuple[int, int, str, str]:
-    return (0 if one.accepted else 1, -(one.accepted + one.rejected + one.other), one.server_ip, one.username)
+def _weight(one: AccountTally) -> int:
+    return one.logins() + ((1 << 60) if one.accepted else 0)
+
+
+def _account_order(one: AccountTally) -> tuple[int, str, str]:
+    return (-_weight(one), one.server_ip, one.username)
 
 
 def summarize(sessions: list[Session]) -> Summary:
@@ -349,7 +360,21 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     clients = account.clients
     if len(clients) < MAX_NAMED:
         clients.add(client_ip)
-    if credential.mechanism not in account.mechanisms and len(account.mechanisms) < MAX_NAMED:
-        account.mechanisms.append(credential.mechanism)
+    mechanism = credential.mechanism
+    if mechanism != account.mechanism:
+        _add_mechanism(account, mechanism)
     if credential.timestamp_ns > account.last_ns:
         account.last_ns = credential.timestamp_ns
+
+
+def _add_mechanism(account: AccountTally, mechanism: str) -> None:
+    """A mechanism that is not the account's first one so far."""
+    if not account.mechanism:
+        account.mechanism = mechanism
+        return
+    further = account.further
+    if further is None:
+        further = []
+        account.further = further
+    if mechanism not in further and len(further) < MAX_NAMED:
+        further.append(mechanism)

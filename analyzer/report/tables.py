@@ -204,7 +204,7 @@ class Report:
 
 
 def add_hashes(result: Result) -> None:
-    """Fill in the SHA-256 of the captures: read again, because hashing along would slow every run down for a column few ask for."""
+    """Fill in the SHA-256 of captures that were not hashed as they were read: who did not ask then has to read them again."""
     if result.stored:
         return
     for stats in result.captures:

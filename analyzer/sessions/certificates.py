@@ -13,7 +13,6 @@ This module is a little over 500 lines long: reading, judging and trusting share
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import warnings
 from collections import OrderedDict
@@ -123,7 +122,7 @@ class Certificate:
     def __init__(self, der: bytes) -> None:
         self.der = der
         #: SHA-256 of the DER octets, hexadecimal
-        self.sha256: str = hashlib.sha256(der).hexdigest()
+        self.sha256: str = _sha256(der).hex()
         #: why it could not be parsed, None where it could
         self.unparsable: str | None = None
         #: RFC 4514 text
@@ -162,12 +161,18 @@ class Certificate:
         return True
 
 
+def _sha256(der: bytes) -> bytes:
+    import hashlib  # loads OpenSSL: where no certificate was seen, nobody waits for it
+
+    return hashlib.sha256(der).digest()
+
+
 _certificates: OrderedDict[bytes, Certificate] = OrderedDict()
 
 
 def parse_certificate(der: bytes) -> Certificate:
     """The facts of a DER certificate; parsed once, remembered by its hash. Never raises."""
-    digest = hashlib.sha256(der).digest()
+    digest = _sha256(der)
     known = _certificates.get(digest)
     if known is not None:
         return known
@@ -359,7 +364,7 @@ class TrustStore:
         ders = _pem_certificates(self._bundle())
         if not ders and self.ca_file is not None:
             raise UsageError(f"{self.ca_file}: no certificate in this file; a bundle in PEM form is wanted")
-        self._hashes = {hashlib.sha256(der).digest() for der in ders}
+        self._hashes = {_sha256(der) for der in ders}
         self._ders = ders
 
     def _roots_named(self, name: bytes) -> list[Certificate]:

@@ -6,13 +6,11 @@ lists. Column meanings are those of the tables (see ``analyzer.report.columns``)
 
 from __future__ import annotations
 
-import hashlib
-import socket
 from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from analyzer.model import CLIENT, Secret
+from analyzer.model import CLIENT, Secret, short_digest
 from analyzer.packets.octets import u32
 from analyzer.protocols.tls_facts import TlsFacts
 
@@ -378,7 +376,7 @@ class Session:
         """Stable identifier: a hash of the flow and its start; no file, batch or order enters it."""
         if self._id == "":
             text = f"{self.client_ip} {self.client_port} {self.server_ip} {self.server_port} {self.start_ns}"
-            self._id = hashlib.blake2b(text.encode("ascii", "replace"), digest_size=8).hexdigest()
+            self._id = short_digest(text.encode("ascii", "replace"))
         return self._id
 
     def display_filter(self) -> str:
@@ -502,6 +500,8 @@ def address_text(packed: bytes) -> str:
         return text
     text = _addresses.get(packed)
     if text is None:
+        import socket  # where there is no IPv6, nothing else needs it
+
         if len(_addresses) >= MAX_ADDRESS_CACHE:
             _addresses.clear()
         text = socket.inet_ntop(socket.AF_INET6, packed)

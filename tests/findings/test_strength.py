@@ -9,7 +9,7 @@ from analyzer.findings.strength import judge_password
 from analyzer.model import Secret
 from analyzer.monitor.sealing import BURST_S, BoundedJudge
 
-#: Every sign of it may stand for a letter: zxcvbn alone tries their combinations for a quarter of a second and more.
+#: Every sign of it may stand for a letter: zxcvbn alone tries all their combinations.
 CRAFTED = "4@8({[<3691!|105$+7%"
 
 
@@ -29,13 +29,23 @@ def test_signs_that_stand_for_letters_are_still_seen_through() -> None:
     assert judge_password("p4ssword", None) <= 1
 
 
+def test_any_text_is_judged() -> None:
+    """What is no text in another language (a lone surrogate: an octet that was no UTF-8), and what changes its length with its case."""
+    rng = random.Random(9)
+    letters = "abc019@$ \udc80\ud800\x00\x7fßİıſﬁŉǰ漢😀é"  # noqa: RUF001
+    for _ in range(2000):
+        password = "".join(rng.choice(letters) for _ in range(rng.randrange(24)))
+        name = "".join(rng.choice(letters) for _ in range(rng.randrange(6)))
+        assert 0 <= judge_password(password, name) <= 4
+
+
 def test_judging_takes_a_bounded_share_of_the_time() -> None:
     now = [0.0]
     judge = BoundedJudge(burst=10**6, per_hour=10**9, clock=lambda: now[0])
     rng = random.Random(4)
     began = time.thread_time()
     left = 0
-    for number in range(2000):
+    for number in range(100_000):
         secret = Secret("".join(rng.choice("4@8({[<abcdefgh") for _ in range(18)))
         secret.seal(b"key")
         left += judge.score(secret, f"user{number}") is None

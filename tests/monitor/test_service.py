@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from analyzer.cli import app
+from analyzer.cli import make_app
 from analyzer.monitor.config import keys
 
 SAMPLES = Path(__file__).parents[2] / "captures"
@@ -44,7 +44,7 @@ def offline(path: Path) -> dict[str, list[dict[str, object]]]:
 
 
 def test_every_setting_of_the_file_is_an_option() -> None:
-    command = typer.main.get_command(app).commands["monitor"]  # type: ignore[attr-defined]
+    command = typer.main.get_command(make_app()).commands["monitor"]  # type: ignore[attr-defined]
     options = {word.removeprefix("--") for parameter in command.params for word in parameter.opts}
     assert set(keys()) <= options
 

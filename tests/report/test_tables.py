@@ -132,6 +132,18 @@ def test_heavy_libraries_load_when_used(script: str, loaded: str):
     assert set(result.stdout.split()) - {"pyarrow"} == set(loaded.split())
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_report_in_a_file_loads_little(form: str):
+    """Start-up is part of the speed: no colours, no OpenSSL and no sockets for who needs none. JSON has the capture's SHA-256."""
+    lines = (
+        f"import sys\nSAMPLE = {str(CAPTURES / 'pop3-login.pcap')!r}\nfrom analyzer.cli import run_command\n"
+        f"run_command(['analyze', SAMPLE, '-f', '{form}', '-o', '/dev/null'])\n"
+        "print(*sorted({'rich', '_hashlib', 'socket', 'cryptography', 'random'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ([] if form == "text" else ["_hashlib"])
+
+
 def test_a_report_reads_paths_folders_and_single_files(tmp_path: Path):
     sample = CAPTURES / "pop3-login.pcap"
     (tmp_path / "copy.pcap").write_bytes(sample.read_bytes())

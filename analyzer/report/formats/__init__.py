@@ -6,6 +6,7 @@ A format is a module in this folder, found by its name and imported when it is u
     write(job, out)             TEXT and TABLES: to a stream of text; BINARY: to a stream of octets
     write_folder(job, folder)   FOLDER and TABLES: files in a folder, which it makes, whole or not at all (``_folder.whole_folder``)
     NEEDS                       optional: the module it cannot do without, and the extra of mailtap that brings it
+    HASHED                      optional: True where the SHA-256 of the captures is part of it, which is then made as they are read
     receiver(maker)             optional: what takes the sessions as they end, so that they need not be kept (``job.glancer``);
                                 it gives None where they must be
 
@@ -64,7 +65,7 @@ class Job:
         return sink.rows
 
     def add_hashes(self) -> None:
-        """Fill in the SHA-256 of the captures, for formats that show it."""
+        """Fill in the SHA-256 of the captures that have none, for formats that show it."""
         from analyzer.report.tables import add_hashes
 
         add_hashes(self.result)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from rich.text import Text
-
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
-from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, _table, say, upgrade_offered
+from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, new_table, upgrade_offered
 from analyzer.report.migration import NAMES, Migration
 from analyzer.report.overview import endpoint
 from analyzer.report.servers import GRADES, UNSEEN, Posture
@@ -16,7 +14,7 @@ from analyzer.report.summary import Summary
 from analyzer.report.visible import shorten, visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from analyzer.report.formats._page import Page
 
 #: Findings of no severity above this are kept out of the table as long as there are worse ones, and counted below it.
 QUIET: Final = 0
@@ -32,12 +30,12 @@ GRADE_STYLES: Final[dict[str, str]] = {"F": "bold red", "D": "red", "C": "yellow
 STYLES: Final[dict[str, str]] = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "", "info": "dim"}
 
 
-def show_findings(console: Console, tally: FindingTally, frames: Frames) -> None:
+def show_findings(page: Page, tally: FindingTally, frames: Frames) -> None:
     """Findings, worst first, one line a rule and server."""
     groups = tally.groups()
     if groups:
         counts = [f"{count:,} {SEVERITIES[at]}" for at, count in enumerate(tally.by_severity) if count]
-        _show_groups(console, groups, ", ".join(reversed(counts)), frames)
+        _show_groups(page, groups, ", ".join(reversed(counts)), frames)
 
 
 def _number(counted: int) -> str:
@@ -45,9 +43,9 @@ def _number(counted: int) -> str:
     return f"{counted:,}" if counted < MAX_COUNTED else f"{counted:,}+"
 
 
-def _show_groups(console: Console, groups: list[Group], counts: str, frames: Frames) -> None:
-    narrow = console.width < NARROW
-    table = _table(
+def _show_groups(page: Page, groups: list[Group], counts: str, frames: Frames) -> None:
+    narrow = page.width < NARROW
+    table = new_table(
         f"Findings: {counts}", ("severity", False), ("what", False), ("server", False), ("times", True), ("clients", True),
         *([] if narrow else [("accounts", True)]), (frames.head(), True),
     )  # fmt: skip
@@ -56,28 +54,30 @@ def _show_groups(console: Console, groups: list[Group], counts: str, frames: Fra
         word = group.example.severity_word()
         session = group.example.session
         table.add_row(
-            Text(word, style=STYLES[word]),
-            Text(group.rule.title),
-            Text(shorten(group.server(), 47)),
+            (word, STYLES[word]),
+            group.rule.title,
+            shorten(group.server(), 47),
             f"{group.count:,}",
             _number(len(group.clients)) if session is not None else "",
             *([] if narrow else [_number(len(group.accounts)) if group.accounts else ""]),
             frames.at(session.capture, group.example.frame) if session is not None else "",
         )
-    console.print(table)
+    page.table(table)
     cut = len(groups) - min(len(loud), MAX_ROWS)
     if cut > 0:
-        console.print(f"and {cut:,} more kinds of findings (--format json, csv or jsonl has them all)", style="dim")
+        page.print(f"and {cut:,} more kinds of findings (--format json, csv or jsonl has them all)", style="dim")
     slugs = list(dict.fromkeys([group.rule.slug for group in loud[:MAX_ROWS]]))
-    say(console, f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs[:3])}", style="dim")
-    console.print()
+    page.print(
+        f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs[:3])}", indent=4, style="dim"
+    )
+    page.print("")
 
 
-def show_settings(console: Console, migration: Migration) -> None:
+def show_settings(page: Page, migration: Migration) -> None:
     """The settings that bring today's clients out of the clear, and what closing the old ports would cut off."""
     if not migration.rows:
         return
-    table = _table(
+    table = new_table(
         "Settings to change: all of these log in without encryption",
         ("client", False),
         ("account", False),
@@ -94,31 +94,29 @@ def show_settings(console: Console, migration: Migration) -> None:
         if setting is not None:
             enter = f"port {setting.port}, {'SSL/TLS' if setting.implicit else 'STARTTLS'}"
         table.add_row(
-            Text(one.client_ip),
-            Text(shorten(one.username, 30) if one.username else "?"),
-            Text(shorten(port.host, 40)),
-            Text(f"{protocol} port {port.server_port}"),
-            Text(enter),
-            Text(
-                "works"
-                if one.seen_working()
-                else ""
-                if setting is None
-                else one.basis().partition(",")[0].partition(":")[0]
-            ),
+            one.client_ip,
+            shorten(one.username, 30) if one.username else "?",
+            shorten(port.host, 40),
+            f"{protocol} port {port.server_port}",
+            enter,
+            "works"
+            if one.seen_working()
+            else ""
+            if setting is None
+            else one.basis().partition(",")[0].partition(":")[0],
         )
-    console.print(table)
+    page.table(table)
     cut = len(migration.rows) + migration.left_out - MAX_SETTINGS
     if cut > 0:
         what = "logins in clear" if migration.left_out else "settings"
-        console.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
+        page.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
     for port in migration.ports[:MAX_SENTENCES]:
         sentence = visible(port.closing)
-        say(console, f"  {sentence[:1].upper()}{sentence[1:]}.")
-    console.print()
+        page.print(f"  {sentence[:1].upper()}{sentence[1:]}.", indent=4)
+    page.print("")
 
 
-def show_servers(console: Console, total: Summary, postures: list[Posture]) -> None:
+def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
     """Servers, the worst grade first, and what speaks against the worst of them."""
     if not total.servers:
         return
@@ -135,33 +133,33 @@ def show_servers(console: Console, total: Summary, postures: list[Posture]) -> N
             *(-pair[1].accounts, -pair[1].plaintext, -pair[1].sessions, pair[1].server_ip, pair[1].server_port),
         )
     )
-    narrow = console.width < NARROW
-    table = _table(
+    narrow = page.width < NARROW
+    table = new_table(
         "Servers", ("grade", False), ("server", False), ("protocol", False), *([] if narrow else [("sessions", True)]),
         ("clear", True), ("STARTTLS", True), ("TLS", True), ("upgrade", False), ("exposed", True),
     )  # fmt: skip
     for place, one in ranked[:MAX_ROWS]:
         grade, _ = graded.get(place, ("-", []))
         table.add_row(
-            Text(grade, style=GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols) or "?",
+            (grade, GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols) or "?",
             *([] if narrow else [f"{one.sessions:,}"]), f"{one.plaintext:,}", f"{one.starttls:,}", f"{one.implicit_tls:,}",
             upgrade_offered(one), f"{one.accounts:,}",
         )  # fmt: skip
-    console.print(table)
+    page.table(table)
     if len(ranked) > MAX_ROWS:
-        console.print(
+        page.print(
             f"and {len(ranked) - MAX_ROWS:,} more servers (--format json, csv or jsonl has them all)", style="dim"
         )
     poor = [place for place, _ in ranked if place in graded and graded[place][0] in POOR]
     if poor:
-        console.print("What speaks against them most (--format html tells all of it):", style="dim")
+        page.print("What speaks against them most (--format html tells all of it):", style="dim")
     width = max([len(place) for place in poor[:MAX_REASONS]], default=0)
     for place in poor[:MAX_REASONS]:
         grade, reasons = graded[place]
-        say(console, f"  {grade}  {place:<{width}}  {visible(reasons[0])}", width + 7)
+        page.print(f"  {grade}  {place:<{width}}  {visible(reasons[0])}", indent=width + 7)
     if len(poor) > MAX_REASONS:
-        console.print(f"  and {len(poor) - MAX_REASONS:,} more with grade C, D or F", style="dim")
-    console.print()
+        page.print(f"  and {len(poor) - MAX_REASONS:,} more with grade C, D or F", style="dim")
+    page.print("")
 
 
 def _badness(grade: str) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from analyzer.report.formats import Job
 
 KIND: Final = "tables"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 

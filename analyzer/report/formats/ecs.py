@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from analyzer.sessions.records import Session
 
 KIND: Final = "text"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 ECS_VERSION: Final = "8.11.0"
 #: Severities as the numbers that Elastic's own rules use.
 SEVERITY: Final = {"info": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}

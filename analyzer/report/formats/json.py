@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["RowWriter", "json_text", "rfc3339_second", "write", "write_json", "write_jsonl"]
 
 KIND: Final = "text"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 SCHEMA_VERSION: Final = 1
 #: Objects joined before they are written.
 BATCH: Final = 512

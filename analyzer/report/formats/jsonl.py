@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from analyzer.report.formats import Job
 
 KIND: Final = "text"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 
 
 def write(job: Job, out: TextIO) -> None:

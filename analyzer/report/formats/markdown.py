@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from analyzer.report.formats import Job
 
 KIND: Final = "text"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 #: Rows of a table, and characters of a cell.
 MAX_ROWS: Final = 100
 MAX_CELL: Final = 200

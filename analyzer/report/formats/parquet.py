@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from analyzer.report.formats import Job
 
 KIND: Final = "folder"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 NEEDS: Final = ("pyarrow", "parquet")
 #: Rows of a row group: bounds the memory a table needs on its way out.
 GROUP: Final = 65536

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 import time
-from typing import IO, TYPE_CHECKING, Final, cast
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Final
 
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
+from analyzer.report.formats._page import Page, Table
 from analyzer.report.glance import Glance, Glancer, glance
 from analyzer.report.overview import Exposed, endpoint
-from analyzer.report.summary import AccountTally, ServerTally, Summary
+from analyzer.report.summary import AccountTally, ServerTally, Summary, leading
 from analyzer.report.visible import shorten, visible
 from analyzer.sessions.certificates import parse_certificate
 
@@ -28,8 +22,6 @@ if TYPE_CHECKING:
     from analyzer.sessions.certificates import TrustStore
 
 KIND: Final = "text"
-#: Columns of the report where its width is not that of a terminal, and the most it takes of one.
-WIDTH: Final = 100
 #: Rows shown of a table; the rest is counted.
 MAX_ROWS: Final = 20
 #: Columns whose cells stay on one line.
@@ -50,10 +42,6 @@ MAX_NAMED: Final = 5
 #: Characters of a capture's name beside a frame, and of its path.
 MAX_FILE: Final = 14
 MAX_PATH: Final = 40
-
-#: Spaces at the end of a line, with terminal codes between them; one such code.
-_END: Final = re.compile(r"(?: |\x1b\[[0-9;]*m)+$")
-_CODE: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 #: What anomalies are called that no rule speaks of, most telling first; kinds that are not here are details for other formats.
 ANOMALY_NAMES: Final[dict[str, str]] = {
@@ -87,65 +75,25 @@ def write_text(
 
     ``seen`` is what the sessions come to, where they were not kept.
     """
-    terminal = out.isatty()
-    trimmed = _Trimmed(out)
-    console = Console(
-        file=cast("IO[str]", trimmed), width=None if terminal else WIDTH, highlight=False, soft_wrap=False, emoji=False,
-        markup=False,
-    )  # fmt: skip
-    if console.width > WIDTH:
-        console.width = WIDTH
+    page = Page(out)
     if seen is None:
         seen = glance(result.sessions, result.captures, trust)
     total = seen.total
     frames = Frames(result)
-    _head(console, result, total, version)
-    _lead(console, total)
+    _head(page, result, total, version)
+    _lead(page, total)
     from analyzer.report.formats._verdicts import show_findings, show_servers, show_settings
 
-    show_findings(console, seen.tally, frames)
-    _accounts(console, total, result, show_secrets, frames)
-    show_settings(console, seen.migration)
-    _clients(console, total)
-    show_servers(console, total, seen.servers)
+    show_findings(page, seen.tally, frames)
+    _accounts(page, total, result, show_secrets, frames)
+    show_settings(page, seen.migration)
+    _clients(page, total)
+    show_servers(page, total, seen.servers)
     if total.starttls or total.implicit_tls:
-        _tls(console, seen.tls)
-    _anomalies(console, total, frames)
-    _captures(console, result, frames)
-    _limits(console, result, total, seen.notes)
-    trimmed.end()
-
-
-class _Trimmed:
-    """Hands text on line by line, without the spaces that tables put at the ends of lines; terminal codes among them stay."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        self._rest = ""
-        self.encoding = getattr(out, "encoding", None) or "utf-8"
-
-    def write(self, text: str) -> int:
-        *lines, self._rest = (self._rest + text).split("\n")
-        self._out.writelines([_END.sub(_codes, line) + "\n" for line in lines])
-        return len(text)
-
-    def flush(self) -> None:
-        self._out.flush()
-
-    def isatty(self) -> bool:
-        return self._out.isatty()
-
-    def fileno(self) -> int:
-        return self._out.fileno()
-
-    def end(self) -> None:
-        """What is left of the last line."""
-        self._out.write(_END.sub(_codes, self._rest))
-        self._rest = ""
-
-
-def _codes(spaces: re.Match[str]) -> str:
-    return "".join(_CODE.findall(spaces.group()))
+        _tls(page, seen.tls)
+    _anomalies(page, total, frames)
+    _captures(page, result, frames)
+    _limits(page, result, total, seen.notes)
 
 
 class Frames:
@@ -175,60 +123,56 @@ class Frames:
         return f"{self._labels.get(capture, capture)}:{frame}"
 
 
-def _head(console: Console, result: Result, total: Summary, version: str) -> None:
+def _head(page: Page, result: Result, total: Summary, version: str) -> None:
     names = [visible(one.name) for one in result.captures]
     what = names[0] if len(names) == 1 else f"{len(names)} captures"
     packets = sum(one.packets for one in result.captures)
-    line = Text(f"mailtap {version}", style="bold")
-    line.append(f"  {what}", style="default")
-    console.print(line, overflow="fold")
+    page.print((f"mailtap {version}", "bold"), f"  {what}")
     span = ""
     first = [one.first_ns for one in result.captures if one.packets]
     last = [one.last_ns for one in result.captures if one.packets]
     if first:
         span = f", {clock(min(first))} to {clock(max(last))} UTC"
-    console.print(
-        f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}{span}", style="dim", overflow="fold"
-    )
-    console.print()
+    page.print(f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}{span}", style="dim")
+    page.print("")
 
 
-def _lead(console: Console, total: Summary) -> None:
+def _lead(page: Page, total: Summary) -> None:
     exposed = Exposed(total)
     hashed = total.hashed_accounts()
     if exposed.accounts:
-        line = Text()
-        line.append(f"EXPOSED: {exposed.words()}", style="bold red")
-        line.append(f" sent {'its' if len(exposed.accounts) == 1 else 'their'} password or token in clear,")
-        line.append(f" from {plural(len(exposed.clients), 'client')}")
-        if exposed.accepted != exposed.accounts:
-            line.append(f" ({len(exposed.accepted):,} with an accepted login)")
-        line.append(".")
-        console.print(line)
-        say(console, f"  servers  {_named(sorted(exposed.servers))}", 11)
+        whose = "its" if len(exposed.accounts) == 1 else "their"
+        accepted = (
+            "" if exposed.accepted == exposed.accounts else f" ({len(exposed.accepted):,} with an accepted login)"
+        )
+        page.print(
+            (f"EXPOSED: {exposed.words()}", "bold red"),
+            f" sent {whose} password or token in clear, from {plural(len(exposed.clients), 'client')}{accepted}.",
+        )
+        page.print(f"  servers  {_named(sorted(exposed.servers))}", indent=11)
         clients = sorted(exposed.clients, key=lambda client: (-total.clients.get(client, 0), client))
-        say(console, f"  clients  {_named(clients)}", 11)
+        page.print(f"  clients  {_named(clients)}", indent=11)
     elif total.nameless:
-        line = Text()
-        line.append(f"EXPOSED: {plural(total.nameless, 'login')}", style="bold red")
-        line.append(" went over the wire in clear; the account names could not be read.")
-        console.print(line)
+        page.print(
+            (f"EXPOSED: {plural(total.nameless, 'login')}", "bold red"),
+            " went over the wire in clear; the account names could not be read.",
+        )
     elif total.mail:
-        console.print("No password or token was seen in clear.", style="bold green")
+        page.print("No password or token was seen in clear.", style="bold green")
     else:
-        console.print("No mail session was seen.", style="bold")
+        page.print("No mail session was seen.", style="bold")
     if hashed:
-        console.print(
+        page.print(
             f"{plural(len({one.username for one in hashed}), 'account')} sent challenge and response in clear"
-            f" ({', '.join(sorted({name for one in hashed for name in one.mechanisms}))}): passwords can be guessed offline."
+            f" ({', '.join(sorted({name for one in hashed for name in one.mechanisms()}))}): passwords can be guessed offline."
         )
     if total.decrypted_logins or total.decrypted_messages:
-        console.print(
+        page.print(
             f"With keys, {plural(total.decrypted_logins, 'login')} and {plural(total.decrypted_messages, 'message')}"
-            " inside TLS were read; they were not exposed.",
+            " inside TLS were read; they were not exposed."
         )
     if total.messages_exposed:
-        console.print(f"{plural(total.messages_exposed, 'whole message')} could be read in clear.")
+        page.print(f"{plural(total.messages_exposed, 'whole message')} could be read in clear.")
     shares = [
         f"{count:,} {name}"
         for count, name in (
@@ -240,19 +184,11 @@ def _lead(console: Console, total: Summary) -> None:
         if count
     ]
     if shares:
-        console.print(f"Sessions: {', '.join(shares)}.")
+        page.print(f"Sessions: {', '.join(shares)}.")
     if total.not_mail:
         named = ", ".join(f"{count} {visible(name)}" for name, count in sorted(total.not_mail.items()))
-        console.print(f"Not mail, on mail ports: {named}.")
-    console.print()
-
-
-def say(console: Console, text: str, indent: int = 4, style: str = "") -> None:
-    """A sentence, its second and further lines indented."""
-    lines = textwrap.wrap(
-        text, console.width, subsequent_indent=" " * indent, break_on_hyphens=False, drop_whitespace=True
-    )
-    console.print(Text("\n".join(lines), style=style), overflow="fold")
+        page.print(f"Not mail, on mail ports: {named}.")
+    page.print("")
 
 
 def _named(names: list[str], most: int = MAX_NAMED) -> str:
@@ -261,32 +197,28 @@ def _named(names: list[str], most: int = MAX_NAMED) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def _table(title: str, *columns: tuple[str, bool]) -> Table:
-    """A table; columns are (name, whether it holds numbers). Only the first columns of text may fold, never an address in the middle."""
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False,
-        expand=False, padding=(0, 1, 0, 0),
-    )  # fmt: skip
+def new_table(title: str, *columns: tuple[str, bool]) -> Table:
+    """A table; columns are (name, whether it holds numbers). Only columns of text may fold, and never an address in the middle."""
+    table = Table(title)
     for name, number in columns:
-        whole = number or name in UNFOLDED
-        table.add_column(
-            name, justify="right" if number else "left", overflow="ellipsis" if whole else "fold", no_wrap=whole
-        )
+        table.add_column(name, number, name in UNFOLDED)
     return table
 
 
-def _show(console: Console, table: Table, cut: int, what: str) -> None:
-    console.print(table)
+def _show(page: Page, table: Table, cut: int, what: str) -> None:
+    page.table(table)
     if cut > 0:
-        console.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
-    console.print()
+        page.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
+    page.print("")
 
 
-def _accounts(console: Console, total: Summary, result: Result, show_secrets: bool, frames: Frames) -> None:
-    accounts = total.exposed_accounts() + total.hashed_accounts()
-    if not accounts:
+def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, frames: Frames) -> None:
+    readable, hashed = total.exposed_accounts(), total.hashed_accounts()
+    if not readable and not hashed:
         return
-    secrets = _secrets(result, accounts[:MAX_ROWS]) if show_secrets else {}
+    accounts = leading(readable, MAX_ROWS)
+    accounts += leading(hashed, MAX_ROWS - len(accounts))
+    secrets = _secrets(result, accounts) if show_secrets else {}
     columns = [
         ("account", False),
         ("server", False),
@@ -294,13 +226,13 @@ def _accounts(console: Console, total: Summary, result: Result, show_secrets: bo
         ("clients", True),
         ("ok", True),
         ("failed", True),
-        *([("unknown", True)] if any(one.other for one in accounts[:MAX_ROWS]) else []),
+        *([("unknown", True)] if any(one.other for one in accounts) else []),
         (frames.head(), True),
     ]
     if show_secrets:
         columns.insert(3, ("secret", False))
-    table = _table("Accounts exposed", *columns)
-    for one in accounts[:MAX_ROWS]:
+    table = new_table("Accounts exposed", *columns)
+    for one in accounts:
         cells = [
             shorten(one.username, 40) or "(empty)",
             endpoint(one.server_ip, one.server_port),
@@ -313,14 +245,15 @@ def _accounts(console: Console, total: Summary, result: Result, show_secrets: bo
         ]
         if show_secrets:
             cells.insert(3, secrets.get(_account_key(one), ""))
-        table.add_row(*[Text(cell) for cell in cells], style=None if one.accepted else "dim")
-    _show(console, table, len(accounts) - MAX_ROWS, "accounts")
+        table.add_row(*cells, style="" if one.accepted else "dim")
+    _show(page, table, len(readable) + len(hashed) - MAX_ROWS, "accounts")
 
 
 def _mechanisms(one: AccountTally) -> str:
     """The mechanisms of an account: two of them, and how many more there are."""
-    more = len(one.mechanisms) - 2
-    return ", ".join(one.mechanisms[:2]) + (f" +{more}" if more > 0 else "")
+    names = one.mechanisms()
+    more = len(names) - 2
+    return ", ".join(names[:2]) + (f" +{more}" if more > 0 else "")
 
 
 def _account_key(one: AccountTally) -> str:
@@ -342,22 +275,22 @@ def _secrets(result: Result, accounts: list[AccountTally]) -> dict[str, str]:
     return {key: ", ".join(found) for key, found in wanted.items()}
 
 
-def _clients(console: Console, total: Summary) -> None:
+def _clients(page: Page, total: Summary) -> None:
     if not total.clients:
         return
     ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
     accounts = total.names_of([client for client, _ in ranked[:MAX_ROWS]])
-    table = _table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
+    table = new_table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
     for client, logins in ranked[:MAX_ROWS]:
         table.add_row(client, f"{logins:,}", f"{len(accounts[client]):,}")
-    _show(console, table, len(ranked) - MAX_ROWS, "clients")
+    _show(page, table, len(ranked) - MAX_ROWS, "clients")
 
 
-def _tls(console: Console, servers: list[TlsServer]) -> None:
+def _tls(page: Page, servers: list[TlsServer]) -> None:
     """What TLS each server speaks, and the certificates that something is wrong with."""
     if not servers:
         return
-    table = _table(
+    table = new_table(
         "TLS", ("server", False), ("handshakes", True), ("failed", True), ("versions", False), ("cipher suites", False),
         ("certificate", False),
     )  # fmt: skip
@@ -366,22 +299,22 @@ def _tls(console: Console, servers: list[TlsServer]) -> None:
             endpoint(one.server_ip, one.server_port), f"{one.handshakes:,}", f"{one.failed:,}" if one.failed else "",
             ", ".join(_counted(one.versions, sorted(one.versions))), _suites(one.suites), one.verdict(),
         )  # fmt: skip
-    _show(console, table, len(servers) - MAX_ROWS, "servers")
+    _show(page, table, len(servers) - MAX_ROWS, "servers")
     bad = bad_certificates(servers)
     if not bad:
         return
-    table = _table(
+    table = new_table(
         "Certificates with problems", ("certificate", False), ("problems", False), ("sessions", True), ("valid until", False),
         ("servers", False),
     )  # fmt: skip
     for certificate, users in bad[:MAX_ROWS]:
         until = parse_certificate(certificate.chain[0]).not_after_ns
         table.add_row(
-            Text(shorten(short_name(certificate), 40)), ", ".join(certificate.problems).replace("_", " "),
+            shorten(short_name(certificate), 40), ", ".join(certificate.problems).replace("_", " "),
             f"{certificate.sessions:,}", clock(until)[:10] if until is not None else "?",
             _named([endpoint(one.server_ip, one.server_port) for one in users], 2),
         )  # fmt: skip
-    _show(console, table, len(bad) - MAX_ROWS, "certificates")
+    _show(page, table, len(bad) - MAX_ROWS, "certificates")
 
 
 def _counted(counts: dict[str, int], order: list[str]) -> list[str]:
@@ -415,20 +348,20 @@ def upgrade_offered(one: ServerTally) -> str:
     return "no" if one.not_offered else "unseen"
 
 
-def _anomalies(console: Console, total: Summary, frames: Frames) -> None:
+def _anomalies(page: Page, total: Summary, frames: Frames) -> None:
     seen = [kind for kind in ANOMALY_NAMES if kind in total.anomalies]
     if not seen:
         return
-    table = _table("Odd, and worth a look", ("what", False), ("times", True), ("first at", False))
+    table = new_table("Odd, and worth a look", ("what", False), ("times", True), ("first at", False))
     for kind in seen:
         one = total.anomalies[kind]
         address, port = one.server.split(" ")
         table.add_row(
-            Text(ANOMALY_NAMES[kind]),
+            ANOMALY_NAMES[kind],
             f"{one.count:,}",
-            Text(f"frame {frames.at(one.capture, one.frame)}, server {endpoint(address, port)}"),
+            f"frame {frames.at(one.capture, one.frame)}, server {endpoint(address, port)}",
         )
-    _show(console, table, 0, "")
+    _show(page, table, 0, "")
 
 
 def _path(name: str) -> str:
@@ -437,8 +370,8 @@ def _path(name: str) -> str:
     return name if len(name) <= MAX_PATH else f"…{name[1 - MAX_PATH :]}"
 
 
-def _captures(console: Console, result: Result, frames: Frames) -> None:
-    table = _table(
+def _captures(page: Page, result: Result, frames: Frames) -> None:
+    table = new_table(
         "Captures",
         *([("", True)] if frames.numbered else []),
         ("file", False),
@@ -464,13 +397,13 @@ def _captures(console: Console, result: Result, frames: Frames) -> None:
         if one.undecoded:
             damage.append(f"{one.undecoded:,} packets not decoded")
         table.add_row(
-            *([f"#{number}"] if frames.numbered else []), Text(_path(one.name)), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
-            clock(one.first_ns) if one.packets else "", Text("; ".join(damage) or "none"),
+            *([f"#{number}"] if frames.numbered else []), _path(one.name), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
+            clock(one.first_ns) if one.packets else "", "; ".join(damage) or "none",
         )  # fmt: skip
-    _show(console, table, len(result.captures) - len(shown), "captures")
+    _show(page, table, len(result.captures) - len(shown), "captures")
 
 
-def _limits(console: Console, result: Result, total: Summary, notes: list[str]) -> None:
+def _limits(page: Page, result: Result, total: Summary, notes: list[str]) -> None:
     """What the captures cannot tell."""
     lines = []
     if total.midstream:
@@ -492,11 +425,11 @@ def _limits(console: Console, result: Result, total: Summary, notes: list[str]) 
     lines.extend(result.warnings)
     lines.extend(notes)
     if lines:
-        console.print("What this capture cannot tell", style="bold")
+        page.print("What this capture cannot tell", style="bold")
         for line in lines[:MAX_ROWS]:
-            say(console, f"  {visible(line)}")
+            page.print(f"  {visible(line)}", indent=4)
         if len(lines) > MAX_ROWS:
-            console.print(f"  and {len(lines) - MAX_ROWS:,} more remarks", style="dim")
+            page.print(f"  and {len(lines) - MAX_ROWS:,} more remarks", style="dim")
 
 
 def clock(timestamp_ns: int) -> str:

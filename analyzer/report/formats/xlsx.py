@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from analyzer.report.formats import Job
 
 KIND: Final = "binary"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 NEEDS: Final = ("xlsxwriter", "xlsx")
 #: Rows of a sheet, its head included, and characters of a cell: limits of the file format.
 MAX_ROWS: Final = 1_048_576

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from analyzer.sessions.records import Session
 
 KIND: Final = "folder"
+#: Its table of captures has their SHA-256.
+HASHED: Final = True
 
 UNSET: Final = "-"
 EMPTY: Final = "(empty)"

@@ -16,7 +16,8 @@ from support.verdicts import talk
 
 from analyzer.pipeline import run
 from analyzer.report.cards import sentence
-from analyzer.report.formats.text import WIDTH, write_text
+from analyzer.report.formats._page import WIDTH
+from analyzer.report.formats.text import write_text
 from analyzer.report.overview import Exposed, make_overview
 from analyzer.report.summary import summarize
 

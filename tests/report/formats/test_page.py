@@ -1,0 +1,114 @@
+"""Pages of text: what fits, what folds, what is cut, on terminals and in files."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.report.formats._page import GAP, WIDTH, Page, Table, cells, cut, folds
+
+TEXT = st.text(st.sampled_from("ab c  de漢字é…-"), max_size=60)
+
+
+def written(*, encoding: str = "utf-8") -> tuple[Page, io.TextIOWrapper]:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    return Page(out), out
+
+
+def lines(out: io.TextIOWrapper) -> list[str]:
+    buffer = out.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode(out.encoding).splitlines()
+
+
+def table(*rows: tuple[str, ...], whole: bool = False) -> Table:
+    made = Table("Logins")
+    made.add_column("account", number=False, whole=whole)
+    made.add_column("times", number=True, whole=True)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def test_a_table_stands_in_columns() -> None:
+    page, out = written()
+    page.table(table(("kim", "7"), ("漢字@example.org", "1,234")))
+    assert lines(out) == [
+        "Logins",
+        "account           times",
+        "───────────────────────",
+        "kim                   7",
+        "漢字@example.org  1,234",
+    ]
+
+
+def test_a_cell_that_is_too_long_folds_or_is_cut() -> None:
+    long = "all of the mail of " + "k" * 150
+    page, out = written()
+    page.table(table((long, "7")))
+    found = lines(out)[3:]
+    assert len(found) > 1
+    assert found[0].endswith(" 7")
+    assert "".join(line[: WIDTH - GAP - len("times")].strip() for line in found).replace(" ", "") == long.replace(
+        " ", ""
+    )
+    page, out = written()
+    page.table(table((long, "7"), whole=True))
+    assert lines(out)[3] == f"{long[: WIDTH - GAP - len('times') - 1]}…      7"
+
+
+def test_a_page_without_the_letters_says_so() -> None:
+    page, out = written(encoding="ascii")
+    page.print("Zoë")
+    page.table(table(("kim", "7")))
+    assert lines(out)[0] == "Zo\\xeb"
+    assert lines(out)[3] == "--------------"
+
+
+def test_lines_below_are_indented_and_styles_go_nowhere_in_files() -> None:
+    page, out = written()
+    page.print(("clients", "bold red"), "  " + ", ".join(["198.51.100.200"] * 8), indent=9)
+    assert lines(out) == [
+        "clients  " + ", ".join(["198.51.100.200"] * 5) + ",",
+        " " * 9 + ", ".join(["198.51.100.200"] * 3),
+    ]
+
+
+def test_colours_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    page, out = written()
+    page.print(("EXPOSED", "bold red"), ": kim")
+    assert lines(out) == ["\x1b[1;31mEXPOSED\x1b[0m: kim"]
+
+
+@given(TEXT, st.integers(1, 30), st.integers(0, 5))
+def test_folding_loses_nothing_but_spaces(text: str, width: int, indent: int) -> None:
+    parts = [text[start:end] for start, end in folds(text, width, indent)]
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+    for number, part in enumerate(parts):
+        room = max(1, width - (indent if number else 0))
+        # A letter of two columns has to stand somewhere.
+        assert cells(part) <= room or len(part) == 1
+
+
+@given(TEXT, st.integers(2, 30))
+def test_what_is_cut_fits(text: str, width: int) -> None:
+    short = cut(text, width)
+    assert cells(short) <= max(width, 3)
+    assert short == text if cells(text) <= width else short.endswith("…")
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=5), st.integers(20, 100))
+def test_tables_fit(rows: list[tuple[str, str, str]], width: int) -> None:
+    made = Table("")
+    for name in ("a", "b", "c"):
+        made.add_column(name, number=name == "c", whole=name == "b")
+    for row in rows:
+        made.add_row(*row)
+    for line in made.lines(width, "-"):
+        assert cells("".join(text for text, _ in line)) <= width + GAP  # the space behind the last column
