@@ -61,7 +61,11 @@ def quicker(extension: Any) -> Any:
     """Tells the C compiler that nobody but each other calls the modules: calls need no table then, small functions no call."""
     if os.name == "posix":
         # One list may be that of all extensions, so a new one takes its place.
-        extension.extra_compile_args = [*extension.extra_compile_args, "-fvisibility=hidden", "-fno-semantic-interposition"]
+        extension.extra_compile_args = [
+            *extension.extra_compile_args,
+            "-fvisibility=hidden",
+            "-fno-semantic-interposition",
+        ]
     return extension
 
 

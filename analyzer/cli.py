@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import os
 import stat
 import sys
@@ -488,8 +487,6 @@ def main() -> None:
     Taking hundreds of thousands of records apart one by one, only to end the process, would cost as much as reading a good
     part of the capture; so the process leaves without it, once everything is written.
     """
-    # One run, then the process ends: the cycle collector would only walk the records over and over.
-    gc.disable()
     global _kept  # noqa: PLW0603 - this is the process's own run
     _kept = []
     code = run_command()

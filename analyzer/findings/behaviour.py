@@ -25,7 +25,7 @@ from analyzer.findings.base import (
     Found,
     Rule,
 )
-from analyzer.findings.history import MAX_REJECTIONS, Rejection, SecretPast, fingerprint
+from analyzer.findings.history import MAX_REJECTIONS, Rejection, SecretPast, fingerprint, keep
 from analyzer.findings.traits import first_login, server_text
 from analyzer.protocols.events import ACCEPTED, CANCELLED, PASSWORD, REJECTED
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
@@ -83,7 +83,7 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     secret = 0 if credential.secret is None else fingerprint(credential.secret)
     rejection = Rejection(credential.timestamp_ns, session.client_ip, name, secret)
     past = found.history.client(session)
-    _keep(past.rejections, rejection)
+    keep(past.rejections, rejection)
     count = past.names.get(name, 0) + 1
     if len(past.names) >= MAX_NAMES:
         past.names = _names(past.rejections)
@@ -109,9 +109,8 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     else:
         _tell(past.guessed, name, credential.timestamp_ns)
         return
-    account = found.history.account(session, name)
-    _keep(account.rejections, rejection)
-    if len(account.rejections) < MIN_GUESSES_SHARED:
+    account = found.history.rejected(session, rejection)
+    if account is None or account.rejections is None or len(account.rejections) < MIN_GUESSES_SHARED:
         return
     if account.told_ns == 0 or credential.timestamp_ns - account.told_ns > WINDOW_NS:
         since_ns = credential.timestamp_ns - WINDOW_NS
@@ -126,13 +125,6 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
             )  # fmt: skip
     else:
         account.told_ns = credential.timestamp_ns
-
-
-def _keep(rejections: list[Rejection], rejection: Rejection) -> None:
-    """Keep a rejection, and the latest before it."""
-    if len(rejections) >= MAX_REJECTIONS:
-        del rejections[: MAX_REJECTIONS // 4]
-    rejections.append(rejection)
 
 
 def _names(rejections: list[Rejection]) -> dict[str, int]:

@@ -109,10 +109,12 @@ class ClientPast:
 class AccountPast:
     """Rejected logins to one account at one server address, whoever tried."""
 
-    __slots__ = ("rejections", "told_ns")
+    __slots__ = ("rejection", "rejections", "told_ns")
 
-    def __init__(self) -> None:
-        self.rejections: list[Rejection] = []
+    def __init__(self, rejection: Rejection) -> None:
+        #: the first, and where there are more, the latest of all
+        self.rejection = rejection
+        self.rejections: list[Rejection] | None = None
         self.told_ns: i64 = 0
 
 
@@ -199,13 +201,16 @@ class History:
             return None
         return self.clients.get(f"{session.client_ip} {session.server_ip}")
 
-    def account(self, session: Session, username: str) -> AccountPast:
-        """The past of an account at a session's server address."""
-        key = f"{session.server_ip} {username}"
+    def rejected(self, session: Session, rejection: Rejection) -> AccountPast | None:
+        """The past of the account at a session's server address, a rejection added; None where it is the first."""
+        key = f"{session.server_ip} {rejection.username}"
         past = self.accounts.get(key)
         if past is None:
-            past = AccountPast()
-            self.accounts.put(key, past)
+            self.accounts.put(key, AccountPast(rejection))
+        elif past.rejections is None:
+            past.rejections = [past.rejection, rejection]
+        else:
+            keep(past.rejections, rejection)
         return past
 
     def wait(self, sessions: list[Session], session: Session) -> None:
@@ -233,6 +238,13 @@ class History:
             + self.secrets.forgotten
             + self.not_compared
         )
+
+
+def keep(rejections: list[Rejection], rejection: Rejection) -> None:
+    """Keep a rejection, and the latest before it."""
+    if len(rejections) >= MAX_REJECTIONS:
+        del rejections[: MAX_REJECTIONS // 4]
+    rejections.append(rejection)
 
 
 def fingerprint(secret: Secret) -> int:

@@ -7,7 +7,7 @@ for every output. What comes beyond the bound is not judged, and counted.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from analyzer.model import Secret
 
@@ -91,7 +91,9 @@ def _guessed(texts: list[str]) -> int:
 
     # Octets that were no UTF-8 came as surrogates, which no other language's text can hold.
     password, *names = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    return int(zxcvbn(password, names).score)
+    # Its stub says that the score is a number; it is an enumeration that can be made one.
+    judged: Any = zxcvbn(password, names)
+    return int(judged.score)
 
 
 def _with_few_lookalikes(text: str) -> str:

@@ -221,7 +221,9 @@ class Pop3Dissector(Dissector):
                 self._user_torn = False
                 self._user_at = self.at
                 self._user_offset = self.line_offset
-                self._user = text_of(argument.strip(b" ")[:MAX_TEXT])
+                if not argument or argument[0] == 32 or argument[len(argument) - 1] == 32 or len(argument) > MAX_TEXT:
+                    argument = argument.strip(b" ")[:MAX_TEXT]
+                self._user = text_of(argument)
             elif kind == _PASS:
                 self._receive_password(argument)
                 return

@@ -55,7 +55,7 @@ class Glancer(SessionSink):
         add_session(self._total, session)
         self._engine.receive(session)
         self._servers.receive(session)
-        self._migrants.receive(session)
+        self._migrants.receive(session, self._total)
         if session.tls is not None:
             self._tls.receive(session)
 

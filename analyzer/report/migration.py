@@ -16,6 +16,7 @@ from analyzer.findings.behaviour import MIN_ACCOUNTS, MIN_GUESSES
 from analyzer.findings.history import fingerprint
 from analyzer.protocols.events import ACCEPTED, BEARER_TOKEN, NO_SECRET, PASSWORD, REJECTED
 from analyzer.report.servers import Posture
+from analyzer.report.summary import AccountTally, Summary
 from analyzer.sessions.records import PLAINTEXT, STARTTLS, UNKNOWN, Session
 
 NAMES: Final[dict[str, str]] = {
@@ -150,6 +151,8 @@ class Port:
         self.odd: bool = self.sealed or session.server_port == 25
         #: client -> account (none: mail without a login) -> row
         self.rows: dict[str, dict[str | None, Migrant]] = {}
+        #: accounts that have rows
+        self.listed: set[str | None] = set()
         #: client in clear -> its accounts
         self.clients: dict[str, int] = {}
         self.accounts: set[str] = set()
@@ -161,14 +164,16 @@ class Port:
         self.setting: Setting | None = None
         self.closing: str = ""
 
-    def count(self, client_ip: str, username: str | None) -> None:
+    def count(self, client_ip: str, username: str | None, account: AccountTally | None = None) -> None:
         """Count a client and account that have no row."""
         if not self.counting:
             return
         if client_ip not in self.clients:
             self.clients[client_ip] = 0
-        if username is not None:
+        if username is not None and (account is None or account.counted_by is not self):
             self.accounts.add(username)
+            if account is not None:
+                account.counted_by = self
 
     def sentence(self) -> str:
         """``closing port 110 of 198.51.100.20 today would cut off 11 clients, 11 accounts``."""
@@ -220,8 +225,8 @@ class Migrants:
         #: client, server and protocol -> why its TLS handshakes failed
         self._failures: dict[str, str] = {}
 
-    def receive(self, session: Session) -> None:
-        """The next session."""
+    def receive(self, session: Session, total: Summary | None = None) -> None:
+        """The next session. Totals that have just counted it know its account, which need not be looked up again then."""
         transport = session.transport
         tls = session.tls
         if tls is not None and tls.handshake == "failed" and len(self._failures) < MAX_KEPT:
@@ -243,7 +248,7 @@ class Migrants:
             counted: i64 = len(port.clients) + len(port.accounts)
             port.counting = self._counted < MAX_COUNTED
             if session.credentials is not None:
-                self._left_out += _add_logins(port, session, self._rows, self._limit)
+                self._left_out += _add_logins(port, session, self._rows, self._limit, total)
             else:
                 self._left_out += _add_mail(port, session, self._rows, self._limit)
             self._counted += len(port.clients) + len(port.accounts) - counted
@@ -303,18 +308,24 @@ def _port_order(one: Port) -> tuple[int, str, int]:
     return (-len(one.accounts), one.server_ip, one.server_port)
 
 
-def _add_logins(port: Port, session: Session, rows: list[Migrant], limit: int) -> int:
+def _add_logins(port: Port, session: Session, rows: list[Migrant], limit: int, total: Summary | None) -> int:
     """The accounts of one session in clear; how many logins found no room in the table."""
     left_out = 0
     for credential in session.credentials or []:
         if not credential.exposed or credential.secret_kind == NO_SECRET:
             continue
         outcome = credential.outcome
-        one = _row(port, session, credential.username, rows, limit)
+        account = total.latest if total is not None and total.latest_of is credential else None
+        one: Migrant | None = None
+        if account is None or account.unlisted_by is not port:
+            one = _row(port, session, credential.username, rows, limit)
         if one is None:
+            if account is not None and credential.username not in port.listed:
+                # There was no room, and there will be none.
+                account.unlisted_by = port
             if outcome != REJECTED:
                 left_out += 1
-                port.count(session.client_ip, credential.username)
+                port.count(session.client_ip, credential.username, account)
             continue
         one.logins += 1
         if outcome == ACCEPTED:
@@ -364,6 +375,7 @@ def _row(port: Port, session: Session, username: str | None, rows: list[Migrant]
             accounts = {}
             port.rows[session.client_ip] = accounts
         accounts[username] = one
+        port.listed.add(username)
         rows.append(one)
     if session.end_ns > one.last_ns:
         one.last_ns = session.end_ns

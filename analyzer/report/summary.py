@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from mypy_extensions import i64
@@ -26,6 +27,8 @@ from analyzer.sessions.records import (
 
 #: Clients and mechanisms named for one account or server; beyond it only their number counts.
 MAX_NAMED: Final = 1000
+#: Clients of an account that a list holds; a set takes more memory, and most accounts have few.
+FEW: Final = 12
 #: Servers, accounts and clients that are told apart; what is beyond counts in the totals only, and that is said.
 MAX_SERVERS: Final = 10_000
 MAX_ACCOUNTS: Final = 50_000
@@ -45,7 +48,11 @@ class AccountTally:
         self.readable: bool = False
         self.token: bool = False
         self.hashed: bool = False
-        self.clients: set[str] = set()
+        self._few: list[str] = []
+        self._many: set[str] | None = None
+        #: the port of :mod:`analyzer.report.migration` that has counted the account, and the one that will have no row of it
+        self.counted_by: object | None = None
+        self.unlisted_by: object | None = None
         #: the mechanism met first, and the others
         self.mechanism: str = ""
         self.further: list[str] | None = None
@@ -55,6 +62,25 @@ class AccountTally:
         self.protocol = protocol
         self.capture: str = ""
         self.frame: i64 = 0
+
+    def add_client(self, client_ip: str) -> None:
+        """A client that logged in to it."""
+        many = self._many
+        if many is not None:
+            if len(many) < MAX_NAMED:
+                many.add(client_ip)
+            return
+        for one in self._few:
+            if one == client_ip:
+                return
+        if len(self._few) < FEW:
+            self._few.append(client_ip)
+        else:
+            self._many = {*self._few, client_ip}
+
+    def clients(self) -> Collection[str]:
+        """The clients that logged in to it."""
+        return self._few if self._many is None else self._many
 
     def mechanisms(self) -> list[str]:
         """The mechanisms met, in order of appearance."""
@@ -127,10 +153,13 @@ class Summary:
         #: logins in clear of which no account could be read
         self.nameless: i64 = 0
         self.not_mail: dict[str, int] = {}
-        self.accounts: dict[str, AccountTally] = {}
+        self.accounts: list[AccountTally] = []
         self.servers: dict[str, ServerTally] = {}
         #: address -> port -> the same tallies, found without making a key
         self._by_address: dict[str, dict[int, ServerTally]] = {}
+        #: the account counted last, and by which login
+        self.latest: AccountTally | None = None
+        self.latest_of: Credential | None = None
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
@@ -158,11 +187,11 @@ class Summary:
 
     def exposed_accounts(self) -> list[AccountTally]:
         """Accounts whose password or token was readable; :func:`leading` puts the foremost of them in order."""
-        return [one for one in self.accounts.values() if one.readable]
+        return [one for one in self.accounts if one.readable]
 
     def hashed_accounts(self) -> list[AccountTally]:
         """Accounts of which only challenge and response were readable (they can be guessed offline)."""
-        return [one for one in self.accounts.values() if not one.readable]
+        return [one for one in self.accounts if not one.readable]
 
     def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
         """Of the accounts whose password or token was readable: their names, the names let in, servers (address and port), clients."""
@@ -178,7 +207,7 @@ class Summary:
                     names.add(name)
                     if one.accepted:
                         accepted.add(name)
-                    clients.update(one.clients)
+                    clients.update(one.clients())
             if met:
                 host = f"[{server.server_ip}]" if ":" in server.server_ip else server.server_ip
                 servers.add(f"{host}:{server.server_port}")
@@ -189,8 +218,8 @@ class Summary:
         found: dict[str, set[str]] = {}
         for client in clients:
             found[client] = set()
-        for one in self.accounts.values():
-            for client in one.clients:
+        for one in self.accounts:
+            for client in one.clients():
                 names = found.get(client)
                 if names is not None:
                     names.add(one.username)
@@ -341,8 +370,10 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         account.capture = session.capture
         account.frame = credential.frame
         server.exposed[username] = account
-        total.accounts[f"{username} {session.server_ip} {session.server_port}"] = account
+        total.accounts.append(account)
         server.accounts += 1
+    total.latest = account
+    total.latest_of = credential
     outcome = credential.outcome
     if outcome == "accepted":
         account.accepted += 1
@@ -357,9 +388,7 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
             account.token = True
     elif kind == CHALLENGE_RESPONSE:
         account.hashed = True
-    clients = account.clients
-    if len(clients) < MAX_NAMED:
-        clients.add(client_ip)
+    account.add_client(client_ip)
     mechanism = credential.mechanism
     if mechanism != account.mechanism:
         _add_mechanism(account, mechanism)

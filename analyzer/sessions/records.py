@@ -487,16 +487,35 @@ _addresses: Final[dict[bytes, str]] = {}
 _addresses_4: Final[dict[int, str]] = {}
 
 
+@mypyc_attr(acyclic=True)
+class _Address:
+    """An IPv4 address that was asked for, as number and text."""
+
+    def __init__(self, number: i64, text: str) -> None:
+        self.number: i64 = number
+        self.text = text
+
+
+#: In front of it the latest ones, each in the place that its number gives: that needs no hashing.
+PLACES: Final = 1024
+_latest: Final[list[_Address]] = [_Address(-1, "")] * PLACES
+
+
 def address_text(packed: bytes) -> str:
     """An IPv4 or IPv6 address (4 or 16 octets, network order) as text (RFC 5952 for IPv6)."""
     if len(packed) == 4:
         number = u32(packed, 0)
+        place = (number ^ (number >> 10) ^ (number >> 20)) & (PLACES - 1)
+        latest = _latest[place]
+        if latest.number == number:
+            return latest.text
         text = _addresses_4.get(number)
         if text is None:
             if len(_addresses_4) >= MAX_ADDRESS_CACHE:
                 _addresses_4.clear()
             text = f"{packed[0]}.{packed[1]}.{packed[2]}.{packed[3]}"
             _addresses_4[number] = text
+        _latest[place] = _Address(number, text)
         return text
     text = _addresses.get(packed)
     if text is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 from pathlib import Path
 
@@ -10,10 +11,14 @@ from support import tls as lab
 from support.traffic import Frame, Talk
 from support.verdicts import failed_tls, good_tls, identity, read, shown, talk, tls, trust
 
+from analyzer.model import Secret
+from analyzer.protocols.events import BEARER_TOKEN, NO_SECRET, PASSWORD
 from analyzer.report.columns import TABLES
-from analyzer.report.migration import migrate
+from analyzer.report.migration import Migrants, migrate
 from analyzer.report.rows import RowList, RowMaker, push_rows
 from analyzer.report.servers import postures
+from analyzer.report.summary import Summary, add_session
+from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
 CLEAR = "S: +OK ready\nC: CAPA\nS: +OK\nS: {}USER\nS: .\nC: USER {}\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: {} in\nC: QUIT\nS: +OK bye"
 STLS = "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\nC: STLS\nS: +OK go"
@@ -236,8 +241,6 @@ def test_a_server_has_one_row_a_port_and_protocol(tmp_path: Path) -> None:
 
 
 def test_what_finds_no_room_in_the_table_is_counted_all_the_same(tmp_path: Path) -> None:
-    from analyzer.report.migration import Migrants
-
     result = read(tmp_path, [clear(f"user{at}", client=f"192.0.2.{100 + at}", at=at) for at in range(6)])
     migrants = Migrants(2)
     for session in result.sessions:
@@ -245,3 +248,45 @@ def test_what_finds_no_room_in_the_table_is_counted_all_the_same(tmp_path: Path)
     found = migrants.finish(postures(result.sessions, None))
     assert (len(found.rows), found.left_out) == (2, 4)
     assert [(len(port.clients), len(port.accounts)) for port in found.ports] == [(6, 6)]
+
+
+def some_session(rng: random.Random, number: int) -> Session:
+    """Logins of few clients to few accounts, in clear, at ports that more than one protocol may use."""
+    session = Session()
+    session.start_ns = session.end_ns = number + 1
+    session.client_ip = f"192.0.2.{rng.randrange(4)}"
+    session.server_ip = f"198.51.100.{rng.randrange(2)}"
+    session.server_port = 110
+    session.protocol = rng.choice(("pop3", "pop3", "imap"))
+    session.transport = PLAINTEXT
+    session.credentials = []
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        kind = rng.choice((PASSWORD, PASSWORD, NO_SECRET, BEARER_TOKEN))
+        name = rng.choice((None, "kim", "ann", "lee", "eva"))
+        one = Credential(1, number, number, 0, "PLAIN", name, None, Secret(f"Zulu{rng.randrange(9)}"), kind, None, None)
+        one.outcome = rng.choice(("accepted", "rejected", "unknown"))
+        session.credentials.append(one)
+    return session
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("limit", [0, 1, 3, 8, 1000])
+def test_the_totals_only_save_looking_up(seed: int, limit: int) -> None:
+    rng = random.Random(seed)
+    sessions = [some_session(rng, number) for number in range(60)]
+    found: list[object] = []
+    for total in (None, Summary()):
+        migrants = Migrants(limit)
+        for session in sessions:
+            if total is not None:
+                add_session(total, session)
+            migrants.receive(session, total)
+        table = migrants.finish([])
+        found.append(
+            (
+                table.left_out,
+                [(one.client_ip, one.username, one.port.protocol, one.logins, one.rejected) for one in table.rows],
+                [(port.server_ip, port.protocol, port.clients, port.accounts) for port in table.ports],
+            )
+        )
+    assert found[0] == found[1]

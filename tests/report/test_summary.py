@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from analyzer.findings.tally import MAX_COUNTED, MAX_GROUPS
 from analyzer.model import Secret
 from analyzer.pipeline import Result
@@ -9,7 +11,7 @@ from analyzer.report.glance import Glancer, glance
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE
 from analyzer.report.overview import limits
 from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE
-from analyzer.report.summary import MAX_SERVERS
+from analyzer.report.summary import FEW, MAX_SERVERS, AccountTally, leading
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
 
@@ -61,3 +63,26 @@ def test_few_are_told_apart_without_a_word() -> None:
     assert (len(names), len(accepted), len(servers), len(clients)) == (300, 300, 3, 300)
     assert seen.total.names_of(["10.0.0.7", "10.9.9.9"]) == {"10.0.0.7": {"user7"}, "10.9.9.9": set()}
     assert max(len(group.clients) for group in seen.tally.groups()) == 100 < MAX_COUNTED
+
+
+def test_clients_and_mechanisms_of_an_account_are_told_once_each() -> None:
+    one = AccountTally("kim", "198.51.100.20", 110, "pop3")
+    for number in range(3 * FEW):
+        for _ in range(2):
+            one.add_client(f"192.0.2.{number % (2 * FEW)}")
+        assert len(one.clients()) == len(set(one.clients())) == min(number + 1, 2 * FEW)
+
+
+def test_the_leading_accounts_are_those_that_sorting_all_would_show() -> None:
+    rng = random.Random(3)
+    accounts = []
+    for number in range(300):
+        one = AccountTally(f"user{number}", f"198.51.100.{number % 3}", 110, "pop3")
+        one.accepted, one.rejected, one.other = rng.randrange(3), rng.randrange(4), rng.randrange(2)
+        accounts.append(one)
+    ranked = sorted(
+        accounts,
+        key=lambda one: (not one.accepted, -(one.accepted + one.rejected + one.other), one.server_ip, one.username),
+    )
+    for most in (0, 1, 20, 299, 300, 1000):
+        assert leading(accounts, most) == ranked[:most]

@@ -237,7 +237,7 @@ def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, fr
             shorten(one.username, 40) or "(empty)",
             endpoint(one.server_ip, one.server_port),
             f"{one.protocol} {_mechanisms(one)}" + ("" if one.readable else " (hash)"),
-            f"{len(one.clients):,}",
+            f"{len(one.clients()):,}",
             f"{one.accepted:,}",
             f"{one.rejected:,}",
             *([f"{one.other:,}"] if len(columns) - show_secrets == 8 else []),
