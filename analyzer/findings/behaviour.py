@@ -25,7 +25,7 @@ from analyzer.findings.base import (
     Found,
     Rule,
 )
-from analyzer.findings.history import MAX_REJECTIONS, Rejection, SecretPast, fingerprint, keep
+from analyzer.findings.history import MAX_REJECTIONS, ClientPast, Rejection, SecretPast, fingerprint, keep
 from analyzer.findings.traits import first_login, server_text
 from analyzer.protocols.events import ACCEPTED, CANCELLED, PASSWORD, REJECTED
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
@@ -37,8 +37,9 @@ MIN_GUESSES: Final = 5
 #: Rejected challenge-response logins (which never look alike) for one account, and passwords for one account from any clients.
 MIN_GUESSES_UNSEEN: Final = 12
 MIN_GUESSES_SHARED: Final = 10
-#: Different accounts of which one client was rejected.
+#: Different accounts of which one client was rejected; and how many of them it takes to look at those that are let in as well.
 MIN_ACCOUNTS: Final = 5
+MIN_CROWD: Final = 3
 #: Accounts remembered for one secret.
 MAX_SHARED: Final = 1000
 #: Accounts of one client whose rejections are counted before they are counted anew.
@@ -62,12 +63,15 @@ def brute_force(session: Session, found: Found) -> None:
             continue
         if credential.outcome == REJECTED:
             _rejected(session, found, credential, name)
-        elif credential.outcome == ACCEPTED and found.history.guessers > 0:
+        elif credential.outcome == ACCEPTED and (found.history.guessers > 0 or found.history.crowds > 0):
             past = found.history.known_client(session)
             if past is None:
                 continue
-            told_ns = past.guessed.get(name, 0)
-            if told_ns and credential.timestamp_ns - told_ns <= WINDOW_NS:
+            if len(past.names) >= MIN_CROWD:
+                _let_in(past, name, credential.timestamp_ns)
+            told = past.guessed.get(name)
+            # A session that began earlier may end later: only what came after the guesses is their fruit.
+            if told is not None and told[0] <= credential.timestamp_ns <= told[1] + WINDOW_NS:
                 del past.guessed[name]
                 _add(
                     session,
@@ -88,17 +92,18 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     if len(past.names) >= MAX_NAMES:
         past.names = _names(past.rejections)
     past.names[name] = count
-    told_ns = past.guessed.get(name, 0) if past.guessed else 0
-    if told_ns == 0 or credential.timestamp_ns - told_ns > WINDOW_NS:
+    if count == 1 and len(past.names) == MIN_CROWD:
+        found.history.crowds += 1
+    told = past.guessed.get(name) if past.guessed else None
+    if told is None or credential.timestamp_ns - told[1] > WINDOW_NS:
         guesses = 0
         unseen = 0
         if count >= MIN_GUESSES:
-            since_ns = credential.timestamp_ns - WINDOW_NS
-            seen = [one for one in past.rejections if one.username == name and one.timestamp_ns >= since_ns]
+            seen = [one for one in _within(past.rejections, credential.timestamp_ns) if one.username == name]
             guesses = len({one.secret for one in seen if one.secret != 0})
             unseen = len([one for one in seen if one.secret == 0])
         if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
-            _tell(past.guessed, name, credential.timestamp_ns)
+            _tell(past.guessed, name, credential.timestamp_ns, credential.timestamp_ns)
             found.history.guessers += 1
             what = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
             _add(
@@ -107,14 +112,13 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
             )  # fmt: skip
             return
     else:
-        _tell(past.guessed, name, credential.timestamp_ns)
+        _tell(past.guessed, name, told[0], max(told[1], credential.timestamp_ns))
         return
     account = found.history.rejected(session, rejection)
     if account is None or account.rejections is None or len(account.rejections) < MIN_GUESSES_SHARED:
         return
     if account.told_ns == 0 or credential.timestamp_ns - account.told_ns > WINDOW_NS:
-        since_ns = credential.timestamp_ns - WINDOW_NS
-        seen = [one for one in account.rejections if one.timestamp_ns >= since_ns]
+        seen = _within(account.rejections, credential.timestamp_ns)
         guesses = len({one.secret for one in seen if one.secret != 0})
         clients = len({one.client_ip for one in seen})
         if guesses >= MIN_GUESSES_SHARED and clients > 1:
@@ -127,6 +131,22 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
         account.told_ns = credential.timestamp_ns
 
 
+def _within(rejections: list[Rejection], timestamp_ns: int) -> list[Rejection]:
+    """The rejections near a time; sessions that began earlier may have some that are later."""
+    return [one for one in rejections if -WINDOW_NS <= timestamp_ns - one.timestamp_ns <= WINDOW_NS]
+
+
+def _let_in(past: ClientPast, name: str, timestamp_ns: int) -> None:
+    """Remember that a client was let in as an account; bounded, the oldest goes."""
+    let_in = past.let_in
+    if let_in is None:
+        let_in = {}
+        past.let_in = let_in
+    if len(let_in) >= MAX_REJECTIONS and name not in let_in:
+        del let_in[next(iter(let_in))]
+    let_in[name] = timestamp_ns
+
+
 def _names(rejections: list[Rejection]) -> dict[str, int]:
     """Accounts of rejections, counted."""
     names: dict[str, int] = {}
@@ -135,11 +155,11 @@ def _names(rejections: list[Rejection]) -> dict[str, int]:
     return names
 
 
-def _tell(guessed: dict[str, int], name: str, timestamp_ns: int) -> None:
+def _tell(guessed: dict[str, tuple[int, int]], name: str, since_ns: int, timestamp_ns: int) -> None:
     """Remember that an account was guessed at; bounded, the oldest goes."""
     if len(guessed) >= MAX_REJECTIONS and name not in guessed:
         del guessed[next(iter(guessed))]
-    guessed[name] = timestamp_ns
+    guessed[name] = (since_ns, timestamp_ns)
 
 
 def _add(session: Session, found: Found, credential: Credential, severity: int, confidence: str, detail: str) -> None:
@@ -153,7 +173,8 @@ def password_spraying(session: Session, found: Found) -> None:
     """One client was rejected for many accounts in a short time.
 
     Trying a few common passwords on every account stays below the limits that lock an account. Five accounts of one client at one
-    server within ten minutes raise it; a proxy or web mail server in front of many users may look the same.
+    server within ten minutes raise it. A proxy or web mail server in front of many users looks the same when they mistype, but it is
+    let in as others all the while: with different passwords, and as many accounts let in as rejected, it is not meant.
     """
     past = found.history.known_client(session)
     if past is None or len(past.names) < MIN_ACCOUNTS:
@@ -164,19 +185,26 @@ def password_spraying(session: Session, found: Found) -> None:
         if past.sprayed_ns and credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
             past.sprayed_ns = credential.timestamp_ns
             continue
-        recent = [
-            one for one in past.rejections
-            if -WINDOW_NS <= credential.timestamp_ns - one.timestamp_ns <= WINDOW_NS
-        ]  # fmt: skip
+        recent = _within(past.rejections, credential.timestamp_ns)
         names = {one.username for one in recent}
         if len(names) >= MIN_ACCOUNTS:
-            past.sprayed_ns = credential.timestamp_ns
             secrets = len({one.secret for one in recent if one.secret != 0})
+            if secrets != 1 and _lets_in_as_many(past, names, credential.timestamp_ns):
+                continue
+            past.sprayed_ns = credential.timestamp_ns
             alike = ", with the same password" if secrets == 1 else ""
             _add(
                 session, found, credential, HIGH, SURE if secrets == 1 else LIKELY,
                 f"{session.client_ip} was rejected for {len(names)} accounts of {session.server_ip} within ten minutes{alike}",
             )  # fmt: skip
+
+
+def _lets_in_as_many(past: ClientPast, names: set[str], timestamp_ns: int) -> bool:
+    """Whether a client is let in as many accounts as are rejected, about the same time."""
+    if past.let_in is None:
+        return False
+    near = [name for name, let_in_ns in past.let_in.items() if -WINDOW_NS <= timestamp_ns - let_in_ns <= WINDOW_NS]
+    return len(set(near) - names) >= len(names)
 
 
 def password_reuse(session: Session, found: Found) -> None:
@@ -213,13 +241,25 @@ def password_reuse(session: Session, found: Found) -> None:
 
 
 def _same_account(one: str, other: str) -> bool:
-    """Whether two names are the same account, written with and without its domain or in other letter case."""
+    """Whether two names are one account: with and without its domain (behind ``@`` or before a backslash), in other letter case."""
     one, other = one.lower(), other.lower()
     if one == other:
         return True
-    local, _, domain = one.partition("@")
-    local_of_other, _, domain_of_other = other.partition("@")
-    return local == local_of_other and not (domain and domain_of_other)
+    local, domain = _split(one)
+    local_of_other, domain_of_other = _split(other)
+    if local != local_of_other:
+        return False
+    # EXAMPLE\kim and kim@example.org may be one; two domains written alike that differ are two.
+    return not (domain and domain_of_other) or ("\\" in one) != ("\\" in other)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Account and domain of a name in lower case, the domain empty where it has none."""
+    domain, mark, local = name.partition("\\")
+    if mark:
+        return local, domain
+    local, _, domain = name.partition("@")
+    return local, domain
 
 
 def weak_password(session: Session, found: Found) -> None:

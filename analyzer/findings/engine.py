@@ -171,7 +171,7 @@ def traits_of(session: Session, history: History) -> int:
                     bits |= CREDENTIALS | TOKENS
                 else:
                     bits |= CREDENTIALS | ANONYMOUS
-        if session.auth_accepted != session.auth_attempts or history.guessers > 0:
+        if session.auth_accepted != session.auth_attempts or history.guessers > 0 or history.crowds > 0:
             bits |= REJECTIONS
     if session.message_list is not None:
         bits |= MESSAGES

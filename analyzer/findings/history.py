@@ -21,7 +21,9 @@ MAX_SECRETS: Final = 32768
 #: Sessions of one server that wait for what its later sessions say, and of all servers.
 MAX_WAITING: Final = 100
 MAX_WAITING_IN_ALL: Final = 4000
-#: Words of a server's capability lists that are counted.
+#: Hosts behind one address whose offers are remembered.
+MAX_HOSTS: Final = 32
+#: Words of a host's capability lists that are counted.
 MAX_WORDS: Final = 200
 #: Rejected logins kept of one client at one server, or of one account.
 MAX_REJECTIONS: Final = 64
@@ -67,20 +69,15 @@ class Recent(Generic[Key, Value]):
 class ServerPast:
     """What earlier sessions said of one server: address, port and protocol."""
 
-    __slots__ = (
-        "best_mechanism", "best_ns", "best_rank", "lists", "offers", "said", "waiting", "waiting_weak", "words",
-    )  # fmt: skip
+    __slots__ = ("best", "lists", "offers", "said", "waiting", "waiting_weak")
 
     def __init__(self) -> None:
         #: name in the greeting (empty for none) -> start of the latest session in which it offered STARTTLS
         self.offers: dict[str, int] | None = None
-        #: the strongest kind of mechanism that it offered in clear, its name, and when
-        self.best_rank: int = 0
-        self.best_mechanism: str = ""
-        self.best_ns: i64 = 0
-        #: capability lists seen, and in how many of them each word stood
-        self.lists: i64 = 0
-        self.words: dict[str, int] | None = None
+        #: the same name -> the strongest mechanism that it offered in clear
+        self.best: dict[str, Strongest] | None = None
+        #: the same name -> its capability lists
+        self.lists: dict[str, ListsPast] | None = None
         #: sessions without an offer of STARTTLS, and with weak mechanisms only, as long as no other session had more
         self.waiting: list[Session] | None = None
         self.waiting_weak: list[Session] | None = None
@@ -88,10 +85,34 @@ class ServerPast:
         self.said: set[str] | None = None
 
 
+class Strongest:
+    """The strongest kind of mechanism that a host offered, one of that kind, and when."""
+
+    __slots__ = ("mechanism", "rank", "timestamp_ns")
+
+    def __init__(self, rank: int, mechanism: str, timestamp_ns: i64) -> None:
+        self.rank = rank
+        self.mechanism = mechanism
+        self.timestamp_ns: i64 = timestamp_ns
+
+
+class ListsPast:
+    """The capability lists of one host."""
+
+    __slots__ = ("count", "lacking", "words")
+
+    def __init__(self) -> None:
+        #: lists seen, and in how many of them each word stood
+        self.count: i64 = 0
+        self.words: dict[str, int] = {}
+        #: word -> clients that did not get it, no more than show that it is gone
+        self.lacking: dict[str, set[str]] | None = None
+
+
 class ClientPast:
     """What earlier sessions of one client at one server address did."""
 
-    __slots__ = ("failures", "guessed", "names", "rejections", "sprayed_ns")
+    __slots__ = ("failures", "guessed", "let_in", "names", "rejections", "sprayed_ns")
 
     def __init__(self) -> None:
         #: protocol -> the latest TLS handshake that failed
@@ -100,8 +121,11 @@ class ClientPast:
         self.rejections: list[Rejection] = []
         #: account -> rejected logins of it, no less than there are in ``rejections``
         self.names: dict[str, int] = {}
-        #: account that was guessed at -> capture time of the latest login that belongs to it; bounded as ``rejections`` are
-        self.guessed: dict[str, int] = {}
+        #: account that was guessed at -> capture times at which that was found, and of the latest login that belongs to it; bounded
+        #: as ``rejections`` are
+        self.guessed: dict[str, tuple[int, int]] = {}
+        #: once several accounts were rejected: accounts that were let in -> the latest time; bounded alike
+        self.let_in: dict[str, int] | None = None
         #: the same where accounts were sprayed, 0 where they were not
         self.sprayed_ns: i64 = 0
 
@@ -167,6 +191,8 @@ class History:
         #: handshakes that failed, and guessers found: as long as there are none, nobody needs to be looked up
         self.failures: i64 = 0
         self.guessers: i64 = 0
+        #: clients of which several accounts were rejected, as above
+        self.crowds: i64 = 0
         #: sessions that wait in ``ServerPast.waiting``, and those for which there was no room
         self.waiting: int = 0
         self.not_compared: i64 = 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from analyzer.sessions.records import Session
+from analyzer.protocols.events import CREDENTIALS_BEFORE_CAPABILITIES, IMAP_PREAUTH
+from analyzer.sessions.records import COMPLETE, NOT_OFFERED, REFUSED, TRUNCATED, Session
 
 #: Lists of capabilities that are kept parsed; the memory starts over when it is full.
 MAX_OFFERS: Final = 4096
@@ -29,7 +30,7 @@ class Offer:
         self.mechanisms: list[str] = []
         #: passwords or tokens as such are welcome before TLS
         self.plaintext: bool = False
-        #: the list is one that is given before login: afterwards servers leave STARTTLS and mechanisms out
+        #: the list shows by itself that it is one given before login: afterwards servers leave STARTTLS and mechanisms out
         self.before_login: bool = True
         #: strongest kind of mechanism, and one of that kind
         self.rank: int = 0
@@ -71,6 +72,31 @@ def offer_of(session: Session) -> Offer:
         offer = read_offer(session.protocol, names)
         _offers[key] = offer
     return offer
+
+
+def told_before_login(session: Session, offer: Offer) -> bool:
+    """Whether a session's list is one that is given before login, so that what is not in it was not offered.
+
+    Some servers name no mechanism at all, and somebody on the way may have taken them out: such a list counts where the session
+    was seen from its greeting on and nobody had logged in before it.
+    """
+    if offer.before_login:
+        return True
+    if session.starttls != NOT_OFFERED and session.starttls != REFUSED:
+        return False
+    if session.gap_bytes > 0 or (session.completeness != COMPLETE and session.completeness != TRUNCATED):
+        return False
+    for seen in session.anomalies or []:
+        # Who sends his login first may be told the list with its answer.
+        if seen.kind == IMAP_PREAUTH or seen.kind == CREDENTIALS_BEFORE_CAPABILITIES:
+            return False
+    return True
+
+
+def takes_passwords(session: Session, offer: Offer) -> bool:
+    """Whether passwords or tokens as such are welcome before TLS; the list is one that was told before login."""
+    # A list that does not say LOGINDISABLED allows the LOGIN command (RFC 9051 section 6.2.3).
+    return offer.plaintext or (session.protocol == "imap" and not offer.before_login)
 
 
 def read_offer(protocol: str, names: list[str]) -> Offer:

@@ -24,7 +24,7 @@ from analyzer.findings.base import (
     Found,
     Rule,
 )
-from analyzer.findings.offers import PLAIN_MECHANISMS, SALTED, offer_of, rank
+from analyzer.findings.offers import PLAIN_MECHANISMS, SALTED, offer_of, rank, takes_passwords, told_before_login
 from analyzer.findings.traits import (
     between_servers,
     capped,
@@ -32,6 +32,7 @@ from analyzer.findings.traits import (
     credential_at,
     first_clear_message,
     first_login,
+    on_one_host,
     server_text,
 )
 from analyzer.protocols.events import (
@@ -153,14 +154,16 @@ def plaintext_auth_offered(session: Session, found: Found) -> None:
     password. A server can demand TLS first: RFC 8314 section 4.1, for IMAP the LOGINDISABLED capability. Said once a server.
     """
     offer = offer_of(session)
-    if not offer.plaintext or not offer.before_login:
+    if not told_before_login(session, offer) or not takes_passwords(session, offer):
         return
     past = found.history.server(session)
     if past.said is None:
         past.said = set()
-    if "auth" in past.said:
+    # What is told to the machine itself weighs little, and says nothing of what the network is told.
+    key = "auth at home" if on_one_host(session) else "auth"
+    if key in past.said or "auth" in past.said:
         return
-    past.said.add("auth")
+    past.said.add(key)
     readable = [name for name in offer.mechanisms if name in PLAIN_MECHANISMS]
     if session.protocol == "imap" and "LOGINDISABLED" not in offer.words:
         readable.insert(0, "LOGIN command")
@@ -230,7 +233,7 @@ def starttls_not_offered(session: Session, found: Found) -> None:
     if session.starttls != NOT_OFFERED and session.starttls != REFUSED:
         return
     offer = offer_of(session)
-    if offer.starttls or (session.protocol == "imap" and not offer.before_login):
+    if offer.starttls or (session.protocol == "imap" and not told_before_login(session, offer)):
         return
     severity = _severity_of_use(session)
     if severity >= 0:

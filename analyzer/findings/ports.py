@@ -81,7 +81,7 @@ def not_mail_on_mail_port(session: Session, found: Found) -> None:
 
 
 def auth_on_port_25(session: Session, found: Found) -> None:
-    """A client logged in on port 25, which is for mail between servers.
+    """A client logged in on port 25, which is for mail between servers, or tried to.
 
     Users' programs belong on 465 (or 587): there TLS can be demanded, and port 25, which guessers of passwords visit all day, need
     not take logins at all.
@@ -92,7 +92,7 @@ def auth_on_port_25(session: Session, found: Found) -> None:
         if credential.exposed:
             found.add(
                 session, credential.frame, credential.timestamp_ns, credential.offset, severity=capped(session, MEDIUM),
-                username=credential.username, detail=f"{session.client_ip} logged in on port 25 with {credential.mechanism}",
+                username=credential.username, detail=f"{session.client_ip} {'logged in' if credential.outcome == ACCEPTED else 'tried to log in'} on port 25 with {credential.mechanism}",
             )  # fmt: skip
             return
 

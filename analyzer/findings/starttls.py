@@ -28,8 +28,8 @@ from analyzer.findings.base import (
     Found,
     Rule,
 )
-from analyzer.findings.history import MAX_WORDS, ServerPast
-from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank
+from analyzer.findings.history import MAX_HOSTS, MAX_WORDS, ListsPast, ServerPast, Strongest
+from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank, told_before_login
 from analyzer.findings.traits import capped, first_clear_message, first_login, moment, on_one_host, server_text
 from analyzer.model import SERVER
 from analyzer.protocols.events import (
@@ -44,14 +44,15 @@ from analyzer.sessions.records import NOT_OFFERED, PLAINTEXT, REFUSED, AnomalySe
 
 #: A client that comes back in clear within this time after a failed handshake has fallen back.
 FALLBACK_NS: Final = 600 * 1_000_000_000
-#: Capability lists of a server that must agree before one that lacks a word is remarkable.
+#: Capability lists of a server that must agree before one that lacks a word is remarkable; clients that lack it when it is gone.
 MIN_LISTS: Final = 3
+MIN_LACKING: Final = 3
 
 #: Times after which a server is less surely as it was.
 HOUR_NS: Final = 3600 * 1_000_000_000
 DAY_NS: Final = 24 * HOUR_NS
-#: Hosts behind one address whose offers are remembered.
-MAX_HOSTS: Final = 32
+#: Greetings of which the host's name is kept; the memory starts over when it is full.
+MAX_GREETINGS: Final = 4096
 #: A host's name in a greeting: a word, or what stands behind the @ of a timestamp (RFC 1939 section 7).
 _HOST_NAME: Final = re.compile(r"(?:^|[\s@])((?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,63})(?=[\s>;,]|$)")
 
@@ -59,6 +60,10 @@ _HOST_NAME: Final = re.compile(r"(?:^|[\s@])((?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2
 STARTTLS_MANDATORY: Final = ("imap", "managesieve")
 #: Words whose loss weakens a session.
 PROTECTIVE_WORDS: Final = ("LOGINDISABLED", "REQUIRETLS")
+#: Servers tell who has logged in more in these protocols, so what they told him is no measure for others.
+TELL_MORE: Final = ("imap", "pop3", "managesieve")
+
+_hosts: Final[dict[str, str]] = {}
 
 
 def _anomaly(session: Session, kind: str) -> AnomalySeen | None:
@@ -106,7 +111,7 @@ def starttls_stripped(session: Session, found: Found) -> None:
         return
     if session.starttls == REFUSED and session.protocol in STARTTLS_MANDATORY and session.capabilities is not None:
         offer = offer_of(session)
-        if offer.before_login and not offer.starttls and _went_on(session):
+        if told_before_login(session, offer) and not offer.starttls and _went_on(session):
             found.add(
                 session, session.starttls_frame, session.start_ns, 0, severity=HIGH, confidence=LIKELY,
                 username=None if credential is None else credential.username,
@@ -128,7 +133,7 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
     if session.capabilities is None or on_one_host(session):
         return
     offer = offer_of(session)
-    if not offer.before_login:
+    if not told_before_login(session, offer):
         return
     if offer.starttls:
         past = found.history.server(session)
@@ -184,8 +189,14 @@ def host_of(session: Session) -> str:
     banner = session.server_banner
     if banner is None:
         return ""
-    name = _HOST_NAME.search(banner)
-    return "" if name is None else name.group(1).lower()
+    host = _hosts.get(banner)
+    if host is None:
+        if len(_hosts) >= MAX_GREETINGS:
+            _hosts.clear()
+        name = _HOST_NAME.search(banner)
+        host = "" if name is None else name.group(1).lower()
+        _hosts[banner] = host
+    return host
 
 
 def _same_host(one: str, other: str) -> bool:
@@ -320,69 +331,115 @@ def capability_suppressed(session: Session, found: Found) -> None:
     """A word that this server offered in every other session was missing in this one.
 
     Somebody on the way may have taken it out, so that the client does without: LOGINDISABLED is the one that protects passwords.
-    Servers that treat networks differently, or several behind one address, look the same.
+    A server that treats networks differently looks the same. Only sessions with the same host are compared, by the name in the
+    greeting; lists told after a login are no measure; and a word that three clients did not get is taken to be gone since a change of
+    the server, unless it is one that protects.
     """
     offer = offer_of(session)
-    if not offer.before_login or session.gap_bytes > 0:
+    if session.gap_bytes > 0 or not told_before_login(session, offer):
         return
-    past = found.history.server(session)
+    server = found.history.server(session)
+    if server.lists is None:
+        server.lists = {}
+    host = host_of(session)
+    past = server.lists.get(host)
+    if past is None:
+        if len(server.lists) >= MAX_HOSTS:
+            return
+        past = ListsPast()
+        server.lists[host] = past
     words = past.words
-    if words is None:
-        words = {}
-        past.words = words
-    if past.lists >= MIN_LISTS:
-        missing = [word for word, count in words.items() if count == past.lists and word not in offer.words]
+    if past.count >= MIN_LISTS:
+        missing = [word for word, count in words.items() if count == past.count and word not in offer.words]
         if missing:
             protective = any(word in PROTECTIVE_WORDS for word in missing)
             found.add_start(
                 session, severity=MEDIUM if protective else LOW, confidence=LIKELY if protective else HINT,
-                detail=f"{server_text(session)} left out {', '.join(missing[:8])}, offered in {past.lists} sessions before",
+                detail=f"{server_text(session)} left out {', '.join(missing[:8])}, offered in {past.count} sessions before",
             )  # fmt: skip
             # The list that lacks them does not count: a second one must be as remarkable as the first.
+            _note_lacking(past, missing, session.client_ip)
             return
-    past.lists += 1
+    if session.auth_accepted > 0 and session.protocol in TELL_MORE:
+        return
+    past.count += 1
     for word in offer.words:
         if word not in UPGRADES and (word in words or len(words) < MAX_WORDS):
             words[word] = words.get(word, 0) + 1
+
+
+def _note_lacking(past: ListsPast, missing: list[str], client_ip: str) -> None:
+    """Words that a client did not get; those that several did not get are gone."""
+    if past.lacking is None:
+        past.lacking = {}
+    for word in missing:
+        if word in PROTECTIVE_WORDS:
+            continue
+        clients = past.lacking.setdefault(word, set())
+        clients.add(client_ip)
+        if len(clients) >= MIN_LACKING:
+            del past.lacking[word]
+            del past.words[word]
 
 
 def sasl_downgrade(session: Session, found: Found) -> None:
     """The server offered stronger login mechanisms in other sessions; here they were missing, and the client sent its password as such.
 
     Clients choose the strongest mechanism offered, so taking SCRAM or CRAM-MD5 out of the list brings the password onto the wire. The
-    more time lies between the two sessions, the likelier the server was set up anew: confidence fades as in starttls-offer-vanished.
+    more time lies between the two sessions, the likelier the server was set up anew: confidence fades as in starttls-offer-vanished,
+    and as there only sessions with the same host are compared.
     """
     if session.capabilities is None:
         return
     offer = offer_of(session)
-    if offer.rank == 0 or not offer.before_login or session.gap_bytes > 0:
+    if session.gap_bytes > 0 or not told_before_login(session, offer):
         return
-    past = found.history.server(session)
     if offer.rank > READABLE:
-        if offer.rank >= past.best_rank:
-            past.best_rank = offer.rank
-            past.best_mechanism = offer.strongest
-            past.best_ns = session.start_ns
-        weak = past.waiting_weak
-        if weak is not None:
-            past.waiting_weak = None
-            found.history.released(weak)
-            for one in weak:
-                apart_ns = session.start_ns - one.start_ns
-                if apart_ns <= DAY_NS:
-                    confidence = LIKELY if apart_ns <= HOUR_NS else HINT
-                    later = f"{past.best_mechanism} was offered later, at {moment(session.start_ns)}"
-                    _add_downgrade(one, found, confidence, later)
+        past = found.history.server(session)
+        host = host_of(session)
+        if past.best is None:
+            past.best = {}
+        best = past.best.get(host)
+        if best is not None:
+            if offer.rank >= best.rank:
+                best.rank, best.mechanism, best.timestamp_ns = offer.rank, offer.strongest, session.start_ns
+        elif len(past.best) < MAX_HOSTS:
+            past.best[host] = Strongest(offer.rank, offer.strongest, session.start_ns)
+            _look_back_for_downgrades(past, session, host, found)
         return
     if _readable_login(session) is None or on_one_host(session):
         return
-    if past.best_rank > READABLE:
-        before = f"{past.best_mechanism} was offered before, at {moment(past.best_ns)}"
-        _add_downgrade(session, found, _faded(session.start_ns - past.best_ns), before)
+    past = found.history.server(session)
+    host = host_of(session)
+    known: Strongest | None = None
+    for other, one in (past.best or {}).items():
+        if _same_host(host, other) and (known is None or one.timestamp_ns > known.timestamp_ns):
+            known = one
+    if known is not None:
+        before = f"{known.mechanism} was offered before, at {moment(known.timestamp_ns)}"
+        _add_downgrade(session, found, _faded(session.start_ns - known.timestamp_ns), before)
     else:
         if past.waiting_weak is None:
             past.waiting_weak = []
         found.history.wait(past.waiting_weak, session)
+
+
+def _look_back_for_downgrades(past: ServerPast, session: Session, host: str, found: Found) -> None:
+    """A host's first strong mechanism: report the passwords shortly before it. Those of other hosts wait on."""
+    waiting = past.waiting_weak
+    if waiting is None:
+        return
+    past.waiting_weak = None
+    found.history.released(waiting)
+    later = f"{offer_of(session).strongest} was offered later, at {moment(session.start_ns)}"
+    for one in waiting:
+        apart_ns = session.start_ns - one.start_ns
+        if not _same_host(host, host_of(one)):
+            if past.waiting_weak is None:
+                past.waiting_weak = []
+            found.history.wait(past.waiting_weak, one)
+        elif apart_ns <= DAY_NS:
+            _add_downgrade(one, found, LIKELY if apart_ns <= HOUR_NS else HINT, later)
 
 
 def _readable_login(session: Session) -> Credential | None:

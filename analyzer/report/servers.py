@@ -20,7 +20,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.findings.base import HIGH
-from analyzer.findings.offers import offer_of
+from analyzer.findings.offers import offer_of, takes_passwords, told_before_login
 from analyzer.findings.tls import PROBLEMS, STATIC_KEYS, WEAK_PARTS
 from analyzer.findings.traits import between_servers, first_clear_message
 from analyzer.protocols.events import ACCEPTED, NO_SECRET
@@ -305,7 +305,7 @@ def _add(one: Posture, session: Session, trust: TrustStore | None) -> None:
 
 def _add_offer(one: Posture, session: Session) -> None:
     offer = offer_of(session)
-    if not offer.before_login:
+    if not told_before_login(session, offer):
         return
     if offer.starttls or session.transport == STARTTLS:
         one.offered += 1
@@ -314,7 +314,7 @@ def _add_offer(one: Posture, session: Session) -> None:
     for mechanism in offer.mechanisms:
         _keep(one.mechanisms, mechanism)
     if one.plaintext_auth is not True:
-        one.plaintext_auth = offer.plaintext
+        one.plaintext_auth = takes_passwords(session, offer)
 
 
 def _add_tls(one: Posture, tls: TlsHandshake, trust: TrustStore | None) -> None:

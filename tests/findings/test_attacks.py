@@ -232,3 +232,95 @@ def test_the_order_of_files_does_not_matter(tmp_path: Path) -> None:
         assert len(found) == 5
         told.add(tuple((one.finding_id(), one.confidence, one.detail()) for one in found))
     assert len(told) == 1
+
+
+# -- lists of capabilities: whose they are, and when they were told -------------------------------------------------------------
+
+
+def offering(
+    at: float, words: str, *, host: str = "mx1.example.org", rest: str = "", client: str = "192.0.2.10"
+) -> Talk:
+    listed = "".join(f"S: 250-{word}\n" for word in words.split(", "))
+    text = f"S: 220 {host} ESMTP\nC: EHLO pc\nS: 250-{host}\n{listed}S: 250 SIZE 1000\n{rest}C: QUIT\nS: 221 bye"
+    return talk(text, 587, at=at, client=client)
+
+
+SMTP_LOGIN = PROTOCOLS["smtp"][6] + "\n"
+
+
+def count(folder: Path, rule: str, *talks: Talk) -> int:
+    return len([one for one in findings(folder, *talks) if one.slug == rule])
+
+
+def test_capabilities_of_another_host_behind_the_address_are_no_loss(tmp_path: Path) -> None:
+    talks = [offering(at, "DSN, CHUNKING") for at in range(4)]
+    assert count(tmp_path, "capability-suppressed", *talks, offering(9, "DSN")) == 1
+    assert count(tmp_path, "capability-suppressed", *talks, offering(9, "DSN", host="mx2.example.org")) == 0
+
+
+def test_a_word_that_several_clients_did_not_get_is_gone(tmp_path: Path) -> None:
+    talks = [offering(at, "DSN, CHUNKING") for at in range(4)]
+    talks += [offering(9 + at, "DSN", client=f"192.0.2.{20 + at}") for at in range(9)]
+    assert count(tmp_path, "capability-suppressed", *talks) == 3
+    # One client alone is told of each time, and so is a word that protects.
+    alone = [offering(9 + at, "DSN", client="192.0.2.66") for at in range(9)]
+    assert count(tmp_path, "capability-suppressed", *talks[:4], *alone) == 9
+    text = "S: * OK [CAPABILITY IMAP4rev1 STARTTLS {}AUTH=PLAIN] ready\nC: a1 LOGOUT\nS: * BYE\nS: a1 OK"
+    guarded = [talk(text.format("LOGINDISABLED "), 143, at=at) for at in range(4)]
+    guarded += [talk(text.format(""), 143, at=9 + at, client=f"192.0.2.{20 + at}") for at in range(9)]
+    assert count(tmp_path, "capability-suppressed", *guarded) == 9
+
+
+def test_what_is_told_behind_a_login_is_no_measure(tmp_path: Path) -> None:
+    text = "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\nC: a1 LOGIN kim Zulu7Tango-Mike\nS: a1 {}\nC: a2 LOGOUT\nS: * BYE\nS: a2 OK"
+    talks = [talk(text.format("OK [CAPABILITY IMAP4rev1 IDLE MOVE] in"), 143, at=at) for at in range(4)]
+    assert count(tmp_path, "capability-suppressed", *talks, talk(text.format("NO no"), 143, at=9)) == 0
+
+
+def test_a_weaker_host_behind_the_address_is_no_downgrade(tmp_path: Path) -> None:
+    strong, weak = "AUTH SCRAM-SHA-256 PLAIN", "AUTH PLAIN"
+    for first, second in ((0, 9), (9, 0)):
+        one = offering(first, strong)
+        assert count(tmp_path, "sasl-downgrade", one, offering(second, weak, rest=SMTP_LOGIN)) == 1
+        other = offering(second, weak, rest=SMTP_LOGIN, host="mx2.example.org")
+        assert count(tmp_path, "sasl-downgrade", one, other) == 0
+
+
+def test_taking_all_mechanisms_out_is_a_downgrade_as_well(tmp_path: Path) -> None:
+    strong = offering(0, "AUTH SCRAM-SHA-256 PLAIN")
+    assert count(tmp_path, "sasl-downgrade", strong, offering(9, "DSN", rest=SMTP_LOGIN)) == 1
+    text = "S: * OK [CAPABILITY IMAP4rev1{}] ready\n" + PROTOCOLS["imap"][6]
+    first = talk("S: * OK [CAPABILITY IMAP4rev1 AUTH=SCRAM-SHA-256] ready\nC: a1 LOGOUT\nS: * BYE\nS: a1 OK", 143)
+    assert count(tmp_path, "sasl-downgrade", first, talk(text.format(""), 143, at=9)) == 1
+
+
+IMAP_OFFER = "S: * OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] ready\nC: a1 LOGOUT\nS: * BYE\nS: a1 OK"
+
+
+@pytest.mark.parametrize(
+    ("text", "vanished", "not_offered"),
+    [
+        # a list of next to nothing, told before the login
+        ("S: * OK [CAPABILITY IMAP4rev1] ready\nC: a1 LOGIN kim Zulu7Tango-Mike\nS: a1 OK in", 1, 1),
+        ("S: * OK ready\nC: a0 CAPABILITY\nS: * CAPABILITY IMAP4rev1 IDLE\nS: a0 OK\nC: a1 LOGIN kim Zulu7Tango-Mike\nS: a1 OK in", 1, 1),
+        # told with the answer to the login, behind it, or to somebody whom the greeting had let in
+        ("S: * OK ready\nC: a1 LOGIN kim Zulu7Tango-Mike\nS: a1 OK [CAPABILITY IMAP4rev1 IDLE] in", 0, 0),
+        ("S: * OK ready\nC: a1 LOGIN kim Zulu7Tango-Mike\nS: a1 OK in\nC: a2 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: a2 OK", 0, 0),
+        ("S: * PREAUTH [CAPABILITY IMAP4rev1 IDLE] ready\nC: a1 SELECT INBOX\nS: * 0 EXISTS\nS: a1 OK", 0, 0),
+    ],
+)  # fmt: skip
+def test_a_list_of_next_to_nothing_counts_where_it_was_told_before_login(
+    text: str, vanished: int, not_offered: int, tmp_path: Path
+) -> None:
+    later = talk(text + "\nC: a9 LOGOUT\nS: * BYE\nS: a9 OK", 143, at=9, client="192.0.2.66")
+    assert count(tmp_path, "starttls-offer-vanished", talk(IMAP_OFFER, 143), later) == vanished
+    found = findings(tmp_path, later)
+    assert len([one for one in found if one.slug == "starttls-not-offered"]) == not_offered
+    assert len([one for one in found if one.slug == "plaintext-auth-offered"]) == not_offered
+
+
+def test_what_a_server_takes_from_itself_does_not_hide_what_it_takes_from_the_network(tmp_path: Path) -> None:
+    text = "S: * OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\nC: a1 LOGOUT\nS: * BYE\nS: a1 OK"
+    home = talk(text, 143, client="198.51.100.20")
+    found = findings(tmp_path, home, talk(text, 143, at=9), talk(text, 143, client="198.51.100.20", at=12))
+    assert [one.severity_word() for one in found if one.slug == "plaintext-auth-offered"] == ["low", "medium"]

@@ -1,0 +1,92 @@
+"""Guessers, sprayers and shared passwords, and those who only look like them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.traffic import START_NS, Talk
+from support.verdicts import SECOND, findings, talk
+
+GUESSED = "brute-force"
+SPRAYED = "password-spraying"
+
+
+def login(at: float, password: str, user: str = "kim", *, lets_in: bool = False, client: str = "192.0.2.10") -> Talk:
+    answer = "+OK in" if lets_in else "-ERR no"
+    text = f"S: +OK ready\nC: USER {user}\nS: +OK\nC: PASS {password}\nS: {answer}\nC: QUIT\nS: +OK bye"
+    return talk(text, 110, at=at, client=client)
+
+
+def told(folder: Path, rule: str, *talks: Talk) -> list[tuple[str, str]]:
+    """Severity and confidence of what a rule found."""
+    return [(one.severity_word(), one.confidence) for one in findings(folder, *talks) if one.slug == rule]
+
+
+def guessing(begins: float, guesses_at: float, *, lets_in_after: bool = False) -> Talk:
+    """One connection that is opened early and guesses late."""
+    made = Talk("192.0.2.10", "198.51.100.20", 39000, 110, START_NS + int(begins * SECOND))
+    made.play("S: +OK ready")
+    made.now = START_NS + int(guesses_at * SECOND)
+    for number in range(6):
+        made.play(f"C: USER kim\nS: +OK\nC: PASS Wrong{number}xyz\nS: -ERR no")
+    return made.close()
+
+
+def test_a_login_before_the_guesses_is_not_their_fruit(tmp_path: Path) -> None:
+    # The connection that guesses began first, so its rejections are known when the login is looked at.
+    assert told(tmp_path, GUESSED, guessing(0, 100), login(2, "Zulu7Tango-Mike", lets_in=True)) == [("high", "high")]
+    assert told(tmp_path, GUESSED, guessing(0, 100), login(102, "Zulu7Tango-Mike", lets_in=True)) == [
+        ("high", "high"),
+        ("critical", "medium"),
+    ]
+
+
+def test_a_guesser_with_two_connections_is_let_in_while_the_other_still_guesses(tmp_path: Path) -> None:
+    late = Talk("192.0.2.10", "198.51.100.20", 39001, 110, START_NS)
+    for number in range(6):
+        late.play(f"C: USER kim\nS: +OK\nC: PASS Wrong{number}xyz\nS: -ERR no")
+        late.now += 10 * SECOND
+    assert ("critical", "medium") in told(tmp_path, GUESSED, late.close(), login(45, "Zulu7Tango-Mike", lets_in=True))
+
+
+def test_guesses_hours_apart_are_not_within_ten_minutes(tmp_path: Path) -> None:
+    # Four late ones of a connection that began early, and one of another hours before them.
+    early = Talk("192.0.2.10", "198.51.100.20", 39000, 110, START_NS)
+    early.play("S: +OK ready")
+    early.now += 5 * 3600 * SECOND
+    for number in range(4):
+        early.play(f"C: USER kim\nS: +OK\nC: PASS Wrong{number}xyz\nS: -ERR no")
+    assert told(tmp_path, GUESSED, early.close(), login(60, "Another-One")) == []
+
+
+@pytest.mark.parametrize(("same", "expected"), [(False, []), (True, [("high", "high")])])
+def test_a_web_mailer_whose_users_mistype_is_no_sprayer(
+    same: bool, expected: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    talks = [
+        login(at * 2, "Winter-1" if same and at % 5 == 3 else f"Pw{at}xyz", f"user{at}", lets_in=at % 5 != 3)
+        for at in range(40)
+    ]
+    assert told(tmp_path, SPRAYED, *talks) == expected
+
+
+def test_a_sprayer_that_is_let_in_now_and_then_is_one(tmp_path: Path) -> None:
+    talks = [login(at * 2, f"Pw{at % 2}xyz", f"user{at}", lets_in=at % 5 == 4) for at in range(14)]
+    assert told(tmp_path, SPRAYED, *talks) == [("high", "medium")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("kim", "kim@example.org", 0),
+        ("kim", "EXAMPLE\\\\Kim", 0),
+        ("kim@example.org", "EXAMPLE\\\\kim", 0),
+        ("kim@example.org", "kim@example.net", 1),
+        ("EXAMPLE\\\\kim", "OTHER\\\\kim", 1),
+        ("kim", "lee", 1),
+    ],
+)
+def test_one_account_may_be_written_in_several_ways(one: str, other: str, shared: int, tmp_path: Path) -> None:
+    talks = [login(at, "Zulu7Tango-Mike", name, lets_in=True) for at, name in enumerate((one, other))]
+    assert len(told(tmp_path, "password-reuse", *talks)) == shared
