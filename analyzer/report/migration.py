@@ -3,7 +3,8 @@
 Settings are in the words of mail clients' dialogs. A setting is recommended by what is known of the server: first what was seen
 working there, then TLS from the first octet unless it is known to be missing or broken (RFC 8314 section 3: only that lets the port
 in clear be closed; the row says to check it first), then a STARTTLS that is offered; never what the server is known not to offer.
-Among equals submission on 465 comes before 587.
+Among equals submission on 465 comes before 587. A service on a port of its own is taken at its word: the STARTTLS that it offers
+comes before the usual ports, where something else may be.
 """
 
 from __future__ import annotations
@@ -34,14 +35,17 @@ UNSEEN: Final = 2
 FAILING: Final = 1
 NOT_THERE: Final = 0
 
-#: Protocol -> ports to try, best first: (port, TLS from the first octet).
+#: Protocol -> ports to try, best first: (port, TLS from the first octet). LMTP has no port that clients could be sent to.
 CHOICES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
     "pop3": ((995, True), (110, False)),
     "imap": ((993, True), (143, False)),
     "smtp": ((465, True), (587, False)),
-    "lmtp": ((24, False),),
+    "lmtp": (),
     "managesieve": ((4190, False),),
 }
+
+#: Protocols that have no port for TLS from the first octet: theirs cannot be closed, but refuse clear text.
+ONE_PORT: Final = ("lmtp", "managesieve")
 
 #: What a recommendation rests on.
 BASIS: Final[dict[int, str]] = {
@@ -71,6 +75,9 @@ MAX_PORTS: Final = 1_000_000
 MAX_PORTS_AT_A_GLANCE: Final = 10_000
 MAX_COUNTED: Final = 100_000
 
+
+#: What ports for TLS from the first octet are for.
+SEALED: Final = ("pop3s", "imaps", "submissions", "smtps")
 
 #: What rows without problems share.
 NO_PROBLEMS: Final[list[str]] = []
@@ -147,7 +154,7 @@ class Port:
         self.protocol = session.protocol
         self.service = session.port_service
         #: a port for TLS; a port that no user's login belongs on, or a port for TLS
-        self.sealed: bool = session.port_service in ("pop3s", "imaps", "submissions", "smtps")
+        self.sealed: bool = session.port_service in SEALED
         self.odd: bool = self.sealed or session.server_port == 25
         #: client -> account (none: mail without a login) -> row
         self.rows: dict[str, dict[str | None, Migrant]] = {}
@@ -175,13 +182,19 @@ class Port:
             if account is not None:
                 account.counted_by = self
 
+    def _stays(self) -> bool:
+        """Whether clients are to go on using the port, under TLS."""
+        if self.service == "submission" or self.protocol in ONE_PORT:
+            return True
+        return self.service is None and self.setting is not None and self.setting.port == self.server_port
+
     def sentence(self) -> str:
         """``closing port 110 of 198.51.100.20 today would cut off 11 clients, 11 accounts``."""
         where = f"port {self.server_port} of {self.server_ip}"
         closing = False
         if self.protocol == "smtp" and self.server_port == 25:
             what = f"refusing logins on {where}"
-        elif self.service == "submission":
+        elif self._stays():
             what = f"refusing clear text on {where}"
         else:
             what = f"closing {where}"
@@ -318,9 +331,10 @@ def _add_logins(port: Port, session: Session, rows: list[Migrant], limit: int, t
         account = total.latest if total is not None and total.latest_of is credential else None
         one: Migrant | None = None
         if account is None or account.unlisted_by is not port:
-            one = _row(port, session, credential.username, rows, limit)
+            # Who was never let in may be a guesser, and is left out in the end: guessers must not fill the table.
+            one = _row(port, session, credential.username, rows, limit // 2 if outcome == REJECTED else limit)
         if one is None:
-            if account is not None and credential.username not in port.listed:
+            if account is not None and len(rows) >= limit and credential.username not in port.listed:
                 # There was no room, and there will be none.
                 account.unlisted_by = port
             if outcome != REJECTED:
@@ -405,7 +419,8 @@ def _name_problems(one: Migrant, failures: dict[str, str]) -> None:
         return
     problems: list[str] = []
     if port.sealed:
-        problems.append(f"port {port.server_port} without SSL/TLS: it cannot work so")
+        works = "the server takes it, though the port is for TLS" if one.accepted else "it cannot work so"
+        problems.append(f"port {port.server_port} without SSL/TLS: {works}")
     if failures:
         failure = failures.get(f"{one.client_ip} {port.server_ip} {port.protocol}")
         if failure is not None:
@@ -426,31 +441,38 @@ class _Advisor:
 
     def __init__(self, servers: list[Posture]) -> None:
         self._by_port: dict[str, Posture] = {}
+        #: address and protocol, and address alone -> name
         self._names: dict[str, str] = {}
         for server in servers:
             self._by_port[f"{server.server_ip} {server.server_port} {server.protocol}"] = server
             name = server.names[0] if server.names else ""
             if not name:
                 name = next((one for one in server.certificate_names if "*" not in one and "." in one), "")
-            if name and (server.names or server.server_ip not in self._names):
-                self._names[server.server_ip] = name
+            if name:
+                for key in (f"{server.server_ip} {server.protocol}", server.server_ip):
+                    if server.names or key not in self._names:
+                        self._names[key] = name
 
     def host(self, one: Port) -> str:
-        """The name that others use for this server or its certificate has, else its address."""
-        return self._names.get(one.server_ip, one.server_ip)
+        """The name that others use for this server, with this protocol if there is one, or its certificate has, else its address."""
+        name = self._names.get(f"{one.server_ip} {one.protocol}")
+        return self._names.get(one.server_ip, one.server_ip) if name is None else name
 
     def setting(self, one: Port) -> Setting | None:
         """The best setting for this server; None where it is known to have none."""
         best: Setting | None = None
         choices = list(CHOICES.get(one.protocol, ()))
         relay = one.protocol == "smtp" and one.server_port == 25
+        usual = len(choices)
         if not relay and (one.server_port, False) not in choices and (one.server_port, True) not in choices:
             # A service on a port of its own; port 25 is no port for users, whatever it offers (RFC 8314 section 3.3).
             choices.append((one.server_port, False))
         best_rank = 2 * NOT_THERE
-        for port, implicit in choices:
+        for at, (port, implicit) in enumerate(choices):
             known = self._known(one, port, implicit)
             rank = 2 * OFFERED + 1 if implicit and known == UNSEEN else 2 * known
+            if at >= usual and known == OFFERED:
+                rank = 2 * WORKING
             if rank > best_rank:
                 best_rank = rank
                 best = Setting(port, implicit, known)
@@ -464,6 +486,8 @@ class _Advisor:
         if implicit:
             if server.implicit_tls and server.tls_completed:
                 return WORKING
+            if server.speaks_clear():
+                return NOT_THERE
             return FAILING if server.tls_failed else UNSEEN
         if server.starttls and server.tls_completed:
             return WORKING

@@ -122,6 +122,12 @@ class Posture:
             return "always"
         return "never" if self.not_offered or self.refused else UNSEEN
 
+    def speaks_clear(self) -> bool:
+        """Whether it was seen to go along with clients in clear."""
+        return bool(
+            self.accepted or self.plaintext_auth is not None or self.user_mail_in_clear or self.server_mail_in_clear
+        )
+
     def grade(self) -> tuple[str, list[str]]:
         """The grade, and the reasons in words, worst first."""
         found: list[tuple[int, str]] = []

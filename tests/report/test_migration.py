@@ -290,3 +290,82 @@ def test_the_totals_only_save_looking_up(seed: int, limit: int) -> None:
             )
         )
     assert found[0] == found[1]
+
+
+# -- odd cases -----------------------------------------------------------------------------------------------------------------
+
+SIEVE = 'S: "IMPLEMENTATION" "x"\nS: "SASL" "PLAIN"\nS: {}OK "ready"\nC: AUTHENTICATE "PLAIN" "AGtpbQBadWx1N1RhbmdvLU1pa2U="\nS: OK "in"'
+LMTP = "S: 220 lmtp\nC: LHLO pc\nS: 250-lmtp\nS: {}250 AUTH PLAIN\nC: AUTH PLAIN AGtpbQBadWx1N1RhbmdvLU1pa2U=\nS: 235 in\nC: QUIT\nS: 221 bye"
+OFFER = "250-STARTTLS\\r\\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "recommended", "closing"),
+    [
+        # what has one port only is not closed
+        (lambda: talk(SIEVE.format('"STARTTLS"\\r\\n'), 4190), "ManageSieve port 4190, STARTTLS", "refusing clear text on port 4190"),
+        (lambda: talk(SIEVE.format(""), 4190), None, "refusing clear text on port 4190"),
+        (lambda: talk(LMTP.format(OFFER), 24), "LMTP port 24, STARTTLS", "refusing clear text on port 24"),
+        (lambda: talk(LMTP.format(""), 24), None, "refusing clear text on port 24"),
+        # a service on a port of its own
+        (lambda: talk(SMTP.format(OFFER), 2525), "SMTP port 2525, STARTTLS", "refusing clear text on port 2525"),
+        (lambda: talk(SMTP.format(""), 2525), "SMTP port 465, SSL/TLS", "closing port 2525"),
+        (lambda: clear(port=8110), "POP3 port 8110, STARTTLS", "refusing clear text on port 8110"),
+        # servers' own port
+        (lambda: talk(SMTP.format(OFFER), 25), "SMTP port 465, SSL/TLS", "refusing logins on port 25"),
+        # a port for TLS that speaks clear text has no TLS from the first octet
+        (lambda: clear(offer="", port=995), "POP3 port 110, STARTTLS", "closing port 995"),
+        (lambda: talk("C: USER kim\nC: PASS Zulu7Tango-Mike", 995), "POP3 port 995, SSL/TLS", "closing port 995"),
+    ],
+)  # fmt: skip
+def test_odd_services_get_settings_that_make_sense(
+    made: object, recommended: str | None, closing: str, tmp_path: Path
+) -> None:
+    (found,) = rows(tmp_path, "migration", made())  # type: ignore[operator]
+    assert found["recommended"] == recommended
+    assert str(found["closing"]).startswith(closing)
+
+
+def test_a_port_for_tls_that_takes_clear_text_is_not_said_not_to_work(tmp_path: Path) -> None:
+    (found,) = rows(tmp_path, "migration", clear(offer="", port=995))
+    assert found["problems"] == ["port 995 without SSL/TLS: the server takes it, though the port is for TLS"]
+
+
+def test_a_server_of_version_six(tmp_path: Path) -> None:
+    made = talk(CLEAR.format("STLS\\r\\n", "kim", "+OK"), client="2001:db8::7", server="2001:db8::1")
+    (found,) = rows(tmp_path, "migration", made)
+    assert (found["server_ip"], found["host"], found["recommended"]) == (
+        "2001:db8::1",
+        "2001:db8::1",
+        "POP3 port 995, SSL/TLS",
+    )
+    assert found["closing"] == "closing port 110 of 2001:db8::1 today would cut off 1 client, 1 account"
+
+
+def test_the_name_that_is_used_with_the_protocol_is_better_than_another(tmp_path: Path) -> None:
+    pop3 = tls(shown(identity(name="pop.example.test").chain, asks="pop.example.test"), at=9)
+    imap = tls(shown(identity(name="imap.example.test").chain, asks="imap.example.test"), 993, at=18)
+    assert rows(tmp_path, "migration", clear(), pop3, imap)[0]["host"] == "pop.example.test"
+    assert rows(tmp_path, "migration", clear(), imap)[0]["host"] == "imap.example.test"
+
+
+@pytest.mark.parametrize("totals", [False, True])
+def test_guessers_do_not_fill_the_table(totals: bool) -> None:
+    sessions = []
+    for number in range(60):
+        session = some_session(random.Random(number), number)
+        guesses = number < 40
+        session.client_ip = "192.0.2.66" if guesses else f"192.0.2.{number}"
+        one = Credential(1, number, number, 0, "PLAIN", f"user{number}", None, Secret("Zulu7"), PASSWORD, None, None)
+        one.outcome = "rejected" if guesses else "accepted"
+        session.credentials = [one]
+        sessions.append(session)
+    migrants = Migrants(20)
+    total = Summary() if totals else None
+    for session in sessions:
+        if total is not None:
+            add_session(total, session)
+        migrants.receive(session, total)
+    found = migrants.finish([])
+    assert [one.username for one in found.rows] == [f"user{number}" for number in range(40, 50)]
+    assert found.left_out == 10
