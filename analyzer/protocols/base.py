@@ -287,7 +287,7 @@ class Dissector:
         side = self.server if sender == SERVER else self.client
         side.end = at.offset + len(data)
         if side.mode == LINES and (self._gap_seen or self.midstream):
-            if self._begins_tls(sender, side, data):
+            if self._begins_tls(sender, side, data, at.offset):
                 return self.events
         if side.inflater is None:
             self._feed(sender, side, data)
@@ -499,8 +499,11 @@ class Dissector:
 
     # -- TLS whose beginning was not seen ------------------------------------------------------------------------------------
 
-    def _begins_tls(self, sender: Sender, side: Side, data: bytes) -> bool:
-        """Behind octets that are missing: whether TLS records begin here, so that the upgrade is among what is missing; True also while it may be so."""
+    def _begins_tls(self, sender: Sender, side: Side, data: bytes, offset: i64) -> bool:
+        """Behind octets that are missing: whether TLS records begin here, so that the upgrade is among what is missing; True also while it may be so.
+
+        ``offset`` is that of ``data`` in its stream; a line begins there, or is continued.
+        """
         if not data:
             return False
         first = data[0] if side.parts_size == 0 else side.parts[0][0]
@@ -508,7 +511,7 @@ class Dissector:
             return False
         if side.parts_size + len(data) < TLS_HEADER:
             if side.parts_size == 0:
-                side.offset = self.at.offset
+                side.offset = offset
             side.keep(data)
             return True
         octets = side.take() + data
@@ -526,7 +529,7 @@ class Dissector:
         else:
             self._trailing_server = octets
         at = self.at
-        self.events.append(TlsStarted(sender, at.frame, at.timestamp_ns, at.offset + len(data) - len(octets)))
+        self.events.append(TlsStarted(sender, at.frame, at.timestamp_ns, offset + len(data) - len(octets)))
         return True
 
     # -- STARTTLS ------------------------------------------------------------------------------------------------------------
@@ -906,6 +909,9 @@ class Dissector:
         while at < size:
             mode = side.mode
             if mode == LINES:
+                if at > 0 and (self._gap_seen or self.midstream) and 0x14 <= data[at] <= 0x17:
+                    if self._begins_tls(sender, side, data[at:], base + at):
+                        return
                 newline = line_end(data, at, size)
                 if newline < 0:
                     self._keep_line(sender, side, data[at:] if at else data, base + at)

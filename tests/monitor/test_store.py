@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,7 @@ def test_two_sensors_keep_what_they_see_apart(path: Path):
 
 def test_tables_have_the_columns_of_the_report(store: Store):
     keep(store, "office.pcapng")
-    with sqlite3.connect(store.name) as connection:
+    with closing(sqlite3.connect(store.name)) as connection:
         for name in ("sessions", "credentials", "tls", "messages", "findings", "captures"):
             found = {row[1] for row in connection.execute(f"PRAGMA table_info({name})")}
             assert {column.name for column in TABLES[name]} | {"sensor", "final"} <= found
@@ -344,7 +345,8 @@ def test_files_are_for_their_owner_alone_and_the_key_is_beside_them(store: Store
     found = {file.name: stat.S_IMODE(file.stat().st_mode) for file in place.parent.iterdir()}
     assert found == dict.fromkeys(("mailtap.db", "mailtap.db-wal", "mailtap.db-shm", "mailtap.db.key"), 0o600)
     key = bytes.fromhex(store.key_path.read_text())
-    assert key == store.key() == open_store(store.name).key()
+    with closing(open_store(store.name)) as again:
+        assert key == store.key() == again.key()
     assert key not in place.read_bytes()
     assert key.hex().encode() not in octets_of(store).replace(store.key_path.read_bytes(), b"")
 
@@ -363,8 +365,8 @@ def test_the_key_of_a_database_elsewhere_is_in_the_folder_of_the_state(tmp_path:
 def test_a_key_file_that_holds_none_is_refused(path: Path, tmp_path: Path):
     bad = tmp_path / "bad.key"
     bad.write_text("abc\n")
-    with pytest.raises(OutputError, match="no key"):
-        open_store(str(path), key_file=bad).key()
+    with closing(open_store(str(path), key_file=bad)) as opened, pytest.raises(OutputError, match="no key"):
+        opened.key()
 
 
 def test_masked_secrets_keep_their_strength_and_older_pickles_of_them_are_read():
@@ -583,7 +585,8 @@ def test_a_store_of_the_first_layout_is_read_on_and_keeps_its_ages(store: Store)
     after = contents(opened)
     assert {**after, "certificates": []} == {**before, "certificates": []}
     assert len(after["certificates"]) == len(before["certificates"])
-    assert load_result(opened).warnings == load_result(reopened(store)).warnings
+    with closing(reopened(store)) as reader:
+        assert load_result(opened).warnings == load_result(reader).warnings
     opened.write(made_batch(4, 2))
     opened.close()
 
@@ -656,7 +659,8 @@ def test_addresses_of_files(tmp_path: Path):
     opened.write(made_batch(0, 1))
     opened.close()
     assert odd.is_file()
-    assert open_store(str(odd), create=False).count() == 1
+    with closing(open_store(str(odd), create=False)) as reader:
+        assert reader.count() == 1
 
 
 def test_without_sqlalchemy_the_extra_is_named(

@@ -318,13 +318,14 @@ class Web(_Receiver):
                     self.wfile.write(b"SSH-2.0-server\r\n")
                     return
                 status, headers = answer if isinstance(answer, tuple) else (int(answer), {})
+                if 200 <= status < 300:
+                    # Before the answer: whoever has read it may look at once.
+                    receiver.taken.append(request)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-                if 200 <= status < 300:
-                    receiver.taken.append(request)
 
             def log_message(self, *args: object) -> None:
                 return
