@@ -227,7 +227,7 @@ def password_reuse(session: Session, found: Found) -> None:
         if past is None:
             found.history.secrets.put(key, SecretPast(session.server_ip, name))
             continue
-        if past.username == name or _same_account(past.username, name):
+        if past.username == name or same_account(past.username, name):
             continue
         if past.accounts is None:
             past.accounts = set()
@@ -240,7 +240,7 @@ def password_reuse(session: Session, found: Found) -> None:
         )  # fmt: skip
 
 
-def _same_account(one: str, other: str) -> bool:
+def same_account(one: str, other: str) -> bool:
     """Whether two names are one account: with and without its domain (behind ``@`` or before a backslash), in other letter case."""
     one, other = one.lower(), other.lower()
     if one == other:

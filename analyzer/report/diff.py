@@ -2,7 +2,8 @@
 
 A finding is known by its rule, client, server and account, so the same trouble on another day is the same finding. What is said of
 a server (its certificate, what it offers) is known by the server alone, whichever client it was seen with, and what is said of an
-account's password by server and account.
+account's password by server and account. Accounts with the same password all have that trouble, also the one that was seen first,
+which no finding names: who came first is no matter of a day.
 
 One that is gone counts as fixed only where the new run shows that it is: the server's certificate or offer again, the password again, or
 that client with that server again, under TLS where the trouble was clear text. A client that was at home that day has fixed nothing.
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from analyzer.errors import CaptureUnreadable, UsageError
+from analyzer.findings.behaviour import same_account
 from analyzer.findings.catalogue import THEMES
 from analyzer.findings.offers import read_offer
 from analyzer.model import SEVERITIES
@@ -48,6 +50,7 @@ _OF_CLIENTS: Final = ("certificate-ignored", "certificate-name-mismatch")
 _OF_SERVERS: Final = (_CERTIFICATES | {"plaintext-auth-offered", "mail-on-unusual-port"}) - set(_OF_CLIENTS)
 #: Said of an account's password, wherever it was seen first.
 _OF_PASSWORDS: Final = ("weak-password", "password-reuse")
+_REUSED: Final = "password-reuse"
 #: Said of a client; the account is the one at which it was noticed.
 _OF_ANY_ACCOUNT: Final = ("password-spraying",)
 #: Trouble that is over when the client is seen again, whatever it does there.
@@ -64,9 +67,10 @@ STILL: Final = "still there"
 UNSEEN: Final = "not seen again"
 KINDS: Final = (NEW, FIXED, STILL, UNSEEN)
 
-#: Client, server address and protocol; server address and port.
+#: Client, server address and protocol; server address and port; server address and user name.
 Parties = tuple[str, str, str]
 Place = tuple[str, int]
+Account = tuple[str, str]
 Key = tuple[str, str, str, int, str]
 
 
@@ -104,8 +108,10 @@ class Snapshot:
         #: accounts that were read inside TLS, with keys
         self.opened: set[tuple[Parties, str]] = set()
         #: accounts of servers whose password was readable, and judged
-        self.readable: set[tuple[str, str]] = set()
-        self.judged: set[tuple[str, str]] = set()
+        self.readable: set[Account] = set()
+        self.judged: set[Account] = set()
+        #: account whose password others have -> those others
+        self.sharing: dict[Account, set[Account]] = {}
         #: who was shown a certificate that could be seen; servers that showed one, told what they offer, were met at all
         self.shown: set[Parties] = set()
         self.certified: set[Place] = set()
@@ -113,6 +119,8 @@ class Snapshot:
         self.met: set[Place] = set()
         #: what could not be read, or not in full: sentences
         self.warnings: list[str] = []
+        #: fingerprint of a password -> the accounts that have it, with their protocols
+        self._holders: dict[str, dict[Account, str]] = {}
         #: sessions under TLS of which no handshake was told yet
         self._sealed: dict[str, tuple[Parties, Place]] = {}
 
@@ -135,7 +143,25 @@ class Snapshot:
         """All rows are through."""
         self.protected.update(parties for parties, _ in self._sealed.values())
         self._sealed.clear()
+        self._spread_reuse()
         return self
+
+    def _spread_reuse(self) -> None:
+        """A password that is found to be reused is so for all accounts that have it, whichever was seen first."""
+        reused = {(one.server_ip, one.username): one for one in self.troubles.values() if one.rule == _REUSED}
+        if reused:
+            for holders in self._holders.values():
+                known = [reused[account] for account in holders if account in reused]
+                name = next(iter(holders))[1]
+                if not known or all(same_account(name, other) for _, other in holders):
+                    continue
+                worst = max(known, key=_rank)
+                for account, protocol in holders.items():
+                    self.sharing.setdefault(account, set()).update(other for other in holders if other != account)
+                    server_ip, username = account
+                    one = worst._replace(server_ip=server_ip, username=username, protocol=protocol)
+                    self.troubles[one.key()] = one
+        self._holders.clear()
 
     def _add_finding(self, row: Mapping[str, Any]) -> None:
         """Of several findings alike the worst counts."""
@@ -176,6 +202,10 @@ class Snapshot:
         if row["secret_kind"] == PASSWORD:
             account = (parties[1], str(name))
             self.readable.add(account)
+            if row["secret_id"] and row["secret_length"]:
+                holders = self._holders.setdefault(str(row["secret_id"]), {})
+                # The first in the alphabet, for it must not depend on the order either.
+                holders[account] = min(holders.get(account, parties[2]), parties[2])
             if row["strength"] is not None:
                 self.judged.add(account)
 
@@ -293,6 +323,8 @@ def _is_over(one: Trouble, old: Snapshot, new: Snapshot) -> bool:
         return place in (new.offering if rule == "plaintext-auth-offered" else new.met)
     if rule in _CERTIFICATES:
         return parties in new.shown
+    if rule == _REUSED:
+        return _has_own_password((one.server_ip, one.username), old, new)
     if rule in _OF_PASSWORDS:
         return (one.server_ip, one.username) in (new.judged if rule == "weak-password" else new.readable)
     if rule in _SEEN_IS_ENOUGH:
@@ -300,6 +332,15 @@ def _is_over(one: Trouble, old: Snapshot, new: Snapshot) -> bool:
     if parties not in new.protected:
         return False
     return rule not in _CLEAR or _has_moved(parties, one.username, old, new)
+
+
+def _has_own_password(account: Account, old: Snapshot, new: Snapshot) -> bool:
+    """Whether the new run shows that nobody has an account's password any more who had it."""
+    if account not in new.readable:
+        return False
+    others = old.sharing.get(account, set())
+    # Where others still share one, it is known, and the account's is another.
+    return others <= new.readable or any(other in new.sharing for other in others)
 
 
 def _has_moved(parties: Parties, username: str, old: Snapshot, new: Snapshot) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.traffic import Talk, capture
-from support.verdicts import authority, failed_tls, good_tls, identity, shown, talk, tls
+from support.traffic import START_NS, Talk, capture
+from support.verdicts import SECOND, authority, failed_tls, good_tls, identity, shown, talk, tls
 
 from analyzer.errors import CaptureError, UsageError
 from analyzer.findings.catalogue import RULES
@@ -144,6 +145,68 @@ def test_a_weak_password_belongs_to_its_account(tmp_path: Path) -> None:
     assert become(tmp_path, "weak-password", before, [talk(strong, **OTHER)]) == [(FIXED, "kim")]
     # Under TLS the password is unseen: it may be as weak as ever.
     assert become(tmp_path, "weak-password", before, [tls(good_tls(), at=90000)]) == [(UNSEEN, "kim")]
+
+
+REUSE = "password-reuse"
+
+
+def test_accounts_with_one_password_share_the_trouble_whoever_came_first(tmp_path: Path) -> None:
+    kim, lee = talk(LOGIN.format("kim")), talk(LOGIN.format("lee"), client="192.0.2.11", at=5)
+    lee_first = [talk(LOGIN.format("lee"), client="192.0.2.11", at=90000), talk(LOGIN.format("kim"), at=90005)]
+    assert become(tmp_path, REUSE, [kim, lee], lee_first) == [(STILL, "kim"), (STILL, "lee")]
+    changed = talk(LOGIN.format("kim").replace("Zulu7", "Echo4"), at=90005)
+    assert become(tmp_path, REUSE, [kim, lee], [lee_first[0], changed]) == [(FIXED, "kim"), (FIXED, "lee")]
+    # Lee is not there: whether kim's password is still that of lee, nobody can tell.
+    assert become(tmp_path, REUSE, [kim, lee], [lee_first[1]]) == [(UNSEEN, "kim"), (UNSEEN, "lee")]
+    # Ann joins them; kim leaves them.
+    ann = talk(LOGIN.format("ann"), client="192.0.2.12", at=90001)
+    assert become(tmp_path, REUSE, [kim, lee], [*lee_first, ann]) == [(NEW, "ann"), (STILL, "kim"), (STILL, "lee")]
+    assert become(tmp_path, REUSE, [kim, lee], [lee_first[0], changed, ann]) == [
+        (NEW, "ann"),
+        (FIXED, "kim"),
+        (STILL, "lee"),
+    ]
+
+
+def test_two_spellings_of_one_account_share_nothing(tmp_path: Path) -> None:
+    one = [talk(LOGIN.format("kim")), talk(LOGIN.format("kim@example.org"), at=5)]
+    assert become(tmp_path, REUSE, [], one) == []
+    # Lee has kim's other password, which says nothing of this one.
+    other = LOGIN.replace("Zulu7", "Echo4")
+    talks = [*one, talk(other.format("lee"), at=9), talk(other.format("kim"), at=12)]
+    assert become(tmp_path, REUSE, [], talks) == [(NEW, "kim"), (NEW, "lee")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_traffic_in_other_files_and_another_order_changes_nothing(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    talks = []
+    for at in range(20):
+        # Two begin at each moment, in any order.
+        start_ns = START_NS + at // 2 * 3 * SECOND
+        one = Talk(f"192.0.2.{rng.randrange(3)}", f"198.51.100.{rng.randrange(2)}", 30000 + at, 110, start_ns)
+        text = LOGIN.format(rng.choice(("kim", "lee", "kim@example.org", "ann"))).replace(
+            "Zulu7", rng.choice(("Zulu7", "Echo4"))
+        )
+        talks.append(one.play(text).close())
+    talks += [tls(failed_tls(), at=61), talk(LOGIN.format("eva"), at=70), talk(IMAP.format("AUTH=PLAIN"), 143, at=63)]
+    whole = save(tmp_path / "whole.pcap", *talks)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    frames = sorted([frame for one in talks for frame in one.frames()], key=lambda frame: frame[0])
+    # Files that begin at the same moment go by their names.
+    places = [at for at in range(1, len(frames)) if frames[at - 1][0] < frames[at][0]]
+    cuts = sorted(rng.sample(places, 4))
+    # A ring that came round: its names are in another order than its packets.
+    names = rng.sample(["mail.pcap", "mail.pcap1", "mail.pcap2", "mail.pcap3", "mail.pcap4"], 5)
+    for first, last, name in zip([0, *cuts], [*cuts, len(frames)], names, strict=True):
+        (parts / name).write_bytes(capture(frames[first:last]))
+    for found in (
+        compare(snapshot(str(whole), run), snapshot(str(parts), run)),
+        compare(snapshot(str(parts), run), snapshot(str(whole), run)),
+    ):
+        assert [found[NEW], found[FIXED], found[UNSEEN]] == [[], [], []]
+        assert {one.rule for one in found[STILL]} >= {"plaintext-password", REUSE, "tls-fallback-to-plaintext"}
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl"])
