@@ -217,11 +217,11 @@ def run(
             pipeline.close()
             result.interrupted = True
             result.warnings.append("the run was stopped; the results cover what was read until then")
+        if order is not None:
+            order.flush()
     finally:
         if collecting:
             gc.enable()
-    if order is not None:
-        order.flush()
     sort_by_start(kept.sessions)
     result.sessions = kept.sessions
     result.captures = pipeline.captures
