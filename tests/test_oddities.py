@@ -371,3 +371,44 @@ def test_a_client_of_implicit_tls_at_a_port_in_clear_from_its_greeting_on(
 def test_an_upgrade_of_imap_whose_neighbour_is_missing(tmp_path: Path) -> None:
     lines = "S: * OK mx\nC: a CAPABILITY\nS: * CAPABILITY IMAP4rev1 STARTTLS\nS: a OK\nC: b STARTTLS\nS: b OK go on"
     assert upgraded(tmp_path, 143, lines, range(4, 5)).starttls == "completed"
+
+
+def snapped(folder: Path, port: int, lines: str, payload: int) -> Session:
+    """The session of a dialogue of which the capture holds so many octets of each segment's payload."""
+    records = [pcap_header(magic=NANO)]
+    for index, (_, frame) in enumerate(Talk(server_port=port).play(lines).close().frames()):
+        records.append(pcap_record(frame[: 54 + payload], fraction=index, wire=len(frame)))
+    path = folder / f"snapped{payload}.pcap"
+    path.write_bytes(b"".join(records))
+    (session,) = run([path]).sessions
+    return session
+
+
+@pytest.mark.parametrize(
+    ("port", "lines", "protocol"),
+    [
+        (110, "S: +OK mx ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK welcome", "pop3"),
+        (143, "S: * OK mx ready\nC: a1 LOGIN kim Zulu7Tango\nS: a1 OK done", "imap"),
+        (587, SMTP + "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: a2lt\nS: 334 UGFzc3dvcmQ6", "smtp"),
+        (4190, 'S: "SASL" "PLAIN"\nS: OK "done"\nC: LOGOUT\nS: OK "bye"', "managesieve"),
+        (24, "S: 220 mx LMTP\nC: LHLO pc\nS: 250 mx ready", "lmtp"),
+    ],
+)
+def test_what_a_snap_length_leaves_nothing_of_is_known_by_its_port(
+    tmp_path: Path, port: int, lines: str, protocol: str
+) -> None:
+    for payload in range(12):
+        session = snapped(tmp_path, port, lines, payload)
+        assert (session.protocol, session.completeness) == (protocol, "truncated"), payload
+        if payload < 3:
+            assert (session.transport, session.starttls) == ("unknown", "unseen"), payload
+
+
+def test_what_a_snap_length_leaves_enough_of_is_known_by_what_it_says(tmp_path: Path) -> None:
+    assert snapped(tmp_path, 110, "S: +OK mx ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK", 9).transport == (
+        "plaintext"
+    )
+    stranger = snapped(tmp_path, 110, "S: SSH-2.0-OpenSSH_9.2\nC: SSH-2.0-OpenSSH_9.2", 8)
+    assert (stranger.protocol, stranger.not_mail) == ("unknown", "ssh")
+    # Nothing is cut here, and nothing of it is mail: the port says nothing.
+    assert heard(tmp_path, 110, "S: x\nC: y").sessions[0].protocol == "unknown"

@@ -26,7 +26,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer.flows.base import CLIENT_MAY_OPEN, SERVER_MAY_OPEN, Flow, StreamSink, StreamSinkFactory
 from analyzer.flows.sequence import SEQUENCE_MASK, distance
-from analyzer.flows.waiting import Piece, contradictions, cut_front, hold
+from analyzer.flows.waiting import Piece, contradictions, cut_front, hold, is_probe
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.packets.base import ACK, FIN, RST
 from analyzer.packets.octets import u32
@@ -620,7 +620,7 @@ class Connection(Flow):
         if before == 0:
             half.held = []
         added, conflicts = hold(half.held, piece)
-        if conflicts > 0:
+        if conflicts > 0 and not is_probe(half.held, piece):
             self._note_conflict(conflicts, piece.frame)
         more: i64 = len(half.held) - before
         if more == 0:

@@ -135,6 +135,13 @@ def hold(held: list[Piece], piece: Piece) -> tuple[i64, i64]:
     return added + len(piece.data), conflicts
 
 
+def is_probe(held: list[Piece], piece: Piece) -> bool:
+    """Whether a piece repeats the last octet of one that waits: a keep-alive probe, RFC 9293 section 3.8.4, whose octet may be garbage."""
+    return piece.length() == 1 and any(
+        one.length() > 1 and distance(piece.seq, one.seq) == one.length() - 1 for one in held
+    )
+
+
 def contradictions(recent: list[bytes], behind: i64, data: bytes) -> i64:
     """How many octets of a retransmission differ from what was delivered.
 

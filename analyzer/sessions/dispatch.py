@@ -601,7 +601,7 @@ class SessionStream(StreamSink):
         session.completeness = completeness(flow)
         session.truncated = flow.truncated
         self._fill_protocol(session, flow)
-        self._fill_transport(session, builder)
+        self._fill_transport(session, flow, builder)
         return session
 
     def _read(self) -> _Reading | None:
@@ -620,17 +620,12 @@ class SessionStream(StreamSink):
             return
         reading = self._read()
         if reading is not None:
-            understood = (
-                reading.commands + reading.replies > 0
-                or reading.reply_seen
-                or session.server_banner is not None
-                or session.credentials is not None
-            )
-            if understood or self._tls is not None:
+            if self._tls is not None or _understood(session, reading):
                 session.protocol = reading.protocol
                 return
             read = flow.client_bytes + flow.server_bytes - flow.gap_bytes
-            if service is not None and (read <= 0 or self._tls_on_plaintext or self._faulty):
+            if service is not None and (read <= 0 or flow.truncated or self._tls_on_plaintext or self._faulty):
+                # The snap length may leave a few octets of each segment, too few to read: the port is all there is then, too.
                 session.protocol = PROTOCOL_OF[service]
             return
         if self._inside is not None:
@@ -640,7 +635,7 @@ class SessionStream(StreamSink):
             # TLS on a listed port, or a connection of which no octet of payload was captured: the port is all there is.
             session.protocol = PROTOCOL_OF[service]
 
-    def _fill_transport(self, session: Session, builder: SessionBuilder) -> None:
+    def _fill_transport(self, session: Session, flow: Flow, builder: SessionBuilder) -> None:
         tls = self._tls
         reading = self._read()
         if tls is not None:
@@ -662,7 +657,11 @@ class SessionStream(StreamSink):
             else:
                 session.transport = IMPLICIT_TLS
             session.exposure = builder.exposure(facts.null_cipher and self._inside is not None)
-        elif reading is not None and session.protocol != UNKNOWN:
+        elif (
+            reading is not None
+            and session.protocol != UNKNOWN
+            and (not flow.truncated or self._tls_on_plaintext or _understood(session, reading))
+        ):
             session.transport = PLAINTEXT
             session.starttls = builder.starttls_state(False)
             if session.starttls == NOT_OFFERED and session.completeness == MIDSTREAM:
@@ -672,6 +671,16 @@ class SessionStream(StreamSink):
         elif session.protocol != UNKNOWN and self._service is not None:
             session.starttls = NOT_APPLICABLE if self._service in IMPLICIT_TLS_SERVICES else UNSEEN
             session.exposure = UNKNOWN
+
+
+def _understood(session: Session, reading: _Reading) -> bool:
+    """Whether anything of what was read in clear made sense as the dissector's protocol."""
+    return (
+        reading.commands + reading.replies > 0
+        or reading.reply_seen
+        or session.server_banner is not None
+        or session.credentials is not None
+    )
 
 
 def completeness(flow: Flow) -> str:

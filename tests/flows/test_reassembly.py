@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.segments import (
@@ -105,6 +106,17 @@ def test_retransmission_in_other_pieces_is_no_conflict():
     recorder = one(talk.segments)
     assert recorder.stream(SERVER) == text
     assert recorder.flow.conflict_bytes == 0
+
+
+@pytest.mark.parametrize(("back", "conflicts"), [(1, 0), (2, 1)])
+def test_keep_alive_probe_behind_octets_that_still_wait_is_no_conflict(back: int, conflicts: int):
+    talk = Talk().open()
+    talk.say(SERVER, b"+OK\r\n")
+    talk.next[CLIENT] += 6  # lost
+    talk.say(CLIENT, b"PASS zulu\r\n")
+    talk.send(CLIENT, b"\0", seq=talk.next[CLIENT] - back)
+    (recorder,) = play(talk.segments)
+    assert recorder.flow.conflict_bytes == conflicts
 
 
 def test_conflict_with_octets_that_still_wait():

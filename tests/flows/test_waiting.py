@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.flows.sequence import distance
-from analyzer.flows.waiting import Piece, contradictions, differing, hold
+from analyzer.flows.waiting import Piece, contradictions, differing, hold, is_probe
 
 
 def piece(seq: int, data: bytes, missing: int = 0, ack: int = -1) -> Piece:
@@ -84,3 +84,12 @@ def test_first_copy_of_each_octet_stays(base: int, pieces: list[tuple[int, bytes
             found[at + index] = octet
         place = at + len(one.data) - 1
     assert found == octets
+
+
+def test_a_keep_alive_probe_repeats_the_last_octet_of_what_waits() -> None:
+    held: list[Piece] = []
+    hold(held, piece(10, b"abcd"))
+    assert is_probe(held, piece(13, b"\0"))
+    assert not is_probe(held, piece(12, b"\0"))
+    assert not is_probe(held, piece(12, b"\0\0"))
+    assert not is_probe(held, piece(14, b"\0"))
