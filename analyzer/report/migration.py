@@ -100,7 +100,8 @@ class Migrant:
     """One client and account that still logs in in clear at one server port."""
 
     __slots__ = (
-        "accepted", "client_ip", "deletes", "guesses", "last_ns", "logins", "port", "problems", "readable", "rejected", "token", "username",
+        "accepted", "client_ip", "deletes", "guesses", "last_ns", "logins", "port", "problems", "readable", "rejected", "token", "unnamed",
+        "username",
     )  # fmt: skip
 
     def __init__(self, port: Port, client_ip: str, username: str | None) -> None:
@@ -114,6 +115,8 @@ class Migrant:
         self.readable: bool = False
         self.token: bool = False
         self.deletes: bool = False
+        #: logins of which no account could be read; without them a row without an account is of mail handed in without a login
+        self.unnamed: bool = False
         #: different secrets that were rejected, as fingerprints, no more than tell a guesser
         self.guesses: set[int] | None = None
         #: misconfigurations, by name
@@ -342,6 +345,8 @@ def _add_logins(port: Port, session: Session, rows: list[Migrant], limit: int, t
                 port.count(session.client_ip, credential.username, account)
             continue
         one.logins += 1
+        if credential.username is None:
+            one.unnamed = True
         if outcome == ACCEPTED:
             one.accepted += 1
             if session.message_list is not None and not one.deletes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
 from analyzer.sessions.records import (
@@ -35,6 +35,7 @@ MAX_ACCOUNTS: Final = 50_000
 MAX_CLIENTS: Final = 50_000
 
 
+@mypyc_attr(acyclic=True)
 class AccountTally:
     """One account as it was exposed on one server."""
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
 from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, new_table, upgrade_offered
-from analyzer.report.migration import NAMES, Migration
+from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migrant, Migration
+from analyzer.report.migration import UNSEEN as UNTRIED
 from analyzer.report.overview import endpoint
 from analyzer.report.servers import GRADES, UNSEEN, Posture
 from analyzer.report.summary import Summary
@@ -21,6 +22,11 @@ QUIET: Final = 0
 #: Settings shown; sentences on closing ports.
 MAX_SETTINGS: Final = 15
 MAX_SENTENCES: Final = 5
+
+#: What is known of a setting, in a word.
+KNOWN: Final[dict[int, str]] = {WORKING: "works", OFFERED: "offered", UNTRIED: "not seen", FAILING: "TLS fails"}
+#: Below this width the settings leave out what is known of them, and where.
+SLIM: Final = 60
 
 #: Servers whose grade is explained, those with a grade that is no better than this.
 MAX_REASONS: Final = 6
@@ -47,7 +53,7 @@ def _show_groups(page: Page, groups: list[Group], counts: str, frames: Frames) -
     narrow = page.width < NARROW
     table = new_table(
         f"Findings: {counts}", ("severity", False), ("what", False), ("server", False), ("times", True), ("clients", True),
-        *([] if narrow else [("accounts", True)]), (frames.head(), True),
+        *([] if narrow else [("accounts", True)]), (frames.head(), True), spare=("accounts", "clients", "times", frames.head()),
     )  # fmt: skip
     loud = [group for group in groups if group.example.severity > QUIET] or groups
     for group in loud[:MAX_ROWS]:
@@ -85,6 +91,7 @@ def show_settings(page: Page, migration: Migration) -> None:
         ("today", False),
         ("enter instead", False),
         ("known", False),
+        spare=("known", "server") if page.width < SLIM else (),
     )
     for one in migration.rows[:MAX_SETTINGS]:
         port = one.port
@@ -95,15 +102,11 @@ def show_settings(page: Page, migration: Migration) -> None:
             enter = f"port {setting.port}, {'SSL/TLS' if setting.implicit else 'STARTTLS'}"
         table.add_row(
             one.client_ip,
-            shorten(one.username, 30) if one.username else "?",
+            _account(one),
             shorten(port.host, 40),
             f"{protocol} port {port.server_port}",
             enter,
-            "works"
-            if one.seen_working()
-            else ""
-            if setting is None
-            else one.basis().partition(",")[0].partition(":")[0],
+            "" if setting is None else KNOWN[setting.known],
         )
     page.table(table)
     cut = len(migration.rows) + migration.left_out - MAX_SETTINGS
@@ -114,6 +117,13 @@ def show_settings(page: Page, migration: Migration) -> None:
         sentence = visible(port.closing)
         page.print(f"  {sentence[:1].upper()}{sentence[1:]}.", indent=4)
     page.print("")
+
+
+def _account(one: Migrant) -> str:
+    """The account of a setting to change."""
+    if one.username is None:
+        return "?" if one.unnamed else "(no login)"
+    return shorten(one.username, 30) or "(empty)"
 
 
 def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
@@ -137,6 +147,7 @@ def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
     table = new_table(
         "Servers", ("grade", False), ("server", False), ("protocol", False), *([] if narrow else [("sessions", True)]),
         ("clear", True), ("STARTTLS", True), ("TLS", True), ("upgrade", False), ("exposed", True),
+        spare=("upgrade", "sessions", "STARTTLS", "TLS", "protocol", "exposed"),
     )  # fmt: skip
     for place, one in ranked[:MAX_ROWS]:
         grade, _ = graded.get(place, ("-", []))

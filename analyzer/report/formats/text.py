@@ -197,9 +197,12 @@ def _named(names: list[str], most: int = MAX_NAMED) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def new_table(title: str, *columns: tuple[str, bool]) -> Table:
-    """A table; columns are (name, whether it holds numbers). Only columns of text may fold, and never an address in the middle."""
-    table = Table(title)
+def new_table(title: str, *columns: tuple[str, bool], spare: tuple[str, ...] = ()) -> Table:
+    """A table; columns are (name, whether it holds numbers). Only columns of text may fold, and never an address in the middle.
+
+    The columns named in ``spare`` are left out, the first first, where there is no room.
+    """
+    table = Table(title, spare)
     for name, number in columns:
         table.add_column(name, number, name in UNFOLDED)
     return table
@@ -231,7 +234,7 @@ def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, fr
     ]
     if show_secrets:
         columns.insert(3, ("secret", False))
-    table = new_table("Accounts exposed", *columns)
+    table = new_table("Accounts exposed", *columns, spare=("clients", "unknown", "failed", frames.head(), "ok"))
     for one in accounts:
         cells = [
             shorten(one.username, 40) or "(empty)",
@@ -280,7 +283,9 @@ def _clients(page: Page, total: Summary) -> None:
         return
     ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
     accounts = total.names_of([client for client, _ in ranked[:MAX_ROWS]])
-    table = new_table("Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True))
+    table = new_table(
+        "Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True), spare=("accounts",)
+    )  # fmt: skip
     for client, logins in ranked[:MAX_ROWS]:
         table.add_row(client, f"{logins:,}", f"{len(accounts[client]):,}")
     _show(page, table, len(ranked) - MAX_ROWS, "clients")
@@ -292,7 +297,7 @@ def _tls(page: Page, servers: list[TlsServer]) -> None:
         return
     table = new_table(
         "TLS", ("server", False), ("handshakes", True), ("failed", True), ("versions", False), ("cipher suites", False),
-        ("certificate", False),
+        ("certificate", False), spare=("failed", "handshakes", "certificate"),
     )  # fmt: skip
     for one in servers[:MAX_ROWS]:
         table.add_row(
@@ -305,7 +310,7 @@ def _tls(page: Page, servers: list[TlsServer]) -> None:
         return
     table = new_table(
         "Certificates with problems", ("certificate", False), ("problems", False), ("sessions", True), ("valid until", False),
-        ("servers", False),
+        ("servers", False), spare=("sessions", "valid until"),
     )  # fmt: skip
     for certificate, users in bad[:MAX_ROWS]:
         until = parse_certificate(certificate.chain[0]).not_after_ns
@@ -380,6 +385,7 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
         ("mail", True),
         ("from", False),
         ("damage", False),
+        spare=("format", "mail", "from", "packets"),
     )
     shown = [
         (number, one)

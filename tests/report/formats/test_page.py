@@ -57,15 +57,63 @@ def test_a_cell_that_is_too_long_folds_or_is_cut() -> None:
     )
     page, out = written()
     page.table(table((long, "7"), whole=True))
-    assert lines(out)[3] == f"{long[: WIDTH - GAP - len('times') - 1]}…      7"
+    room = WIDTH - GAP - len("times") - 1
+    assert lines(out)[3] == f"{long[: room - room // 2]}…{'k' * (room // 2)}      7"
 
 
 def test_a_page_without_the_letters_says_so() -> None:
     page, out = written(encoding="ascii")
     page.print("Zoë")
     page.table(table(("kim", "7")))
-    assert lines(out)[0] == "Zo\\xeb"
-    assert lines(out)[3] == "--------------"
+    page.table(table(("漢字" * 3, "7"), ("kim…", "8")))
+    assert lines(out) == [
+        "Zo\\xeb",
+        "Logins",
+        "account  times",
+        "--------------",
+        "kim          7",
+        "Logins",
+        "account                               times",
+        "-------------------------------------------",
+        "\\u6f22\\u5b57\\u6f22\\u5b57\\u6f22\\u5b57      7",
+        "kim...                                    8",
+    ]
+
+
+def test_marks_stay_with_their_letters() -> None:
+    text = "e\u0301" * 6
+    assert [text[start:end] for start, end in folds(text, 4)] == ["e\u0301" * 4, "e\u0301" * 2]
+
+
+def test_what_stands_behind_something_long_has_room() -> None:
+    page, out = written()
+    page.print("[2001:db8::1]:110  " * 4 + "took many logins " * 4, indent=90)
+    assert [len(line) - len(line.lstrip()) for line in lines(out)] == [0, WIDTH // 3]
+
+
+SERVERS = ("[2001:db8:ffff:ffff:ffff:ffff:ffff:fffe]:110", "198.51.100.20:110")
+
+
+@pytest.mark.parametrize(
+    ("width", "names", "first"),
+    [
+        (100, ["severity", "what", "server", "times", "frame"], "critical  Password sent in clear  [2001:db8:ffff:ffff:ffff:ffff:ffff:fffe]:110  1,234   5678"),
+        (80, ["severity", "what", "server", "times", "frame"], "critical  Password sent in      [2001:db8:ffff:ff…f:ffff:fffe]:110  1,234   5678"),
+        (60, ["severity", "what", "server", "times", "frame"], "critical  Password    [2001:db8:ff…f:fffe]:110  1,234   5678"),
+        (51, ["severity", "what", "server", "frame"], "critical  Password  [2001:db8:ff…f:fffe]:110   5678"),
+        (40, ["severity", "what", "server"], "critical  Password  [2001:db8:…fffe]:110"),
+    ],
+)  # fmt: skip
+def test_narrow_tables_fold_cut_and_leave_out_in_this_order(width: int, names: list[str], first: str) -> None:
+    made = Table("", spare=("times", "frame"))
+    for name in ("severity", "what", "server", "times", "frame"):
+        made.add_column(name, number=name in ("times", "frame"), whole=name == "server")
+    for server in SERVERS:
+        made.add_row("critical", "Password sent in clear", server, "1,234", "5678")
+    found = ["".join(text for text, _ in line).rstrip() for line in made.lines(width, "-")]
+    assert found[0].split() == names
+    assert found[2] == first
+    assert max(map(cells, found)) <= width
 
 
 def test_lines_below_are_indented_and_styles_go_nowhere_in_files() -> None:
@@ -100,7 +148,11 @@ def test_folding_loses_nothing_but_spaces(text: str, width: int, indent: int) ->
 def test_what_is_cut_fits(text: str, width: int) -> None:
     short = cut(text, width)
     assert cells(short) <= max(width, 3)
-    assert short == text if cells(text) <= width else short.endswith("…")
+    assert short == text if cells(text) <= width else "…" in short
+
+
+def test_of_an_address_that_is_cut_the_port_is_left() -> None:
+    assert cut("[2001:db8:ffff:ffff:ffff:ffff:ffff:fffe]:110", 24) == "[2001:db8:ff…f:fffe]:110"
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=5), st.integers(20, 100))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import unescape
 from pathlib import Path
 
@@ -175,3 +175,27 @@ def test_a_client_counts_each_account_once(tmp_path: Path) -> None:
     talks = [talk(LOGIN.format("kim")), talk(LOGIN.format("kim"), 8110, at=5), talk(LOGIN.format("lee"), at=9)]
     text = told(saved(tmp_path / "a.pcap", talks))
     assert section(text, "Clients that log in in clear")[2].split() == ["192.0.2.10", "3", "2"]
+
+
+MAIL = "C: MAIL FROM:<kim@example.org>\nS: 250 ok\nC: RCPT TO:<lee@example.org>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: x\\r\\n\\r\\ntext\\r\\n.\nS: 250 taken"
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        (lambda: talk(f"S: 220 mx\nC: EHLO pc\nS: 250 mx\n{MAIL}", 587), "(no login)"),
+        (lambda: talk("S: 220 mx\nC: EHLO pc\nS: 250 AUTH PLAIN\nC: AUTH PLAIN AABadWx1Nw==\nS: 235 in", 587), "(empty)"),
+        (lambda: Talk(handshake=False).play("C: PASS Zulu7Tango-Mike\nS: +OK Logged in.\nC: STAT\nS: +OK 0 0"), "?"),
+    ],
+)
+def test_a_setting_without_an_account_says_why(made: Callable[[], Talk], shown: str, tmp_path: Path) -> None:
+    path = tmp_path / "made.pcap"
+    path.write_bytes(capture(made().frames()))
+    assert section(told(path), "Settings to change")[2].split("  ")[1] == shown
+
+
+def test_a_setting_that_is_offered_is_said_in_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "own.pcap"
+    text = "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in"
+    path.write_bytes(capture(talk(text, 8110).frames()))
+    assert any(line.endswith("port 8110, STARTTLS  offered") for line in section(told(path), "Settings to change"))
