@@ -285,9 +285,10 @@ def weak_password(session: Session, found: Found) -> None:
                 continue
             history.weak.add(key)
             guesses = "at once" if score == 0 else "in less than a million tries"
+            whose = "a password" if credential.username is None else f"the password of {credential.username}"
             _add(
                 session, found, credential, HIGH if score == 0 else MEDIUM, SURE,
-                f"the password of {credential.username} at {server_text(session)} would be guessed {guesses}",
+                f"{whose} at {server_text(session)} would be guessed {guesses}",
             )  # fmt: skip
 
 

@@ -261,11 +261,14 @@ def starttls_without_tls(session: Session, found: Found) -> None:
     """The server granted TLS, and then text went on instead of a handshake.
 
     Tools that know the grant only call such a session encrypted; it was not. A proxy that takes TLS apart and forwards clear text
-    behind it does this, and so does a client that ignores its own request.
+    behind it does this, and so does a client that ignores its own request. Critical where a login followed; less so where neither login
+    nor mail did, for a probe that takes its leave looks the same.
     """
-    seen = _anomaly(session, STARTTLS_WITHOUT_TLS)
-    if seen is not None:
-        _report_anomaly(session, found, STARTTLS_WITHOUT_TLS, CRITICAL if first_login(session) is not None else HIGH)
+    if first_login(session) is not None:
+        severity = CRITICAL
+    else:
+        severity = MEDIUM if first_clear_message(session) is None else HIGH
+    _report_anomaly(session, found, STARTTLS_WITHOUT_TLS, severity)
 
 
 def imap_preauth(session: Session, found: Found) -> None:

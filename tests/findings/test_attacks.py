@@ -324,3 +324,17 @@ def test_what_a_server_takes_from_itself_does_not_hide_what_it_takes_from_the_ne
     home = talk(text, 143, client="198.51.100.20")
     found = findings(tmp_path, home, talk(text, 143, at=9), talk(text, 143, client="198.51.100.20", at=12))
     assert [one.severity_word() for one in found if one.slug == "plaintext-auth-offered"] == ["low", "medium"]
+
+
+def test_text_behind_a_grant_weighs_what_it_carries(tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, login, _, _ = PROTOCOLS["smtp"]
+    begun = f"{greeting.format(offer)}{ask}\n{grant}\n"
+    mail = "C: MAIL FROM:<kim@example.org>\nS: 250 ok\nC: RCPT TO:<lee@example.org>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: x\\r\\n\\r\\ntext\\r\\n.\nS: 250 taken"
+    for text, severity in (
+        (login, "critical"),
+        (mail, "high"),
+        ("C: QUIT\nS: 221 bye", "medium"),
+        ("S: 421 too slow", "medium"),
+    ):
+        found = findings(tmp_path, talk(begun + text, port))
+        assert [one.severity_word() for one in found if one.slug == "starttls-without-tls"] == [severity]

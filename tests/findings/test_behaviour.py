@@ -90,3 +90,9 @@ def test_a_sprayer_that_is_let_in_now_and_then_is_one(tmp_path: Path) -> None:
 def test_one_account_may_be_written_in_several_ways(one: str, other: str, shared: int, tmp_path: Path) -> None:
     talks = [login(at, "Zulu7Tango-Mike", name, lets_in=True) for at, name in enumerate((one, other))]
     assert len(told(tmp_path, "password-reuse", *talks)) == shared
+
+
+def test_the_password_of_nobody_known_is_a_password(tmp_path: Path) -> None:
+    made = Talk(handshake=False).play("C: PASS password1\nS: +OK Logged in.\nC: STAT\nS: +OK 0 0")
+    (found,) = [one for one in findings(tmp_path, made) if one.slug == "weak-password"]
+    assert found.detail() == "a password at pop3 server 198.51.100.20:110 would be guessed at once"
