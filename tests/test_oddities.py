@@ -412,3 +412,52 @@ def test_what_a_snap_length_leaves_enough_of_is_known_by_what_it_says(tmp_path: 
     assert (stranger.protocol, stranger.not_mail) == ("unknown", "ssh")
     # Nothing is cut here, and nothing of it is mail: the port says nothing.
     assert heard(tmp_path, 110, "S: x\nC: y").sessions[0].protocol == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("port", "lines"),
+    [
+        (143, "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] mx\nC: a STARTTLS\nS: a OK go on"),
+        (4190, 'S: "SASL" ""\nS: "STARTTLS"\nS: OK\nC: STARTTLS\nS: OK "go on"'),
+        (110, "S: +OK mx\nC: STLS\nS: +OK Begin TLS"),
+        (587, SMTP + "C: STARTTLS\nS: 220 go on"),
+    ],
+)
+def test_an_upgrade_of_which_the_server_alone_is_seen(tmp_path: Path, port: int, lines: str) -> None:
+    talk = Talk(server_port=port).play(lines)
+    for sender, data in old_handshake(0x0303):
+        assert isinstance(data, bytes)
+        (talk.client if sender == 0 else talk.server)(data)
+    whole = talk.close().frames()
+    source = slice(34, 36)
+    seen = [frame for frame in whole if frame[1][source] == port.to_bytes(2, "big")]
+    (session,) = run_frames(tmp_path, seen).sessions
+    assert (session.transport, session.starttls, session.completeness) == ("starttls", "completed", "one_sided")
+    assert session.tls is not None
+    assert session.tls.in_short()[0] == "TLSv1.2"
+    # The same without TLS: a server that only talks on is not taken for an upgraded one.
+    clear = [
+        frame
+        for frame in Talk(server_port=port).play(lines).close().frames()
+        if frame[1][source] == port.to_bytes(2, "big")
+    ]
+    (session,) = run_frames(tmp_path, clear).sessions
+    assert session.transport == "plaintext"
+
+
+@pytest.mark.parametrize("port", [993, 995, 465])
+@pytest.mark.parametrize("version", [0x0301, 0x0302, 0x0303])
+def test_tls_of_which_the_opening_of_the_connection_is_missing(tmp_path: Path, port: int, version: int) -> None:
+    talk = Talk(server_port=port)
+    for sender, data in old_handshake(version):
+        assert isinstance(data, bytes)
+        if data[:1] == b"\x16" and sender == 0 and data[5:6] == b"\x01":
+            data = data[:1] + b"\x03\x01" + data[3:]  # what clients write on their first record
+        (talk.client if sender == 0 else talk.server)(data)
+    whole = talk.close().frames()
+    for missed in range(4):
+        (session,) = run_frames(tmp_path, whole[missed:]).sessions
+        assert session.tls is not None
+        assert (session.transport, session.tls.handshake) == ("implicit_tls", "completed"), missed
+        name = {0x0301: "TLSv1.0", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2"}[version]
+        assert session.tls.in_short()[:2] == (name, "TLS_RSA_WITH_AES_128_CBC_SHA"), missed

@@ -244,7 +244,7 @@ class Dissector:
         self.tls_started: bool = False
         #: for ``block_ended``: the end of the block or body was seen, and not concluded from something else
         self.end_seen: bool = True
-        #: octets of either side are missing
+        #: octets of either side are known to be missing: TLS may begin among what is not seen
         self._gap_seen: bool = False
         self._granted: bool = False
         #: the grant was seen, so that nothing but TLS is due behind it
@@ -414,6 +414,10 @@ class Dissector:
         return self.replies > 0
 
     # -- for the protocol: what comes next ---------------------------------------------------------------------------------
+
+    def client_missing(self) -> None:
+        """A reply came, and the client was never heard: its half is not in the capture, and may have asked for TLS."""
+        self._gap_seen = True
 
     def emit(self, event: Event) -> None:
         self.events.append(event)

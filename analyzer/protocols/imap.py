@@ -672,6 +672,8 @@ class ImapDissector(MessageTraffic):
         if code[:11].upper() == b"CAPABILITY ":
             self._offer(code[11:])
         if pending is None:
+            if self.commands == 0:
+                self.client_missing()
             if not (self.commands == 0 or self.midstream or self._client_gap or self._pending_dropped):
                 self.anomaly(SERVER, UNEXPECTED_REPLY, "a tagged reply to no command")
             if self._stray == _SERVER_DUE:

@@ -283,6 +283,8 @@ class SieveDissector(Dissector):
         text = words[-1].decode("utf-8", "replace") if len(words) > 1 else ""
         if not pending:
             self.reply_seen = True
+            if not self.commands:
+                self.client_missing()
             if self.commands and not bye and not self._gaps and not self.midstream:
                 self.anomaly(SERVER, UNEXPECTED_REPLY, "a reply to no command")
             return

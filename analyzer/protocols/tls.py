@@ -547,7 +547,7 @@ class TlsDissector:
         if carried or start:
             data = head + data[start:size]
         end: i64 = len(data)
-        minor = half.minor if half.minor >= 0 else (self._server.minor if half.role == CLIENT else self._client.minor)
+        minor = self._settled_minor()
         # Only headers that are complete count, and four octets are carried over: so pieces of any size give the same result.
         at: i64 = data.find(b"\x03", 1)
         while at > 0 and at + 3 < end:
@@ -578,6 +578,16 @@ class TlsDissector:
         if half.losses == 0 and end > 4:
             half.losses = 1  # the beginning has gone by
         return size
+
+    def _settled_minor(self) -> int:
+        """The minor version that all records to come carry, -1 where that is not known.
+
+        The client's first records carry what old servers bear, whatever version comes of it (RFC 8446 section 5.1), and are no measure.
+        """
+        client, server = self._client, self._server
+        if server.minor >= 0:
+            return server.minor
+        return client.minor if client.ccs or client.protected > 0 else -1
 
     # -- handshake messages ----------------------------------------------------------------------------------------------------
 
