@@ -136,7 +136,7 @@ class Migrant:
 
     def accounts(self) -> int:
         """Accounts that this client uses in clear at this server port."""
-        return self.port.clients.get(self.client_ip, 0)
+        return self.port.clients.get(self.client_ip, 0) + self.port.refused.get(self.client_ip, 0)
 
     def authentication(self) -> str:
         """What to choose for authentication. Under TLS a plain password is fine, and every server takes it."""
@@ -163,9 +163,11 @@ class Port:
         self.rows: dict[str, dict[str | None, Migrant]] = {}
         #: accounts that have rows
         self.listed: set[str | None] = set()
-        #: client in clear -> its accounts
+        #: client in clear -> its accounts that have rows; and all accounts
         self.clients: dict[str, int] = {}
         self.accounts: set[str] = set()
+        #: client in clear -> its accounts that were never let in: they have rows, but there is nothing that they could be cut off from
+        self.refused: dict[str, int] = {}
         #: clients that use STARTTLS here
         self.upgraded: set[str] = set()
         #: whether :meth:`count` takes new names
@@ -276,13 +278,16 @@ class Migrants:
         migration.left_out = self._left_out
         for one in migration.rows:
             port = one.port
-            port.clients[one.client_ip] = port.clients.get(one.client_ip, 0) + 1
-            if one.username is not None:
-                port.accounts.add(one.username)
+            if one.rejected == one.logins:
+                port.refused[one.client_ip] = port.refused.get(one.client_ip, 0) + 1
+            else:
+                port.clients[one.client_ip] = port.clients.get(one.client_ip, 0) + 1
+                if one.username is not None:
+                    port.accounts.add(one.username)
             _name_problems(one, self._failures)
         advisor = _Advisor(servers)
         for port in self._ports:
-            if port.clients:
+            if port.clients or port.refused:
                 port.host = advisor.host(port)
                 port.setting = advisor.setting(port)
                 port.closing = port.sentence()

@@ -369,3 +369,27 @@ def test_guessers_do_not_fill_the_table(totals: bool) -> None:
     found = migrants.finish([])
     assert [one.username for one in found.rows] == [f"user{number}" for number in range(40, 50)]
     assert found.left_out == 10
+
+
+def test_who_was_never_let_in_is_not_cut_off(tmp_path: Path) -> None:
+    lee = clear("lee", client="192.0.2.11", at=9, outcome="-ERR")
+    found = rows(tmp_path, "migration", clear(), lee, clear("ann", client="192.0.2.11", at=18))
+    assert [(one["username"], one["accounts"]) for one in found] == [("kim", 1), ("lee", 2), ("ann", 2)]
+    assert str(found[1]["closing"]).endswith("would cut off 2 clients, 2 accounts")
+    (alone,) = rows(tmp_path, "migration", lee)
+    assert (alone["accounts"], alone["recommended"]) == (1, "POP3 port 995, SSL/TLS")
+    assert str(alone["closing"]).endswith("would cut off 0 clients, 0 accounts")
+
+
+def test_what_closing_cuts_off_does_not_depend_on_the_room_in_the_table() -> None:
+    rng = random.Random(7)
+    sessions = [some_session(rng, number) for number in range(300)]
+    for one in sessions:
+        one.client_ip = f"192.0.2.{rng.randrange(200)}"
+    told = []
+    for limit in (0, 5, 50, 100_000):
+        migrants = Migrants(limit)
+        for one in sessions:
+            migrants.receive(one)
+        told.append({(port.server_ip, port.protocol, port.closing) for port in migrants.finish([]).ports})
+    assert told[0] == told[1] == told[2] == told[3]
