@@ -93,6 +93,7 @@ class Rule:
         self.number: int = 0
 
 
+@mypyc_attr(acyclic=True)
 class Finding:
     """One thing found: the rule, how bad and how sure, and the evidence. ``session`` is None for what is wrong with a capture itself."""
 

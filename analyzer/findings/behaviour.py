@@ -40,6 +40,8 @@ MIN_GUESSES_SHARED: Final = 10
 #: Different accounts of which one client was rejected; and how many of them it takes to look at those that are let in as well.
 MIN_ACCOUNTS: Final = 5
 MIN_CROWD: Final = 3
+#: Rejections after which a client that is let in as often is looked at again: fewer than it takes to raise the suspicion.
+EXCUSED: Final = MIN_ACCOUNTS - 1
 #: Accounts remembered for one secret.
 MAX_SHARED: Final = 1000
 #: Accounts of one client whose rejections are counted before they are counted anew.
@@ -185,11 +187,15 @@ def password_spraying(session: Session, found: Found) -> None:
         if past.sprayed_ns and credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
             past.sprayed_ns = credential.timestamp_ns
             continue
+        if past.excused > 0:
+            past.excused -= 1
+            continue
         recent = _within(past.rejections, credential.timestamp_ns)
         names = {one.username for one in recent}
         if len(names) >= MIN_ACCOUNTS:
             secrets = len({one.secret for one in recent if one.secret != 0})
             if secrets != 1 and _lets_in_as_many(past, names, credential.timestamp_ns):
+                past.excused = EXCUSED
                 continue
             past.sprayed_ns = credential.timestamp_ns
             alike = ", with the same password" if secrets == 1 else ""

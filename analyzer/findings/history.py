@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Generic, TypeVar
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import Secret
 from analyzer.sessions.records import Session
@@ -109,10 +109,11 @@ class ListsPast:
         self.lacking: dict[str, set[str]] | None = None
 
 
+@mypyc_attr(acyclic=True)
 class ClientPast:
     """What earlier sessions of one client at one server address did."""
 
-    __slots__ = ("failures", "guessed", "let_in", "names", "rejections", "sprayed_ns")
+    __slots__ = ("excused", "failures", "guessed", "let_in", "names", "rejections", "sprayed_ns")
 
     def __init__(self) -> None:
         #: protocol -> the latest TLS handshake that failed
@@ -128,8 +129,11 @@ class ClientPast:
         self.let_in: dict[str, int] | None = None
         #: the same where accounts were sprayed, 0 where they were not
         self.sprayed_ns: i64 = 0
+        #: further rejections that change nothing: it is let in as often, and that takes long to count
+        self.excused: i64 = 0
 
 
+@mypyc_attr(acyclic=True)
 class AccountPast:
     """Rejected logins to one account at one server address, whoever tried."""
 
@@ -142,6 +146,7 @@ class AccountPast:
         self.told_ns: i64 = 0
 
 
+@mypyc_attr(acyclic=True)
 class Rejection:
     """One rejected login. ``secret`` is a keyed fingerprint, 0 where the secret is not known (challenge and response)."""
 
@@ -154,6 +159,7 @@ class Rejection:
         self.secret = secret
 
 
+@mypyc_attr(acyclic=True)
 class SecretPast:
     """The accounts that one secret was seen with. The secret itself is not kept."""
 
@@ -225,7 +231,9 @@ class History:
             return self._client
         if len(self.clients) == 0:
             return None
-        return self.clients.get(f"{session.client_ip} {session.server_ip}")
+        self._client_of = session
+        self._client = self.clients.get(f"{session.client_ip} {session.server_ip}")
+        return self._client
 
     def rejected(self, session: Session, rejection: Rejection) -> AccountPast | None:
         """The past of the account at a session's server address, a rejection added; None where it is the first."""
