@@ -40,6 +40,7 @@ from analyzer.findings.base import (
 from analyzer.findings.catalogue import BY_SLUG, RULES
 from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
+from analyzer.findings.traits import counted
 from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
@@ -100,13 +101,14 @@ class Engine:
         if rule not in self.rules:
             return
         if stats.dropped:
-            self._add_loss(rule, stats, f"the capturing system lost {stats.dropped} packets", stats.dropped)
+            self._add_loss(rule, stats, f"the capturing system lost {counted(stats.dropped, 'packet')}", stats.dropped)
         if stats.damaged or stats.cut:
-            places = "1 place" if stats.damaged == 1 else f"{stats.damaged} places"
-            what = (
-                "the file ends in the middle of a packet" if stats.damaged == 0 else f"the file is damaged at {places}"
-            )
-            self._add_loss(rule, stats, f"{what}, {stats.skipped_bytes} octets were skipped", stats.skipped_bytes)
+            what = "the file ends in the middle of a packet"
+            if stats.damaged:
+                what = f"the file is damaged at {counted(stats.damaged, 'place')}"
+            were = "was" if stats.skipped_bytes == 1 else "were"
+            skipped = f"{counted(stats.skipped_bytes, 'octet')} {were} skipped"
+            self._add_loss(rule, stats, f"{what}, {skipped}", stats.skipped_bytes)
 
     def _add_loss(self, rule: Rule, stats: CaptureStats, detail: str, count: int) -> None:
         finding = Finding(rule, rule.severity, SURE, None, 0, stats.first_ns, 0, None, detail, count)
@@ -121,12 +123,13 @@ class Engine:
         if history.passwords_left_out:
             notes.append(
                 f"the strength of passwords was judged for the first {strength.asked:,} different ones; "
-                f"{history.passwords_left_out:,} logins were left out"
+                f"{history.passwords_left_out:,} {'login was' if history.passwords_left_out == 1 else 'logins were'} left out"
             )
         forgotten = history.forgotten()
         if forgotten:
             notes.append(
-                f"{forgotten} servers, clients and accounts were too many to keep in mind: findings that compare sessions may lack some"
+                f"servers, clients and accounts were too many to keep in mind, {forgotten:,} times one was forgotten: "
+                "findings that compare sessions may lack some"
             )
         return notes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from analyzer.findings.base import INCOMPLETE, INFO, Found, Rule
+from analyzer.findings.traits import counted
 from analyzer.sessions.records import MIDSTREAM, ONE_SIDED, Session
 
 
@@ -15,7 +16,7 @@ def capture_loss(session: Session, found: Found) -> None:
     is overloaded, or one that sees only part of the ways.
     """
     if session.gap_bytes > 0 and not session.truncated:
-        found.add_start(session, detail=f"{session.gap_bytes} octets are missing", count=session.gap_bytes)
+        found.add_start(session, detail=_missing(session), count=session.gap_bytes)
 
 
 def one_sided(session: Session, found: Found) -> None:
@@ -43,9 +44,11 @@ def truncated_packets(session: Session, found: Found) -> None:
     Passwords and messages may be cut with them.
     """
     if session.truncated:
-        found.add_start(
-            session, detail=f"packets were cut, {session.gap_bytes} octets are missing", count=session.gap_bytes
-        )
+        found.add_start(session, detail=f"packets were cut, {_missing(session)}", count=session.gap_bytes)
+
+
+def _missing(session: Session) -> str:
+    return f"{counted(session.gap_bytes, 'octet')} {'is' if session.gap_bytes == 1 else 'are'} missing"
 
 
 RULES: Final[tuple[Rule, ...]] = (

@@ -29,6 +29,7 @@ from analyzer.findings.traits import (
     between_servers,
     capped,
     clear_messages,
+    counted,
     credential_at,
     first_clear_message,
     first_login,
@@ -143,8 +144,8 @@ def _describe_messages(finding: Finding) -> str:
     session = finding.session
     if session is None:
         return ""
-    count = "1 message" if finding.count == 1 else f"{finding.count} messages"
-    return f"{count} of {session.message_bytes} octets in all, readable on the way between {session.client_ip} and {server_text(session)}"
+    size = counted(session.message_bytes, "octet")
+    return f"{counted(finding.count, 'message')} of {size} in all, readable on the way between {session.client_ip} and {server_text(session)}"
 
 
 def plaintext_auth_offered(session: Session, found: Found) -> None:

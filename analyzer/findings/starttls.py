@@ -30,7 +30,15 @@ from analyzer.findings.base import (
 )
 from analyzer.findings.history import MAX_HOSTS, MAX_WORDS, ListsPast, ServerPast, Strongest
 from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank, told_before_login
-from analyzer.findings.traits import capped, first_clear_message, first_login, moment, on_one_host, server_text
+from analyzer.findings.traits import (
+    capped,
+    counted,
+    first_clear_message,
+    first_login,
+    moment,
+    on_one_host,
+    server_text,
+)
 from analyzer.model import SERVER
 from analyzer.protocols.events import (
     IMAP_PREAUTH,
@@ -472,7 +480,7 @@ def tcp_content_conflict(session: Session, found: Found) -> None:
     """
     found.add(
         session, session.conflict_frame or session.first_frame, session.start_ns, 0, confidence=LIKELY,
-        detail=f"{session.conflict_bytes} octets came twice with different content", count=session.conflict_bytes,
+        detail=f"{counted(session.conflict_bytes, 'octet')} came twice with different content", count=session.conflict_bytes,
     )  # fmt: skip
 
 

@@ -73,6 +73,11 @@ def moment(timestamp_ns: i64) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(min(max(second, 0), 253402300799)))
 
 
+def counted(count: i64, word: str) -> str:
+    """``1 octet``, ``2 octets``."""
+    return f"1 {word}" if count == 1 else f"{count} {word}s"
+
+
 def server_text(session: Session) -> str:
     """``pop3 server 198.51.100.20:110``, IPv6 addresses in brackets."""
     address = f"[{session.server_ip}]" if ":" in session.server_ip else session.server_ip

@@ -12,6 +12,7 @@ import pytest
 from support.traffic import START_NS, Talk, capture
 from support.verdicts import findings, good_tls, read, slugs, talk, tls
 
+from analyzer.capture.base import CaptureStats
 from analyzer.findings import history
 from analyzer.findings.base import ANY, Finding, FindingList, FindingSink, Found, Rule
 from analyzer.findings.catalogue import RULES
@@ -355,3 +356,17 @@ def test_a_refused_session_without_login_is_no_alarm(tmp_path: Path) -> None:
     assert [(one.slug, one.severity) for one in found] == [("starttls-refused", 1)]
     assert found[0].session is not None
     assert found[0].session.starttls == REFUSED
+
+
+def test_one_thing_is_told_in_the_singular() -> None:
+    stats = CaptureStats("office.pcap")
+    stats.dropped, stats.damaged, stats.skipped_bytes = 1, 1, 1
+    session = stranger(1)
+    session.gap_bytes = session.conflict_bytes = 1
+    details = {one.detail() for one in find([session], [stats])}
+    assert {
+        "the capturing system lost 1 packet",
+        "the file is damaged at 1 place, 1 octet was skipped",
+        "1 octet is missing",
+        "1 octet came twice with different content",
+    } <= details

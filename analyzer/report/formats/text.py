@@ -395,13 +395,13 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
     for number, one in shown:
         damage = []
         if one.damaged:
-            damage.append(f"{plural(one.damaged, 'place')}, {one.skipped_bytes:,} octets skipped")
+            damage.append(f"{plural(one.damaged, 'place')}, {plural(one.skipped_bytes, 'octet')} skipped")
         elif one.cut or one.skipped_bytes:
-            damage.append(f"cut, {one.skipped_bytes:,} octets left over")
+            damage.append(f"cut, {plural(one.skipped_bytes, 'octet')} left over")
         if one.dropped:
-            damage.append(f"{one.dropped:,} packets dropped while capturing")
+            damage.append(f"{plural(one.dropped, 'packet')} dropped while capturing")
         if one.undecoded:
-            damage.append(f"{one.undecoded:,} packets not decoded")
+            damage.append(f"{plural(one.undecoded, 'packet')} not decoded")
         table.add_row(
             *([f"#{number}"] if frames.numbered else []), _path(one.name), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
             clock(one.first_ns) if one.packets else "", "; ".join(damage) or "none",
