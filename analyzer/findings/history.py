@@ -23,8 +23,9 @@ MAX_WAITING: Final = 100
 MAX_WAITING_IN_ALL: Final = 4000
 #: Hosts behind one address whose offers are remembered.
 MAX_HOSTS: Final = 32
-#: Words of a host's capability lists that are counted.
-MAX_WORDS: Final = 200
+#: Of those, the hosts whose capability lists are remembered, and words kept of one's lists: anybody can make up both.
+MAX_LISTED_HOSTS: Final = 4
+MAX_WORDS: Final = 100
 #: Rejected logins kept of one client at one server, or of one account.
 MAX_REJECTIONS: Final = 64
 
@@ -102,9 +103,9 @@ class ListsPast:
     __slots__ = ("count", "lacking", "words")
 
     def __init__(self) -> None:
-        #: lists seen, and in how many of them each word stood
+        #: lists seen, and the words that stood in all of them
         self.count: i64 = 0
-        self.words: dict[str, int] = {}
+        self.words: set[str] = set()
         #: word -> clients that did not get it, no more than show that it is gone
         self.lacking: dict[str, set[str]] | None = None
 

@@ -28,7 +28,7 @@ from analyzer.findings.base import (
     Found,
     Rule,
 )
-from analyzer.findings.history import MAX_HOSTS, MAX_WORDS, ListsPast, ServerPast, Strongest
+from analyzer.findings.history import MAX_HOSTS, MAX_LISTED_HOSTS, MAX_WORDS, ListsPast, ServerPast, Strongest
 from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank, told_before_login
 from analyzer.findings.traits import (
     capped,
@@ -355,14 +355,15 @@ def capability_suppressed(session: Session, found: Found) -> None:
     host = host_of(session)
     past = server.lists.get(host)
     if past is None:
-        if len(server.lists) >= MAX_HOSTS:
+        if len(server.lists) >= MAX_LISTED_HOSTS:
             return
         past = ListsPast()
         server.lists[host] = past
     words = past.words
     if past.count >= MIN_LISTS:
-        missing = [word for word, count in words.items() if count == past.count and word not in offer.words]
+        missing = [word for word in words if word not in offer.words]
         if missing:
+            missing.sort()
             protective = any(word in PROTECTIVE_WORDS for word in missing)
             found.add_start(
                 session, severity=MEDIUM if protective else LOW, confidence=LIKELY if protective else HINT,
@@ -374,9 +375,10 @@ def capability_suppressed(session: Session, found: Found) -> None:
     if session.auth_accepted > 0 and session.protocol in TELL_MORE:
         return
     past.count += 1
-    for word in offer.words:
-        if word not in UPGRADES and (word in words or len(words) < MAX_WORDS):
-            words[word] = words.get(word, 0) + 1
+    if past.count == 1:
+        words.update([word for word in offer.words if word not in UPGRADES][:MAX_WORDS])
+    else:
+        words.intersection_update(offer.words)
 
 
 def _note_lacking(past: ListsPast, missing: list[str], client_ip: str) -> None:
@@ -390,7 +392,7 @@ def _note_lacking(past: ListsPast, missing: list[str], client_ip: str) -> None:
         clients.add(client_ip)
         if len(clients) >= MIN_LACKING:
             del past.lacking[word]
-            del past.words[word]
+            past.words.discard(word)
 
 
 def sasl_downgrade(session: Session, found: Found) -> None:

@@ -144,6 +144,20 @@ def test_many_strangers_leave_no_more_than_the_named_limits() -> None:
     assert past.size() <= limits + history.MAX_WAITING_IN_ALL
 
 
+def test_one_server_has_no_crowd_of_hosts_and_words() -> None:
+    kept = History()
+    engine = Engine(FindingList(), history=kept)
+    for number in range(200):
+        session = stranger(1)
+        session.start_ns += number
+        session.server_banner = f"+OK host{number}.example.org ready"
+        session.capabilities = ["STLS", "SASL SCRAM-SHA-256 PLAIN", *[f"WORD{number}-{at}" for at in range(300)]]
+        engine.receive(session)
+    past = kept.server(session)
+    assert len(past.offers or {}) == len(past.best or {}) == history.MAX_HOSTS
+    assert [len(one.words) for one in (past.lists or {}).values()] == [history.MAX_WORDS] * history.MAX_LISTED_HOSTS
+
+
 def test_who_is_still_there_is_not_forgotten_in_a_flood() -> None:
     known: Recent[str, int] = Recent(100)
     known.put("office", 1)
