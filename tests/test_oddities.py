@@ -461,3 +461,44 @@ def test_tls_of_which_the_opening_of_the_connection_is_missing(tmp_path: Path, p
         assert (session.transport, session.tls.handshake) == ("implicit_tls", "completed"), missed
         name = {0x0301: "TLSv1.0", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2"}[version]
         assert session.tls.in_short()[:2] == (name, "TLS_RSA_WITH_AES_128_CBC_SHA"), missed
+
+
+@pytest.mark.parametrize(
+    ("port", "lines", "login"),
+    [
+        (993, "C: a LOGIN kim Zulu7Tango", ("LOGIN-CMD", "kim", "Zulu7Tango", "unknown")),
+        (995, "C: USER kim\\r\\nPASS Zulu7Tango", ("USER/PASS", "kim", "Zulu7Tango", "unknown")),
+        (465, f"C: EHLO pc\\r\\nAUTH PLAIN {b64(b'|kim|Zulu7Tango'.replace(b'|', bytes(1)))}", ("PLAIN", "kim", "Zulu7Tango", "unknown")),
+    ],
+)  # fmt: skip
+def test_clear_text_that_a_server_of_tls_answers_with_an_alert(
+    tmp_path: Path, port: int, lines: str, login: tuple[str, str, str, str]
+) -> None:
+    for before in (True, False):
+        talk = Talk(server_port=port)
+        if before:
+            talk.play(lines)
+            talk.server(b"\x15\x03\x03\0\x02\x02\x46")
+        else:
+            # The alert crosses what the client says behind its first line.
+            first, _, rest = lines[3:].encode("latin-1").decode("unicode_escape").encode("latin-1").partition(b"\r\n")
+            talk.client(first + b"\r\n").server(b"\x15\x03\x03\0\x02\x02\x46").client(rest + b"\r\n" if rest else b"")
+        result = run_frames(tmp_path, talk.close().frames())
+        assert logins(result) == [login]
+        (session,) = result.sessions
+        assert (session.transport, session.tls) == ("plaintext", None)
+        assert [one.kind for one in session.anomalies or ()] == ["plaintext_on_tls_port"]
+
+
+def test_an_alert_to_who_speaks_no_mail_in_clear(tmp_path: Path) -> None:
+    hello = old_handshake(0x0303)[0][1]
+    assert isinstance(hello, bytes)
+    (session,) = run_frames(
+        tmp_path, Talk(server_port=993).client(hello).server(b"\x15\x03\x03\0\x02\x02\x46").close().frames()
+    ).sessions
+    assert session.transport == "implicit_tls"
+    assert session.tls is not None
+    assert session.tls.handshake == "failed"
+    talk = Talk(server_port=993).client(b"GET / HTTP/1.1\r\nHost: mx\r\n\r\n").server(b"\x15\x03\x03\0\x02\x02\x46")
+    (session,) = run_frames(tmp_path, talk.close().frames()).sessions
+    assert session.not_mail == "http"

@@ -50,6 +50,8 @@ IMPLICIT_TLS_SERVICES: Final = ("pop3s", "imaps", "submissions", "smtps")
 
 #: Octets of either side that detection looks at before it decides with what there is.
 MAX_LOOK: Final = 4096
+#: First octet of a TLS record that holds an alert.
+TLS_ALERT: Final = 21
 #: What only begins with a character or a number that a line of mail may begin with, too.
 WEAK_GREETINGS: Final = frozenset({"!irc", "!redis", "!nntp", "!memcached"})
 #: Octets of a greeting that are looked at.
@@ -264,6 +266,14 @@ def decide(
         return _decide_unlisted(greeting, command, line, final)
     expected = PROTOCOL_OF[service]
     if greeting == "tls":
+        if client and server[0] == TLS_ALERT and command != "tls" and not is_binary(client):
+            # Text at a port of TLS: all that some servers have to say to it is an alert.
+            if command == UNDECIDED and not final and len(client) < MAX_LOOK:
+                return UNDECIDED
+            if command.startswith(NOT_MAIL_PREFIX):
+                return command
+            if expected in command.split(" "):
+                return expected
         return "tls"
     if command == "tls" and not server:
         # On a port that begins in clear the server's greeting may still cross the client's hello.

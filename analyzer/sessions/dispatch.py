@@ -132,6 +132,8 @@ class SessionStream(StreamSink):
         self._not_mail: str | None = None
         self._tls_mode: str = ""
         self._tls_on_plaintext: bool = False
+        #: whose octets are TLS while the other side's are text, and are not read: CLIENT or SERVER, -1 for nobody's
+        self._unread: int = -1
         self._faulty: bool = False
         #: the dissector that read the clear part before TLS
         self._read_before: Dissector | None = None
@@ -154,7 +156,7 @@ class SessionStream(StreamSink):
     def receive_data(self, sender: Sender, data: bytes, at: Position) -> bool:
         dissector = self._dissector
         if dissector is not None:
-            if self._tls_on_plaintext and sender == CLIENT:
+            if sender == self._unread:
                 return True
             try:
                 events = dissector.receive_data(sender, data, at)
@@ -207,7 +209,7 @@ class SessionStream(StreamSink):
         dissector = self._dissector
         try:
             if dissector is not None:
-                if not (self._tls_on_plaintext and sender == CLIENT):
+                if sender != self._unread:
                     self._apply(dissector.receive_gap(sender, size, at))
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
@@ -365,6 +367,7 @@ class SessionStream(StreamSink):
             if looks_like_tls(client[client_skip:]) and (begun[CLIENT] or not says_grant(server)):
                 # A client that expects implicit TLS met a server that greets in clear.
                 self._tls_on_plaintext = True
+                self._unread = CLIENT
                 self._make_builder().add_anomaly(
                     TLS_ON_PLAINTEXT_PORT,
                     "the client began with TLS, the server with text",
@@ -377,6 +380,8 @@ class SessionStream(StreamSink):
                 self._make_builder().add_anomaly(
                     PLAINTEXT_ON_TLS_PORT, f"{verdict} in clear on port {self._flow.server_port}", CLIENT, at.frame, at.timestamp_ns, 0
                 )  # fmt: skip
+            if self._unread < 0 and looks_like_tls(server[server_skip:]):
+                self._unread = SERVER  # nothing but alerts
         self._replay(waiting, client_skip, server_skip)
         return True
 
