@@ -502,3 +502,11 @@ def test_an_alert_to_who_speaks_no_mail_in_clear(tmp_path: Path) -> None:
     talk = Talk(server_port=993).client(b"GET / HTTP/1.1\r\nHost: mx\r\n\r\n").server(b"\x15\x03\x03\0\x02\x02\x46")
     (session,) = run_frames(tmp_path, talk.close().frames()).sessions
     assert session.not_mail == "http"
+
+
+def test_tls_sent_to_a_server_that_refused_what_it_did_not_understand(tmp_path: Path) -> None:
+    hello = old_handshake(0x0303)[0][1]
+    assert isinstance(hello, bytes)
+    talk = Talk(server_port=143).play("S: * OK mx\nC: STARTTLS\nS: STARTTLS BAD what").client(hello)
+    (session,) = run_frames(tmp_path, talk.play("S: * BAD what").close().frames()).sessions
+    assert (session.transport, session.starttls, session.tls) == ("plaintext", "unseen", None)

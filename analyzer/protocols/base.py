@@ -416,8 +416,9 @@ class Dissector:
     # -- for the protocol: what comes next ---------------------------------------------------------------------------------
 
     def client_missing(self) -> None:
-        """A reply came, and the client was never heard: its half is not in the capture, and may have asked for TLS."""
-        self._gap_seen = True
+        """A reply came that answers no command: where the client was never heard, its half is not in the capture, and may have asked for TLS."""
+        if self.client.end == 0:
+            self._gap_seen = True
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
