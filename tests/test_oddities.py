@@ -510,3 +510,12 @@ def test_tls_sent_to_a_server_that_refused_what_it_did_not_understand(tmp_path: 
     talk = Talk(server_port=143).play("S: * OK mx\nC: STARTTLS\nS: STARTTLS BAD what").client(hello)
     (session,) = run_frames(tmp_path, talk.play("S: * BAD what").close().frames()).sessions
     assert (session.transport, session.starttls, session.tls) == ("plaintext", "unseen", None)
+
+
+def test_an_authentication_that_is_cancelled_where_the_capture_begins_with_it(tmp_path: Path) -> None:
+    lines = "S: * OK mx\nC: a AUTHENTICATE LOGIN\nS: + VXNlcm5hbWU6\nC: a2lt\nS: + UGFzc3dvcmQ6\nC: *\nS: a {} so\nC: b NOOP\nS: b OK"
+    for missed in (0, 3, 4):
+        assert logins(heard(tmp_path, 143, lines.format("BAD"), missed=missed)) == [("LOGIN", "kim", None, "cancelled")]
+    # Text of a letter that looks like it, and is not answered, is no login.
+    letter = "S: + go on\nC: a AUTHENTICATE LOGIN\nC: a2lt\nC: *\nC: \nS: a7 OK done"
+    assert logins(heard(tmp_path, 143, letter, missed=4)) == []

@@ -431,9 +431,14 @@ class ImapDissector(MessageTraffic):
         self._response_due = False
         if line == b"*":
             # Behind complete credentials it only answers the server's error: the outcome is the server's.
-            if not self.exchange_complete():
-                self.exchange_ended(CANCELLED, "")
-                self._authenticating = None
+            asking = self._authenticating
+            if self.exchange_complete():
+                return
+            if asking is not None and asking.doubtful:
+                asking.cancelled = True
+                return
+            self.exchange_ended(CANCELLED, "")
+            self._authenticating = None
             return
         self.exchange_response(line)
         self._wait(_CHALLENGE)
@@ -768,7 +773,8 @@ class ImapDissector(MessageTraffic):
         if pending is self._authenticating and self.exchange_open():
             if pending.doubtful:
                 self._exchange_told = False
-            self.exchange_ended(ACCEPTED if ok else REJECTED, reply)
+            outcome = ACCEPTED if ok else CANCELLED if pending.cancelled else REJECTED
+            self.exchange_ended(outcome, "" if outcome == CANCELLED else reply)
         elif pending is self._authenticating and pending.exchange:
             self.tell_outcome(pending.exchange, ACCEPTED if ok else REJECTED, reply)
         if pending is self._authenticating:

@@ -149,6 +149,8 @@ class Pending:
         self.at: Position | None = None
         self.offset: i64 = 0
         self.text_before: i64 = 0
+        #: the client took its authentication back, as far as that is one
+        self.cancelled: bool = False
         #: its authentication, which nobody has answered
         self.set_aside: Exchange | None = None
         #: number of the authentication, 0 for none
