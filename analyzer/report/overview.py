@@ -59,10 +59,13 @@ class Exposed:
     def __init__(self, total: Summary) -> None:
         #: accounts, those of them that were let in, servers, clients
         self.accounts, self.accepted, self.servers, self.clients = total.exposed()
+        #: logins were left out of these, because there were too many to tell apart
+        self.more: bool = total.accounts_left_out > 0
 
     def words(self) -> str:
-        """``13 accounts on 5 servers``."""
-        return f"{plural(len(self.accounts), 'account')} on {plural(len(self.servers), 'server')}"
+        """``13 accounts on 5 servers``, ``at least`` so many where not all were told apart."""
+        text = f"{plural(len(self.accounts), 'account')} on {plural(len(self.servers), 'server')}"
+        return f"at least {text}" if self.more else text
 
 
 class Overview:
@@ -158,7 +161,9 @@ def verdict(total: Summary, severities: dict[str, int]) -> tuple[str, str]:
     grave = severities.get("critical", 0) + severities.get("high", 0)
     if exposed.accounts:
         whose = "its password or token" if len(exposed.accounts) == 1 else "their passwords or tokens"
-        return "bad", f"{exposed.words()} sent {whose} in clear, from {plural(len(exposed.clients), 'client')}."
+        words = exposed.words()
+        text = f"{words[:1].upper()}{words[1:]} sent {whose} in clear, from {plural(len(exposed.clients), 'client')}."
+        return "bad", text
     if total.nameless:
         return (
             "bad",

@@ -198,3 +198,12 @@ def test_a_setting_that_is_offered_is_said_in_a_word(tmp_path: Path) -> None:
     text = "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in"
     path.write_bytes(capture(talk(text, 8110).frames()))
     assert any(line.endswith("port 8110, STARTTLS  offered") for line in section(told(path), "Settings to change"))
+
+
+def test_what_was_not_told_apart_makes_numbers_lower_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "clear.pcap"
+    path.write_bytes(capture(talk("S: +OK\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in").frames()))
+    total = summarize(run([path]).sessions)
+    assert Exposed(total).words() == "1 account on 1 server"
+    total.accounts_left_out = 1
+    assert Exposed(total).words() == "at least 1 account on 1 server"
