@@ -75,6 +75,8 @@ def brute_force(session: Session, found: Found) -> None:
             # A session that began earlier may end later: only what came after the guesses is their fruit.
             if told is not None and told[0] <= credential.timestamp_ns <= told[1] + WINDOW_NS:
                 del past.guessed[name]
+                # These guesses are told: one more slip is not to raise them again.
+                past.rejections = [one for one in past.rejections if one.username != name]
                 _add(
                     session,
                     found,

@@ -50,6 +50,15 @@ def test_a_guesser_with_two_connections_is_let_in_while_the_other_still_guesses(
     assert ("critical", "medium") in told(tmp_path, GUESSED, late.close(), login(45, "Zulu7Tango-Mike", lets_in=True))
 
 
+def test_guesses_that_are_told_are_not_told_again_at_the_next_slip(tmp_path: Path) -> None:
+    talks = [login(at, f"Wrong{at}xyz") for at in range(5)]
+    talks += [login(9, "Zulu7Tango-Mike", lets_in=True), login(12, "Zulu7Tango-Mkie")]
+    assert told(tmp_path, GUESSED, *talks) == [("high", "high"), ("critical", "medium")]
+    # Five more are five more.
+    talks += [login(20 + at, f"More{at}xyz") for at in range(5)]
+    assert told(tmp_path, GUESSED, *talks)[2:] == [("high", "high")]
+
+
 def test_guesses_hours_apart_are_not_within_ten_minutes(tmp_path: Path) -> None:
     # Four late ones of a connection that began early, and one of another hours before them.
     early = Talk("192.0.2.10", "198.51.100.20", 39000, 110, START_NS)
