@@ -519,3 +519,16 @@ def test_an_authentication_that_is_cancelled_where_the_capture_begins_with_it(tm
     # Text of a letter that looks like it, and is not answered, is no login.
     letter = "S: + go on\nC: a AUTHENTICATE LOGIN\nC: a2lt\nC: *\nC: \nS: a7 OK done"
     assert logins(heard(tmp_path, 143, letter, missed=4)) == []
+
+
+def test_tls_behind_text_that_crossed_its_grant(tmp_path: Path) -> None:
+    lines = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go on\nC: RSET"
+    session = upgraded(tmp_path, 25, lines, range(0))
+    assert (session.transport, session.starttls) == ("starttls", "completed")
+    assert session.tls is not None
+    assert session.tls.in_short()[0] == "TLSv1.2"
+    # Text alone goes on in clear, logins and all.
+    talk = f"{lines}\nS: 250 ok\nC: AUTH PLAIN {b64(bytes(1) + b'kim' + bytes(1) + b'Zulu7')}\nS: 235 ok"
+    result = heard(tmp_path, 25, talk)
+    assert logins(result) == [("PLAIN", "kim", "Zulu7", "accepted")]
+    assert [(one.transport, one.starttls) for one in result.sessions] == [("plaintext", "accepted")]

@@ -661,6 +661,7 @@ class Dissector:
         self.line_offset = client.offset
         if self._grant_seen:
             self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
+            self._gap_seen = True  # TLS may begin behind it all the same: the text crossed the grant, or was slipped in
         self.upgraded()
         if replies:
             end = client.end
@@ -1253,7 +1254,9 @@ def describe_lines(data: bytes) -> str:
         count += 1
         if len(words) < 4:
             words.append(_told_word(text.split(b" ", 2)))
-    return f"{count} line(s), {len(data)} octets: {', '.join(words)}"
+    lines = "1 line" if count == 1 else f"{count} lines"
+    octets = "1 octet" if len(data) == 1 else f"{len(data)} octets"
+    return f"{lines}, {octets}{': ' if words else ''}{', '.join(words)}"
 
 
 def _told_word(words: list[bytes]) -> str:
