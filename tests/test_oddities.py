@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.captures import NANO, pcap_header, pcap_record
 from support.tls import old_handshake
-from support.traffic import Talk, logins, run_frames
+from support.traffic import Talk, capture, logins, run_frames
 
 from analyzer.pipeline import Result, run
 from analyzer.sessions.records import Session
@@ -532,3 +532,20 @@ def test_tls_behind_text_that_crossed_its_grant(tmp_path: Path) -> None:
     result = heard(tmp_path, 25, talk)
     assert logins(result) == [("PLAIN", "kim", "Zulu7", "accepted")]
     assert [(one.transport, one.starttls) for one in result.sessions] == [("plaintext", "accepted")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "state"),
+    [
+        ("S: * OK ready\nC: a1 LOGIN kim Zulu7Tango\nS: a1 OK [CAPABILITY IMAP4rev1 IDLE] in", "unseen"),
+        ("S: * OK ready\nC: a1 AUTHENTICATE PLAIN AGtpbQBadWx1N1RhbmdvLU1pa2U=\nS: a1 OK [CAPABILITY IMAP4rev1] in", "unseen"),
+        # Asked before, or told by a server that did not let the client in: that is its offer.
+        ("S: * OK ready\nC: a0 CAPABILITY\nS: * CAPABILITY IMAP4rev1\nS: a0 OK\nC: a1 LOGIN kim Zulu7Tango\nS: a1 OK in", "not_offered"),
+        ("S: * OK ready\nC: a1 LOGIN kim Zulu7Tango\nS: a1 NO [CAPABILITY IMAP4rev1] no", "not_offered"),
+    ],
+)  # fmt: skip
+def test_what_a_server_lists_in_its_answer_to_a_login_is_not_its_offer(lines: str, state: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.pcap"
+    path.write_bytes(capture(Talk(server_port=143).play(lines).close().frames()))
+    (session,) = run([path]).sessions
+    assert session.starttls == state

@@ -674,7 +674,10 @@ class ImapDissector(MessageTraffic):
         self._early_go_ahead = False
         code = response_code(line, end)
         pending = self._take(line[:space])
-        if code[:11].upper() == b"CAPABILITY ":
+        told = code[:11].upper() == b"CAPABILITY "
+        # What comes with the answer to a login is what the server offers to whom it has let in.
+        behind = told and status == b"OK" and pending is not None and pending.code in (LOGIN, AUTHENTICATE)
+        if told and not behind:
             self._offer(code[11:])
         if pending is None:
             if self.commands == 0:
@@ -689,9 +692,10 @@ class ImapDissector(MessageTraffic):
         if pending.doubtful:
             self._client_lost = False
         reply = shown(line[space + 1 :])
-        if pending is self._current and not self._cut_short(pending, status, reply):
-            return
-        self._answer(pending, status, reply)
+        if pending is not self._current or self._cut_short(pending, status, reply):
+            self._answer(pending, status, reply)
+        if behind:
+            self._offer(code[11:])
 
     def _cut_short(self, pending: Pending, status: bytes, reply: str) -> bool:
         """The tagged reply came while a literal was due; False where the command goes on all the same, and is answered at its end."""

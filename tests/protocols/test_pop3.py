@@ -338,7 +338,7 @@ def test_command_injection() -> None:
     assert heard("C: STLS\nC: USER a\nC: PASS p\nS: +OK go\n" + TLS) == [
         "StartTlsRequested",
         "StartTlsAccepted",
-        "Anomaly kind='starttls_command_injection' detail='2 line(s), 16 octets: USER, PASS'",
+        "Anomaly kind='starttls_command_injection' detail='2 lines, 16 octets: USER, PASS'",
         "TlsStarted",
         *TRAILING,
     ]
@@ -348,7 +348,7 @@ def test_response_injection() -> None:
     assert heard("C: STLS\nS: +OK go\nS: +OK 1 message\n" + TLS) == [
         "StartTlsRequested",
         "StartTlsAccepted",
-        "Anomaly kind='starttls_response_injection' detail='1 line(s), 15 octets: +OK'",
+        "Anomaly kind='starttls_response_injection' detail='1 line, 15 octets: +OK'",
         "TlsStarted",
         *TRAILING,
     ]

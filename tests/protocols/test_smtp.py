@@ -427,7 +427,7 @@ def test_command_injection() -> None:
     assert heard("C: STARTTLS\nC: MAIL FROM:<x@y>\nC: RSET\nS: 220 go\n" + TLS) == [
         "StartTlsRequested",
         "StartTlsAccepted",
-        "Anomaly kind='starttls_command_injection' detail='2 line(s), 23 octets: MAIL, RSET'",
+        "Anomaly kind='starttls_command_injection' detail='2 lines, 23 octets: MAIL, RSET'",
         "TlsStarted",
         *TRAILING,
     ]
