@@ -3,6 +3,8 @@
 Standard output carries the result alone; progress, warnings and errors go to standard error, progress only on a terminal.
 Exit codes: 0 done, 1 a finding as bad as ``--fail-on`` says (or the engines of ``--cross-check`` differ), 2 wrong usage, 3 input
 missing, unreadable or nothing in it could be analysed (or the result could not be written), 4 a fault of mailtap.
+
+A little over 500 lines: the commands are one list of options after another, and share what reads, writes and fails.
 """
 
 from __future__ import annotations

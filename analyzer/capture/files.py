@@ -329,11 +329,9 @@ def sha256_of(path: str, identity: tuple[int, int, int] | None = None) -> str:
     With ``identity`` (see :class:`CaptureStats`) the file must still be what it was. Raises CaptureError where it is not, or
     cannot be read.
     """
-    import hashlib  # loads OpenSSL: only for those who ask for it
-
     descriptor, file = _open(path)
     try:
-        digest = hashlib.sha256()
+        digest = _digest()
         if identity is not None and _identity(descriptor) != identity:
             raise CaptureUnreadable(_changed(path))
         while True:
@@ -390,8 +388,8 @@ def _open(path: str) -> tuple[int, FileSource]:
 
 
 def _digest() -> hashlib._Hash:
-    """A digest that is made on the way."""
-    import hashlib
+    """An empty SHA-256, to be fed."""
+    import hashlib  # loads OpenSSL: only for those who ask for it
 
     return hashlib.sha256()
 

@@ -5,7 +5,7 @@ Secrets are compared by keyed fingerprints that never leave the process; no find
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from analyzer.findings.base import (
     ANONYMOUS,
@@ -48,6 +48,8 @@ MAX_SHARED: Final = 1000
 MAX_NAMES: Final = 4 * MAX_REJECTIONS
 #: Scores of zxcvbn up to this one are weak: fewer than a million guesses.
 WEAK_SCORE: Final = 1
+
+Value = TypeVar("Value")
 
 
 def brute_force(session: Session, found: Found) -> None:
@@ -141,14 +143,10 @@ def _within(rejections: list[Rejection], timestamp_ns: int) -> list[Rejection]:
 
 
 def _let_in(past: ClientPast, name: str, timestamp_ns: int) -> None:
-    """Remember that a client was let in as an account; bounded, the oldest goes."""
-    let_in = past.let_in
-    if let_in is None:
-        let_in = {}
-        past.let_in = let_in
-    if len(let_in) >= MAX_REJECTIONS and name not in let_in:
-        del let_in[next(iter(let_in))]
-    let_in[name] = timestamp_ns
+    """Remember that a client was let in as an account."""
+    if past.let_in is None:
+        past.let_in = {}
+    _remember(past.let_in, name, timestamp_ns)
 
 
 def _names(rejections: list[Rejection]) -> dict[str, int]:
@@ -160,10 +158,15 @@ def _names(rejections: list[Rejection]) -> dict[str, int]:
 
 
 def _tell(guessed: dict[str, tuple[int, int]], name: str, since_ns: int, timestamp_ns: int) -> None:
-    """Remember that an account was guessed at; bounded, the oldest goes."""
-    if len(guessed) >= MAX_REJECTIONS and name not in guessed:
-        del guessed[next(iter(guessed))]
-    guessed[name] = (since_ns, timestamp_ns)
+    """Remember that an account was guessed at."""
+    _remember(guessed, name, (since_ns, timestamp_ns))
+
+
+def _remember(known: dict[str, Value], name: str, value: Value) -> None:
+    """Keep what is known of an account; bounded, the oldest goes."""
+    if len(known) >= MAX_REJECTIONS and name not in known:
+        del known[next(iter(known))]
+    known[name] = value
 
 
 def _add(session: Session, found: Found, credential: Credential, severity: int, confidence: str, detail: str) -> None:
