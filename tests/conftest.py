@@ -15,6 +15,18 @@ from analyzer._build import build_kind
 # ones are tried at every run.
 settings.register_profile("mailtap", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("mailtap")
+# What the outputs of the tests look like must not depend on whose terminal they are started from.
+for name in (
+    "FORCE_COLOR",
+    "NO_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+    "COLUMNS",
+    "LINES",
+):
+    os.environ.pop(name, None)
 sys.path.insert(0, str(Path(__file__).parent))
 
 

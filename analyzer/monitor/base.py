@@ -98,12 +98,15 @@ class AlertSink:
         #: ``jsonl:/var/log/mailtap.jsonl``, as the user gave it
         self.name = name
         self.delivered: int = 0
-        #: waiting for a receiver that is down
-        self.waiting: int = 0
         self.lost: int = 0
         #: the last thing that went wrong, for people; empty when all is well
         self.trouble: str = ""
         self._counting = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Alerts that wait for a receiver that is down."""
+        return 0
 
     def lose(self, count: int) -> None:
         """Count alerts that will never reach the receiver; from any thread."""

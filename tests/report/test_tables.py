@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,10 +134,14 @@ def test_heavy_libraries_load_when_used(script: str, loaded: str):
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_report_in_a_file_loads_little(form: str):
+def test_a_report_in_a_file_loads_little(form: str, tmp_path: Path):
     """Start-up is part of the speed: no colours, no OpenSSL and no sockets for who needs none. JSON has the capture's SHA-256."""
+    # A path that the report has to cut.
+    sample = tmp_path / ("Größe-" * 12) / "pop3-login.pcap"
+    sample.parent.mkdir()
+    shutil.copy(CAPTURES / sample.name, sample)
     lines = (
-        f"import sys\nSAMPLE = {str(CAPTURES / 'pop3-login.pcap')!r}\nfrom analyzer.cli import run_command\n"
+        f"import sys\nSAMPLE = {str(sample)!r}\nfrom analyzer.cli import run_command\n"
         f"run_command(['analyze', SAMPLE, '-f', '{form}', '-o', '/dev/null'])\n"
         "print(*sorted({'rich', '_hashlib', 'socket', 'cryptography', 'random'} & set(sys.modules)))"
     )

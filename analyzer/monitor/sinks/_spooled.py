@@ -116,6 +116,11 @@ class SpooledSink(AlertSink):
         """The file of the spool."""
         return self._spool.path
 
+    @property
+    def waiting(self) -> int:
+        # Counted when asked: two threads change it, and a number kept aside by one would stand where the other knows better.
+        return self._spool.waiting + len(self._memory)
+
     # -- for the subclass --------------------------------------------------------------------------------------------------------
 
     def encode(self, alert: Alert) -> bytes:
@@ -158,7 +163,6 @@ class SpooledSink(AlertSink):
         self.renew()
         self._spool.open()
         self._spool_trouble = self._spool.damage
-        self.waiting = self._spool.waiting
         self._show_trouble()
         self._thread = threading.Thread(target=self._run, name=f"sender to {self.name}", daemon=True)
         self._thread.start()
@@ -169,7 +173,6 @@ class SpooledSink(AlertSink):
         if self._memory or not self._keep(items):
             self._memory.extend([Spooled(0, alert_id, body) for alert_id, body in items])
             self._bound_memory()
-        self._count_waiting()
         if self._probed and not self._asked:
             # The pause is for those that were tried; this one is not among them.
             self._not_before = min(self._not_before, time.monotonic())
@@ -184,7 +187,6 @@ class SpooledSink(AlertSink):
                     self._memory.clear()
             finally:
                 self._sending_memory.release()
-            self._count_waiting()
             self._wake.set()
 
     def reopen(self) -> None:
@@ -204,7 +206,6 @@ class SpooledSink(AlertSink):
         if self._memory:
             self.lose(len(self._memory))
             self._memory.clear()
-        self._count_waiting()
         # Where the sender still waits for the network, it closes the spool itself at its end.
         self._abandoned = True
         if self._thread is None or not self._thread.is_alive():
@@ -236,9 +237,6 @@ class SpooledSink(AlertSink):
             except IndexError:
                 break  # the sender was quicker
             self.lose(1)
-
-    def _count_waiting(self) -> None:
-        self.waiting = self._spool.waiting + len(self._memory)
 
     def _show_trouble(self) -> None:
         if self._given_up and time.monotonic() >= self._given_up_until:
@@ -335,7 +333,6 @@ class SpooledSink(AlertSink):
                 self._went_well()
                 self._vouched = True
                 self._probed = 0
-            self._count_waiting()
             return True
         self._probed = 0
         if self._send_from_memory():
@@ -404,20 +401,17 @@ class SpooledSink(AlertSink):
                 self._went_well()
             if self._memory and self._memory[0] is item:
                 self._memory.popleft()
-            self._count_waiting()
         return True
 
     def _settle(self) -> None:
         number = self.settled()
         if number:
             self.delivered += self._spool.remove(number)
-            self._count_waiting()
 
     def _give_up(self, item: Spooled, why: str) -> None:
         self.lose(self._spool.remove(item.number, item.number))
         self._send_trouble = why
         self._show_trouble()
-        self._count_waiting()
 
     def _went_well(self) -> None:
         self._failures = 0

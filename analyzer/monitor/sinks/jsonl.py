@@ -68,8 +68,11 @@ class JsonLines(AlertSink):
         if self._lines:
             self.lose(len(self._lines))
             self._lines.clear()
-            self.waiting = 0
         self._let_go()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._lines)
 
     def _opened(self) -> int:
         """The open file.
@@ -127,7 +130,6 @@ class JsonLines(AlertSink):
                 self._lines.popleft()
             self._lines.extendleft(first)
             self.lose(too_many)
-        self.waiting = len(self._lines)
 
     def _write_some(self) -> None:
         size = 0

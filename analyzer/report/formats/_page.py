@@ -7,6 +7,8 @@ megabytes of capture. Text must be visible already (:mod:`analyzer.report.visibl
 from __future__ import annotations
 
 import os
+import re
+import sys
 from typing import IO, TYPE_CHECKING, Final, TextIO, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ MIN_CUT: Final = 12
 #: What stands where something was left out, and what does where that letter is not to be had.
 ELLIPSIS: Final = "…"
 PLAIN_ELLIPSIS: Final = "..."
+
+#: Finds what rich must be asked about: what is not Latin, Greek, Cyrillic or one of the signs that the report itself uses.
+_MAYBE_WIDE: Final = re.compile(r"[^\x20-\x7e\xa1-\u02ff\u0370-\u0482\u2010-\u2027\u2190-\u2193\u2500-\u257f]").search
 
 #: A piece of text and its style (``bold red``; empty for none), in rich's words.
 Piece: TypeAlias = tuple[str, str]
@@ -153,7 +158,8 @@ class Page:
         self._out = out
         self._console: Console | None = None
         self.width: int = WIDTH
-        if out.isatty() or os.environ.get("FORCE_COLOR"):
+        # FORCE_COLOR is for what is shown: a file named with -o has no colours.
+        if out.isatty() or (out is sys.stdout and os.environ.get("FORCE_COLOR")):
             from rich.console import Console
 
             self._console = Console(
@@ -222,7 +228,7 @@ def _between(pieces: list[Piece], start: int, end: int) -> list[Piece]:
 
 def cells(text: str) -> int:
     """The columns that a text takes on a terminal: letters of some scripts take two, marks above others none."""
-    if text.isascii():
+    if text.isascii() or not _MAYBE_WIDE(text):
         return len(text)
     from rich.cells import cell_len
 

@@ -7,6 +7,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from analyzer.report.formats._page import GAP, WIDTH, Page, Table, cells, cut, folds
 
@@ -129,9 +130,21 @@ def test_colours_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    page, out = written()
-    page.print(("EXPOSED", "bold red"), ": kim")
+    file, in_file = written()
+    file.print(("EXPOSED", "bold red"), ": kim")
+    assert lines(in_file) == ["EXPOSED: kim"]
+    monkeypatch.setattr("sys.stdout", in_file)
+    out = in_file
+    out.seek(0)
+    Page(out).print(("EXPOSED", "bold red"), ": kim")
     assert lines(out) == ["\x1b[1;31mEXPOSED\x1b[0m: kim"]
+
+
+def test_the_letters_counted_without_rich_are_those_it_counts_alike() -> None:
+    for number in range(0x20, 0x3000):
+        letter = chr(number)
+        if letter.isprintable():
+            assert cells(letter) == cell_len(letter), hex(number)
 
 
 @given(TEXT, st.integers(1, 30), st.integers(0, 5))
