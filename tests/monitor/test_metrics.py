@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.alerts import Behind
 
 from analyzer.capture.live import LiveCounters, LiveSource
 from analyzer.errors import UsageError
@@ -38,8 +39,8 @@ def counted(packets: int, kernel_drops: int | None) -> LiveCounters:
 def monitored() -> MonitorState:
     state = MonitorState("1.2.3", "sensor-ä", time.time_ns())
     state.sources = [Source("eth0", counted(1000, 7)), Source("-", counted(5, None)), Source("eth0", counted(1, 0))]
-    webhook = AlertSink("webhook:https://user:Tok3n@hooks.example:8443/services/T0K3N?key=T0K3N")
-    webhook.delivered, webhook.waiting, webhook.lost, webhook.trouble = 3, 2, 1, "refused"
+    address = "webhook:https://user:Tok3n@hooks.example:8443/services/T0K3N?key=T0K3N"
+    webhook = Behind(address, delivered=3, waiting=2, lost=1, trouble="refused")
     state.sinks = [webhook, AlertSink("jsonl:/var/log/mailtap.jsonl")]
     state.sessions.update({("pop3", "plaintext"): 12, ("imap", "starttls"): 3})
     state.findings[("plaintext-password", "critical")] += 4

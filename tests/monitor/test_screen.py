@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from support.alerts import Behind
 
 from analyzer.capture.live import LiveCounters, LiveSource
 from analyzer.errors import UsageError
@@ -59,8 +60,8 @@ def monitored() -> MonitorState:
     state.exposed_accounts.update(["a", "b"])
     state.exposed_clients.update(["10.0.0.7"] * 5 + [HOSTILE])
     state.exposed_servers.update(["192.0.2.1 port 110"] * 6)
-    webhook = AlertSink("webhook:https://user:Tok3n@hooks.example/T0K3N")
-    webhook.delivered, webhook.waiting, webhook.trouble = 9, 2, f"refused {HOSTILE}"
+    address = "webhook:https://user:Tok3n@hooks.example/T0K3N"
+    webhook = Behind(address, delivered=9, waiting=2, trouble=f"refused {HOSTILE}")
     state.sinks = [AlertSink("jsonl:/var/log/alerts.jsonl"), webhook]
     state.alerts_raised, state.store_written = 4, 31
     state.turn_ns = time.time_ns()

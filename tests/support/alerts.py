@@ -48,6 +48,19 @@ def state() -> MonitorState:
     return MonitorState("0.1.0", "mirror-1", MOMENT_NS)
 
 
+class Behind(AlertSink):
+    """Has brought some alerts to its receiver, while others wait for it."""
+
+    def __init__(self, name: str, *, delivered: int, waiting: int, lost: int = 0, trouble: str = "") -> None:
+        super().__init__(name)
+        self.delivered, self.lost, self.trouble = delivered, lost, trouble
+        self.held = waiting
+
+    @property
+    def waiting(self) -> int:
+        return self.held
+
+
 class Kept(AlertSink):
     """Keeps what it is given, and when."""
 
