@@ -250,6 +250,10 @@ class Dissector:
         #: the grant was seen, so that nothing but TLS is due behind it
         self._grant_seen: bool = False
         self._injected: bytes = b""
+        #: where each part stands of the client's text that came behind the grant and waits (LIMBO); None where none does
+        self._text_at: list[Position] | None = None
+        #: the last octets of it, where they may begin a TLS record
+        self._header_begun: bytes = b""
         self._trailing_client: bytes = b""
         self._trailing_server: bytes = b""
         self._exchange: Exchange | None = None
@@ -305,6 +309,8 @@ class Dissector:
         if side.inflater is not None:
             self._compression_lost(sender, side, "octets missing")
             return self.events
+        if self._text_at is not None:
+            self._text_goes_on()
         if side.mode == HOLD:
             # No use waiting for the answer: read what waits as if it had come, then the gap is where it leads.
             self._release_all(sender, side)
@@ -360,7 +366,10 @@ class Dissector:
         self.at = at
         side = self.server if sender == SERVER else self.client
         # What waits for the server's word waits on: it may still speak, and finish() is the end of all waiting.
-        if self._granted and self._grant_seen and not self.tls_started:
+        if self._text_at is not None:
+            if sender == CLIENT:
+                self._text_goes_on()
+        elif self._granted and self._grant_seen and not self.tls_started:
             self._end_limbo(sender)
         if side.mode == DOT_BODY and side.parts_size:
             rest = side.take()
@@ -372,6 +381,8 @@ class Dissector:
         """The session is over (both directions ended, or the capture did): whatever is pending is told now."""
         self.events = []
         self.at = at
+        if self._text_at is not None:
+            self._text_goes_on()
         self._release_all(CLIENT, self.client)
         if self._granted and not self.tls_started:
             if self._grant_seen:
@@ -581,6 +592,9 @@ class Dissector:
 
     def _limbo(self, sender: Sender, side: Side, data: bytes) -> None:
         if sender == CLIENT:
+            if self._text_at is not None:
+                self._wait_for_tls(side, data)
+                return
             first = side.parts_size == 0
             side.keep(data)
             if side.body_gap:
@@ -607,6 +621,12 @@ class Dissector:
                 self._injected += data[: newline + 1]
                 if newline + 1 < len(data):
                     self._limbo(sender, side, data[newline + 1 :])
+            elif self._grant_seen:
+                side.take()
+                self._text_at = []
+                self._header_begun = b""
+                side.line_start = True
+                self._wait_for_tls(side, data)
             else:
                 self._text_goes_on()
             return
@@ -625,6 +645,43 @@ class Dissector:
         if where >= 0:
             self._tls_found()
         elif side.parts_size > MAX_HELD:
+            self._text_goes_on()
+
+    def _wait_for_tls(self, side: Side, data: bytes) -> None:
+        """Text of the client behind the grant. It was slipped in, or crossed the grant, if TLS begins behind it; till then it waits.
+
+        The server's next word, a gap and the client's end show that it was a command like any other: STARTTLS was granted and not used.
+        """
+        places = self._text_at
+        if places is None:
+            return
+        begun = self._header_begun
+        look = begun + data if begun else data
+        size: i64 = len(look)
+        at: i64 = 0 if begun or side.line_start else line_end(look, 0, size) + 1
+        if at == 0 and not begun and not side.line_start:
+            at = size  # no line ends here
+        side.keep(data)
+        self._header_begun = b""
+        while at < size:
+            if 0x14 <= look[at] <= 0x17:
+                if size - at < TLS_HEADER:
+                    self._header_begun = look[at:]
+                    break
+                if is_tls_header(look[at : at + TLS_HEADER]):
+                    waited = side.take()
+                    text: i64 = len(waited) - (size - at)
+                    self._injected += waited[:text]
+                    side.keep(waited[text:])
+                    self._text_at = None
+                    self._tls_found()
+                    return
+            at = line_end(look, at, size) + 1
+            if at == 0:
+                break
+        side.line_start = look[size - 1] == 10
+        places.append(self.at)
+        if side.parts_size + len(self._injected) > MAX_HELD:
             self._text_goes_on()
 
     def _tls_found(self) -> None:
@@ -650,8 +707,18 @@ class Dissector:
     def _text_goes_on(self) -> None:
         """Granted, yet no TLS: a decrypting proxy's capture, a tunnel, or a broken server. Read on as text (RFC 3207 section 4.2)."""
         client, server = self.client, self.server
+        here = self.at
+        places = self._text_at
+        waited = client.parts
         replies = server.take()
         commands = self._injected + client.take()
+        offset = client.offset
+        if places is not None:
+            # It has waited for the server's word, which is read next: what it leads to belongs where it stands.
+            self._text_at = None
+            self.at = places[0]
+            commands = self._injected
+            offset += len(commands)
         self._injected = b""
         self._granted = False
         client.mode = LINES
@@ -665,12 +732,18 @@ class Dissector:
         self.upgraded()
         if replies:
             end = client.end
-            if commands:
+            if commands or places is not None:
                 client.end = client.offset  # as far as it was read when the server said this
             self._replay(SERVER, server, replies)
             client.end = end
         if commands:
             self._replay(CLIENT, client, commands)
+        if places is not None:
+            for number, place in enumerate(places):
+                self.at = Position(place.frame, place.timestamp_ns, offset)
+                self._feed(CLIENT, client, waited[number])
+                offset += len(waited[number])
+        self.at = here
 
     def _end_limbo(self, sender: Sender) -> None:
         if sender == CLIENT:
@@ -993,6 +1066,12 @@ class Dissector:
                     self._overflow(sender, side)
                 return
             elif mode == LIMBO:
+                if sender == SERVER and self._text_at is not None:
+                    # An answer in clear, or TLS: the client's text is no part of that.
+                    self._text_goes_on()
+                    if side.mode == LINES and self._begins_tls(sender, side, data[at:] if at else data, base + at):
+                        return
+                    continue
                 if side.parts_size == 0 and not (sender == CLIENT and self._injected):
                     side.offset = base + at
                     side.held_frame = self.at.frame

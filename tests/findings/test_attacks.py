@@ -7,8 +7,8 @@ import ssl
 from pathlib import Path
 
 import pytest
-from support.traffic import Talk, capture
-from support.verdicts import carry, failed_tls, findings, good_tls, slugs, talk
+from support.traffic import Talk, capture, logins
+from support.verdicts import carry, failed_tls, findings, good_tls, read, slugs, talk
 
 from analyzer.findings.engine import find
 from analyzer.pipeline import run
@@ -73,6 +73,32 @@ def test_commands_injected(protocol: str, together: bool, tmp_path: Path) -> Non
     found = findings(tmp_path, made)
     assert slugs(found) & ALARMS == {"starttls-command-injection"}
     assert next(one for one in found if one.slug == "starttls-command-injection").severity == 3
+
+
+@each
+def test_commands_injected_behind_the_grant(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, _, line, _ = PROTOCOLS[protocol]
+    begun = talk(f"{greeting.format(offer)}{ask}\n{grant}\nC: {line}", port, closed=False)
+    found = findings(tmp_path, carry(begun, pieces()).close())
+    assert slugs(found) & ALARMS == {"starttls-command-injection"}
+    (one,) = [one for one in found if one.slug == "starttls-command-injection"]
+    # three frames open the connection; the injected line is the last before TLS
+    lines = greeting.format(offer).strip("\n").count("\n") + 1
+    assert (one.severity, one.frame) == (3, 3 + lines + 3)
+    assert one.session is not None
+    assert one.session.starttls == "completed"
+
+
+@each
+def test_commands_behind_the_grant_that_are_answered_are_no_injection(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, login, line, reply = PROTOCOLS[protocol]
+    begun = f"{greeting.format(offer)}{ask}\n{grant}\nC: {line}\n"
+    for text in (f"S: {reply}\n{login}", login):
+        result = read(tmp_path, [talk(begun + text, port)])
+        assert logins(result)[0][1:3] == ("kim", "Zulu7Tango-Mike")
+        found = slugs(find(result.sessions)) & ALARMS
+        assert "starttls-without-tls" in found
+        assert "starttls-command-injection" not in found
 
 
 @each

@@ -444,6 +444,72 @@ def test_command_injection() -> None:
     assert lines[4:] == TRAILING
 
 
+INJECTED = ["StartTlsRequested", "StartTlsAccepted", "Anomaly starttls_command_injection", "TlsStarted"]
+
+
+def test_command_injection_behind_the_grant() -> None:
+    text = "C: STARTTLS\nS: 220 go\nC: MAIL FROM:<x@y>\n--\nC: RSET\n"
+    assert heard(text + TLS) == [
+        "StartTlsRequested",
+        "StartTlsAccepted",
+        "Anomaly kind='starttls_command_injection' detail='2 lines, 23 octets: MAIL, RSET'",
+        "TlsStarted",
+        *TRAILING,
+    ]
+    # In one segment with the handshake; on both sides of the grant; around a line that the grant cuts in two.
+    for text in (
+        "C: STARTTLS\nS: 220 go\nC: RSET\n",
+        "C: STARTTLS\nC: NOOP\nS: 220 go\n--\nC: RSET\n",
+        "C: STARTTLS\nC| RS\nS: 220 go\nC| ET\\r\\n\nC: RSET\n",
+    ):
+        lines = heard(text + TLS)
+        assert kinds(lines[:4]) == INJECTED
+        assert lines[4:] == TRAILING
+    # The server's text before it was injected, too.
+    both = kinds(heard("C: STARTTLS\nS: 220 go\nS: 250 ok\nC: RSET\n" + TLS)[:5])
+    assert both == [*INJECTED[:3], "Anomaly starttls_response_injection", "TlsStarted"]
+
+
+def test_text_behind_the_grant_is_evidence_where_it_stands() -> None:
+    pieces = read_transcript("C: STARTTLS\nS: 220 go\nC: NOOP\n--\nC: RSET\n--\n" + TLS)
+    said = play(SmtpDissector(), pieces)
+    assert [(one.frame, one.offset) for one in said[2:4]] == [(3, 10), (5, 22)]
+    # Each line keeps its frame where it turns out to be a command.
+    said = play(
+        SmtpDissector(), read_transcript("C: STARTTLS\nS: 220 go\nC: NOOP\n--\nC: EHLO a\n--\nC: EHLO b\nS: 250 ok")
+    )
+    assert [(one.frame, one.offset) for one in said[2:5]] == [(3, 10), (4, 16), (5, 24)]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "S: 250 ok\n" + TLS,  # it was answered: the server read it as a command
+        "",  # and nothing came any more
+        "C~ 5\n",
+        "S~ 5\n",
+        "S| \\x15\\x03\\x03\\x00\\x02\\x02\\x0a\n",  # answered with an alert
+        "C| \\x16\\x03\nS: 250 ok\n",  # the beginning of nothing
+        "C| \\x16\\x04\\x01\\x00\\x02\\x01\\x00\n",
+        "C| x\\x16\\x03\\x01\\x00\\x02\\x01\\x00\n",  # not where a line begins
+    ],
+)
+def test_text_behind_the_grant_that_no_tls_follows_goes_on(ending: str) -> None:
+    lines = kinds(heard("C: STARTTLS\nS: 220 go\nC: EHLO me.example\n" + ending))
+    assert lines[:4] == [*INJECTED[:2], "Anomaly starttls_without_tls", "ClientNamed"]
+    assert "Anomaly starttls_command_injection" not in lines
+
+
+def test_text_behind_the_grant_waits_within_bounds() -> None:
+    said = play(
+        SmtpDissector(),
+        [*read_transcript("C: STARTTLS\nS: 220 go"), *[(CLIENT, b"NOOP\r\n")] * 20000],
+        eof=False,
+        finish=False,
+    )
+    assert kinds(told(said))[2] == "Anomaly starttls_without_tls"
+
+
 def test_response_injection() -> None:
     assert kinds(heard("C: STARTTLS\nS: 220 go\nS: 250-mx\nS: 250 AUTH PLAIN\n" + TLS)[:4]) == [
         "StartTlsRequested",
