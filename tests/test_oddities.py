@@ -549,3 +549,19 @@ def test_what_a_server_lists_in_its_answer_to_a_login_is_not_its_offer(lines: st
     path.write_bytes(capture(Talk(server_port=143).play(lines).close().frames()))
     (session,) = run([path]).sessions
     assert session.starttls == state
+
+
+def test_a_message_in_the_place_of_another_one_is_counted(tmp_path: Path) -> None:
+    lines = "S: * OK mx\nC: a LOGIN kim Zulu7Tango\nS: a OK in\nC: b SELECT Drafts\nS: * 4 EXISTS\nS: b OK\n{}\nC: d LOGOUT\nS: * BYE\nS: d OK"
+    letter = "Subject: lunch\\r\\n\\r\\nd LOGIN trap trap"
+    replace = f"C: c {{}} Drafts (\\\\Draft) {{{{33+}}}}\\r\\n{letter}\nS: * 4 EXPUNGE\nS: c OK"
+    for command in ("REPLACE 4", "UID REPLACE 17", "APPEND"):
+        result = heard(tmp_path, 143, lines.format(replace.format(command)))
+        (session,) = result.sessions
+        (message,) = session.message_list or ()
+        assert (message.direction, message.mailbox, message.size, message.complete) == ("appended", "Drafts", 33, True)
+        assert message.accepted
+        assert [one[1] for one in logins(result)] == ["kim"]
+    # A literal of a command that carries no message.
+    (session,) = heard(tmp_path, 143, lines.format(replace.format("SEARCH"))).sessions
+    assert session.message_list is None

@@ -1,10 +1,11 @@
 r"""IMAP (RFC 9051, 3501): commands by tag, literals in both directions, logins, and the messages that are fetched and appended.
 
 With them RFC 2177 (IDLE), 2595 (STARTTLS, LOGINDISABLED), 2971 (ID), 3502 (MULTIAPPEND), 3516 (BINARY), 4469 (CATENATE), 4959 (initial SASL
-response), 4978 (COMPRESS), 6851 (MOVE), 7162 (VANISHED) and 7888 (non-synchronising literals).
+response), 4978 (COMPRESS), 6851 (MOVE), 7162 (VANISHED), 7888 (non-synchronising literals) and 8508
+(REPLACE).
 
 A command or reply that ends in a literal marker goes on behind the literal; lines are put together here, bounded. Message
-content (FETCH, APPEND) goes to a reader in bulk and is never taken for commands or replies. What the client sends behind a
+content (FETCH, APPEND, REPLACE) goes to a reader in bulk and is never taken for commands or replies. What the client sends behind a
 synchronising literal or in an AUTHENTICATE depends on the server's word, so it waits for that (``hold_client``): a ``+`` or
 the tagged reply. Where the server's half of the dialogue is missing nobody waits, and what comes is told by its form.
 
@@ -64,6 +65,7 @@ from analyzer.protocols.imap_commands import (
     MAIL,
     MAILBOX_DATA,
     NUMBERED,
+    REPLACE,
     REPLIES,
     SELECT,
     STARTTLS,
@@ -224,6 +226,14 @@ class ImapDissector(MessageTraffic):
             return
         else:
             self.commands += 1
+            if code == REPLACE:
+                # RFC 8508 section 4: a message's number, or * for the last one; the rest is an APPEND's.
+                at = end + 1
+                end = line.find(b" ", at)
+                if end < 0:
+                    end = size
+                replaced = line[at:end]
+                code = APPEND if replaced.isdigit() or replaced == b"*" else MAIL
         doubtful = self._client_lost or (self.midstream and not self.server_heard())
         pending = Pending(line[:space], code, by_uid, doubtful)
         pending.text_before = self._text_lines

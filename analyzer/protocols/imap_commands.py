@@ -33,6 +33,7 @@ EXPUNGE: Final = 14
 CLOSE: Final = 15
 UNSELECT: Final = 16
 MOVE: Final = 17
+REPLACE: Final = 18  # read as APPEND, behind the number of the message that it replaces
 
 COMMANDS: Final[dict[bytes, int]] = {
     b"LOGIN": LOGIN,
@@ -50,6 +51,7 @@ COMMANDS: Final[dict[bytes, int]] = {
     b"CLOSE": CLOSE,
     b"UNSELECT": UNSELECT,
     b"MOVE": MOVE,
+    b"REPLACE": REPLACE,
     b"CAPABILITY": KNOWN,
     b"NOOP": KNOWN,
     b"LOGOUT": KNOWN,
@@ -72,7 +74,6 @@ COMMANDS: Final[dict[bytes, int]] = {
     b"NAMESPACE": MAIL,
     b"NOTIFY": MAIL,
     b"RENAME": MAIL,
-    b"REPLACE": MAIL,
     b"SEARCH": MAIL,
     b"SETACL": MAIL,
     b"SETMETADATA": MAIL,
@@ -165,7 +166,7 @@ class Pending:
         #: FETCH of a piece: where it begins, how many octets were asked for
         self.origin: i64 = -1
         self.length: i64 = -1
-        #: APPEND: numbers of its messages
+        #: APPEND, REPLACE: numbers of its messages
         self.messages: list[int] = []
         #: the tagged reply, where it came before the command's end
         self.status: bytes = b""

@@ -663,6 +663,15 @@ def appended(lines: list[str]) -> list[str]:
         ('C| b APPEND x CATENATE (URL "/INBOX/;UID=1" TEXT {3+}\\r\\nabc)\\r\\n\nS: b OK\n', ["3 'x' incomplete", "1 True"]),
         ('C| b APPEND x CATENATE (TEXT {3+}\\r\\nabc URL "/a)b") () {1+}\\r\\nz\\r\\n\nS: b OK\n', ["3 'x' incomplete", "1 'x'", "1 True", "2 True"]),
         ('C| b APPEND x CATENATE (URL "/INBOX/;UID=1")\\r\\n\nS: b OK\n', []),
+        # RFC 8508: in the place of another one
+        (f"C| b REPLACE 4 Drafts (\\\\Seen \\\\Draft) {{62+}}\\r\\n{BODY}\\r\\n\nS: * OK [APPENDUID 1 2000] so\nS: * 4 EXPUNGE\nS: b OK\n", ["62 'Drafts'", "1 True"]),
+        ("C: b UID REPLACE 2000 {1}\nS: + go\nC| y () {3}\\r\\n\nS: + go\nC| abc\\r\\n\nS: b NO [OVERQUOTA]\n", ["3 'y'", "1 False"]),
+        ("C: b uid replace * x UTF8 (~{3+}\nC| abc)\\r\\n\nS: b OK\n", ["3 'x'", "1 True"]),
+        ("C: b REPLACE 4 nope {62}\nS: b NO [TRYCREATE]\n", []),
+        # no such command, and another one of a similar name: what they carry is none
+        ("C: b REPLACE x {3+}\nC| abc\\r\\n\nS: b BAD\n", []),
+        ("C: b REPLACE\nS: b BAD\nC: b REPLACE 4\nS: b BAD\n", []),
+        ("C: b XREPLACE 4 x {3+}\nC| abc\\r\\n\nS: b BAD\n", []),
         # cut off
         ("C: b APPEND x {50+}\nC| To: x\nC~ 40\nC| 12345\\r\\nc NOOP\\r\\n\nS: b OK\n", ["50 'x' incomplete", "1 True"]),
     ],
