@@ -565,3 +565,54 @@ def test_a_message_in_the_place_of_another_one_is_counted(tmp_path: Path) -> Non
     # A literal of a command that carries no message.
     (session,) = heard(tmp_path, 143, lines.format(replace.format("SEARCH"))).sessions
     assert session.message_list is None
+
+
+LETTER = "Subject: lunch\\r\\nFrom: lee@example.org\\r\\n\\r\\nAUTH PLAIN AHRyYXAAdHJhcA==\\r\\n.."
+
+
+def carried(result: Result) -> list[tuple[str, int, bool, bool | None]]:
+    """Direction, size, completeness and fate of the messages of a run; none of their text is a login."""
+    assert logins(result) == []
+    (session,) = result.sessions
+    assert session.messages == len(session.message_list or ())
+    return [(one.direction, one.size, one.complete, one.accepted) for one in session.message_list or ()]
+
+
+@pytest.mark.parametrize(("port", "direction"), [(25, "relayed"), (587, "submitted"), (24, "delivered")])
+def test_a_message_whose_go_ahead_begins_the_capture(port: int, direction: str, tmp_path: Path) -> None:
+    lines = f"S: 354 go on\nC: {LETTER}\\r\\n.\nS: 250 ok\nC: QUIT\nS: 221 bye"
+    whole = [(direction, 73, True, True)]
+    assert carried(heard(tmp_path, port, lines, missed=3)) == whole
+    assert carried(heard(tmp_path, port, f"S: 250 ok\n{lines}", missed=3)) == whole
+    assert carried(heard(tmp_path, port, lines.replace("250 ok", "554 no"), missed=3)) == [(direction, 73, True, False)]
+    # In the smallest pieces; and with the end missing.
+    talk = Talk(server_port=port).server(b"354 go on\r\n")
+    for octet in LETTER.encode().decode("unicode_escape").encode() + b"\r\n.\r\n":
+        talk.client(bytes([octet]))
+    assert carried(run_frames(tmp_path, talk.server(b"250 ok\r\n").close().frames()[3:])) == whole
+    (session,) = heard(tmp_path, port, f"S: 354 go on\nC: {LETTER}", missed=3).sessions
+    assert [(one.size, one.ended) for one in session.message_list or ()] == [(73, False)]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "S: 250 ok\nC: {}\\r\\n.\nS: 250 ok",  # no go-ahead
+        "S: 354 go on\nS: 250 ok\nC: {}\\r\\n.\nS: 250 ok",  # of another message
+        "S: 354 go on\nC: RSET\nS: 250 ok\nC: QUIT\nS: 221 bye",
+        "S: 354 go on\nC: no message\\r\\n.\nS: 250 ok",
+        "S: 354 go on\nS: 250 ok\nS: 221 bye",  # the server alone
+    ],
+)
+def test_what_no_go_ahead_or_no_header_begins_is_no_message(lines: str, tmp_path: Path) -> None:
+    assert carried(heard(tmp_path, 25, lines.format(LETTER), missed=3)) == []
+
+
+def test_a_retrieved_message_whose_reply_begins_the_capture(tmp_path: Path) -> None:
+    lines = f"S: {{}}\\r\\n{LETTER}\\r\\n.\nC: DELE 1\nS: +OK\nC: QUIT\nS: +OK bye"
+    for reply in ("+OK 73 octets", "+OK 73 octets ready", "+OK", "+OK message follows"):
+        assert carried(heard(tmp_path, 110, lines.format(reply), missed=3)) == [("retrieved", 73, True, None)]
+    # The top of one; a list of what the server can do.
+    assert carried(heard(tmp_path, 110, lines.format("+OK 730 octets"), missed=3)) == []
+    listing = "S: +OK\\r\\nTOP\\r\\nUSER\\r\\n.\nC: QUIT\nS: +OK bye"
+    assert carried(heard(tmp_path, 110, listing, missed=3)) == []

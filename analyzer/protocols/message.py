@@ -48,6 +48,19 @@ _TEXT: Final = 2  # content, in which a boundary may come
 _REST: Final = 3  # content of no further interest
 
 
+def is_field(line: bytes) -> bool:
+    """Whether a line has the form of a header field: a name and a colon (RFC 5322 section 2.2)."""
+    colon: i64 = line.find(b":")
+    if colon <= 0:
+        return False
+    at: i64 = 0
+    while at < colon:
+        if line[at] <= 32 or line[at] >= 127:
+            return False
+        at += 1
+    return True
+
+
 @mypyc_attr(acyclic=True, free_list_len=1)
 class MessageReader:
     """Reads one message; made when its body begins.

@@ -36,7 +36,7 @@ from analyzer.protocols.events import (
     MessageDeleted,
     MessageTransferred,
 )
-from analyzer.protocols.message import NO_NAMES, MessageReader
+from analyzer.protocols.message import NO_NAMES, MessageReader, is_field
 from analyzer.protocols.pending import PendingNumbers
 from analyzer.protocols.sasl import decode_base64, names_mechanism
 
@@ -474,6 +474,8 @@ class Pop3Dissector(Dissector):
         if not good or self.midstream or self._pending.count > 0:
             lower = line.lower()
             ready = timestamp is not None
+            if self.midstream and not ready and announced_octets(line) >= 0:
+                return False  # a message follows, whatever is ready
             if not ready and not ((self.midstream or self._gaps) and self._pending.count > 0):
                 # Where the greeting may be missing, these are words of a reply, too.
                 ready = b"ready" in lower or b"pop3" in lower or (b"welcome" in lower and self._pending.count == 0)
@@ -540,8 +542,7 @@ class Pop3Dissector(Dissector):
 
     def _receive_unasked_lines(self, line: bytes) -> None:
         """The first line behind a +OK to a client who was never heard: of a message, a listing of capabilities, or of no interest."""
-        colon: i64 = line.find(b":")
-        if colon > 0 and is_field_name(line[:colon]):
+        if is_field(line):
             at = self.at
             reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
             row = line + (b"\n" if self.server.lf_only else b"\r\n")
@@ -769,11 +770,6 @@ def first_word(line: bytes) -> bytes:
     """The verb of a command line, in capitals."""
     space: i64 = line.find(b" ")
     return (line if space < 0 else line[:space]).upper()
-
-
-def is_field_name(data: bytes) -> bool:
-    """Whether octets could be the name of a header field (RFC 5322 section 2.2)."""
-    return all(32 < octet < 127 for octet in data)
 
 
 def message_number(argument: bytes) -> int:

@@ -39,7 +39,7 @@ from analyzer.protocols.events import (
     MessageAnswered,
     MessageTransferred,
 )
-from analyzer.protocols.message import MessageReader
+from analyzer.protocols.message import MessageReader, is_field
 from analyzer.protocols.sasl import decode_base64, names_mechanism
 
 #: Commands that may wait for their replies; the oldest are given up beyond it. RFC 5321 section 4.5.3.1.8: 100 recipients at least.
@@ -134,6 +134,8 @@ class SmtpDissector(Dissector):
         self._chunked: Transfer | None = None  # BDAT has begun and LAST has not come
         self._chunk_last: bool = False
         self._tail: bytes = b""  # the last octets of the message that comes
+        #: the first that is heard of the dialogue is the go-ahead for a message
+        self._go_ahead_first: bool = False
         self._data_held: bool = False  # the client is on hold for DATA, not for AUTH
         self._messages: int = 0
 
@@ -251,6 +253,8 @@ class SmtpDissector(Dissector):
                 self.exchange_response(line)
                 self._data_held = False
                 self.hold_client()
+            elif self._go_ahead_first and is_field(line):
+                self._begin_asked_text(line)
             else:
                 self._begin_text()
             return
@@ -269,6 +273,18 @@ class SmtpDissector(Dissector):
             self._envelope = None
             self._push(_BODY, envelope, 0, transfer)
         self.expect_dot_body(CLIENT, after_gap=True)
+
+    def _begin_asked_text(self, line: bytes) -> None:
+        """The first line of a message of which DATA was not captured, but the server's 354 was."""
+        self._go_ahead_first = False
+        transfer = self._begin_transfer(self._envelope, self.line_offset, True)
+        row = line + (b"\n" if self.client.lf_only else b"\r\n")
+        transfer.reader.receive_data(row, 0, len(row))
+        self._tail = row[-_TAIL:]
+        self._transfer = transfer
+        self._envelope = None
+        self._push(_BODY, None, 0, transfer)
+        self.expect_dot_body(CLIENT)
 
     def _on_probation(self) -> bool:
         """Whether the client's lines may be the text of a message though they look like commands: nothing has shown that they are none."""
@@ -479,6 +495,7 @@ class SmtpDissector(Dissector):
             self._begin_body(self._push(_DATA, self._envelope, 0, None))
         elif not self.commands:
             # The client was never heard: its half of the dialogue may be missing.
+            self._go_ahead_first = code == 354 and (self._gaps or self.midstream) and self.client.mode == LINES
             if code == 250 and len(lines) > 1 and not self._told:
                 self._tell_capabilities(lines)
             elif code == 220 and self._greeted:
@@ -698,6 +715,7 @@ class SmtpDissector(Dissector):
                 self._drop_pending()
             self._answer_due = False
             self._unsynced = True
+            self._go_ahead_first = False
             if not self.exchange_open():
                 self._push(_LOST, None, 0, None)
             return
