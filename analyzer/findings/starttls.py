@@ -121,7 +121,7 @@ def starttls_stripped(session: Session, found: Found) -> None:
         offer = offer_of(session)
         if told_before_login(session, offer) and not offer.starttls and _went_on(session):
             found.add(
-                session, session.starttls_frame, session.start_ns, 0, severity=HIGH, confidence=LIKELY,
+                session, session.starttls_frame, session.starttls_ns or session.start_ns, 0, severity=HIGH, confidence=LIKELY,
                 username=None if credential is None else credential.username,
                 detail=f"{server_text(session)} did not offer STARTTLS and refused it, though its protocol demands it",
             )  # fmt: skip
@@ -240,7 +240,7 @@ def starttls_refused(session: Session, found: Found) -> None:
     went_on = _went_on(session)
     credential = first_login(session)
     found.add(
-        session, session.starttls_frame, session.start_ns, 0, severity=capped(session, HIGH if went_on else LOW),
+        session, session.starttls_frame, session.starttls_ns or session.start_ns, 0, severity=capped(session, HIGH if went_on else LOW),
         username=None if credential is None else credential.username,
         detail=f"{server_text(session)} refused TLS; {session.client_ip} {'went on in clear' if went_on else 'did not go on in clear'}",
     )  # fmt: skip
@@ -481,7 +481,7 @@ def tcp_content_conflict(session: Session, found: Found) -> None:
     receiver took is not known.
     """
     found.add(
-        session, session.conflict_frame or session.first_frame, session.start_ns, 0, confidence=LIKELY,
+        session, session.conflict_frame or session.first_frame, session.conflict_ns or session.start_ns, 0, confidence=LIKELY,
         detail=f"{counted(session.conflict_bytes, 'octet')} came twice with different content", count=session.conflict_bytes,
     )  # fmt: skip
 

@@ -52,7 +52,9 @@ class Flow:
         self.gap_bytes: i64 = 0
         #: octets seen twice with different content (the first copy was kept)
         self.conflict_bytes: i64 = 0
+        #: where and when that was met first
         self.conflict_frame: i64 = 0
+        self.conflict_ns: i64 = 0
         self.syn_seen: bool = False
         self.syn_ack_seen: bool = False
         self.client_fin: bool = False

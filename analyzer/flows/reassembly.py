@@ -376,7 +376,7 @@ class Connection(Flow):
             # A FIN took a number too, and stands behind the octets that are compared.
             conflicts = contradictions(half.recent, gone - 1 if half.finished else gone, buffer[start:end])
             if conflicts > 0:
-                self._note_conflict(conflicts, frame)
+                self._note_conflict(conflicts, frame, timestamp_ns)
             if gone >= size + missing:
                 ledger.duplicates += 1
                 return True
@@ -583,9 +583,10 @@ class Connection(Flow):
         self.forget_recent(self.client)
         self.forget_recent(self.server)
 
-    def _note_conflict(self, octets: i64, frame: i64) -> None:
+    def _note_conflict(self, octets: i64, frame: i64, timestamp_ns: i64) -> None:
         if self.conflict_bytes == 0:
             self.conflict_frame = frame
+            self.conflict_ns = timestamp_ns
         self.conflict_bytes += octets
 
     def trim_recent(self, half: Half) -> None:
@@ -621,7 +622,7 @@ class Connection(Flow):
             half.held = []
         added, conflicts = hold(half.held, piece)
         if conflicts > 0 and not is_probe(half.held, piece):
-            self._note_conflict(conflicts, piece.frame)
+            self._note_conflict(conflicts, piece.frame, piece.timestamp_ns)
         more: i64 = len(half.held) - before
         if more == 0:
             ledger.duplicates += 1
@@ -683,7 +684,7 @@ class Connection(Flow):
                 if half.firm:
                     conflicts = contradictions(half.recent, gone, piece.data)
                     if conflicts > 0:
-                        self._note_conflict(conflicts, piece.frame)
+                        self._note_conflict(conflicts, piece.frame, piece.timestamp_ns)
                     if gone >= piece.length():
                         self.ledger.duplicates += 1
                         continue

@@ -123,6 +123,7 @@ class SessionBuilder:
                 self._requested = True
                 if self.session.starttls_frame == 0:
                     self.session.starttls_frame = event.frame
+                    self.session.starttls_ns = event.timestamp_ns
             elif isinstance(event, StartTlsAccepted):
                 self._granted = True
             elif isinstance(event, StartTlsRefused):

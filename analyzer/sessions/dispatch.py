@@ -601,6 +601,7 @@ class SessionStream(StreamSink):
         session.gap_bytes = flow.gap_bytes
         session.conflict_bytes = flow.conflict_bytes
         session.conflict_frame = flow.conflict_frame
+        session.conflict_ns = flow.conflict_ns
         session.reset_frame = flow.rst_frame
         session.port_service = self._service
         session.completeness = completeness(flow)

@@ -349,6 +349,7 @@ class Session:
         self.gap_bytes: i64 = 0
         self.conflict_bytes: i64 = 0
         self.conflict_frame: i64 = 0
+        self.conflict_ns: i64 = 0
         self.completeness: str = COMPLETE
         #: packets of it were cut by the snap length of the capture
         self.truncated: bool = False
@@ -366,8 +367,9 @@ class Session:
         self.cut_records: i64 = 0
         #: what another protocol on a mail port turned out to be (``http``), None for mail
         self.not_mail: str | None = None
-        #: frame and time of the STARTTLS request, of the server's answer, of the first TLS record; 0 where not seen
+        #: frame and time of the STARTTLS request, frame of the first TLS record, of the first RST; 0 where not seen
         self.starttls_frame: i64 = 0
+        self.starttls_ns: i64 = 0
         self.tls_frame: i64 = 0
         self.reset_frame: i64 = 0
         self._id: str = ""
@@ -395,7 +397,7 @@ class Session:
             self.start_ns, self.end_ns, self.first_frame, self.last_frame, self.client_port, self.server_port,
             self.auth_attempts, self.auth_accepted, self.messages, self.message_bytes, self.packets, self.client_bytes,
             self.server_bytes, self.gap_bytes, self.conflict_bytes, self.conflict_frame, self.cut_records,
-            self.starttls_frame, self.tls_frame, self.reset_frame,
+            self.starttls_frame, self.tls_frame, self.reset_frame, self.starttls_ns, self.conflict_ns,
         )  # fmt: skip
         texts = (
             self.capture, self.sensor, self.client_ip, self.server_ip, self.direction_from, self.protocol, self.transport,
@@ -408,9 +410,7 @@ class Session:
 
 
 def _session(
-    numbers: tuple[
-        int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int, int,
-    ],
+    numbers: tuple[int, ...],
     texts: tuple[str, str, str, str, str, str, str, str, str, str],
     optional: tuple[str | None, str | None, str | None, str | None],
     flags: tuple[bool, bool, bool],
@@ -430,6 +430,8 @@ def _session(
     one.server_bytes, one.gap_bytes, one.conflict_bytes = numbers[12], numbers[13], numbers[14]
     one.conflict_frame, one.cut_records, one.starttls_frame = numbers[15], numbers[16], numbers[17]
     one.tls_frame, one.reset_frame = numbers[18], numbers[19]
+    if len(numbers) > 21:  # records stored earlier have fewer
+        one.starttls_ns, one.conflict_ns = numbers[20], numbers[21]
     one.capture, one.sensor, one.client_ip, one.server_ip = texts[0], texts[1], texts[2], texts[3]
     one.direction_from, one.protocol, one.transport, one.starttls = texts[4], texts[5], texts[6], texts[7]
     one.exposure, one.completeness = texts[8], texts[9]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import pickle
 import ssl
 from pathlib import Path
 
@@ -111,9 +112,27 @@ def test_replies_injected(protocol: str, tmp_path: Path) -> None:
 @each
 def test_refusal_and_then_a_login(protocol: str, tmp_path: Path) -> None:
     port, greeting, offer, ask, _, refusal, login, _, _ = PROTOCOLS[protocol]
-    found = findings(tmp_path, talk(f"{greeting.format(offer)}{ask}\n{refusal}\n{login}", port))
+    made = talk(f"{greeting.format(offer)}{ask}\n{refusal}\n{login}", port)
+    found = findings(tmp_path, made)
     assert slugs(found) & ALARMS == {"starttls-refused"}
-    assert next(one for one in found if one.slug == "starttls-refused").severity == 3
+    (one,) = [one for one in found if one.slug == "starttls-refused"]
+    assert one.severity == 3
+    # The evidence is the request, at its own time.
+    assert ask.removeprefix("C: ").encode() in made.frames()[one.frame - 1][1]
+    assert one.timestamp_ns == made.frames()[one.frame - 1][0]
+
+
+def test_content_that_contradicts_itself_is_told_at_its_own_time(tmp_path: Path) -> None:
+    made = talk("S: +OK ready\nC: USER kim\nS: +OK", closed=False)
+    made.seq[0] -= 10
+    found = findings(tmp_path, made.client(b"USER lee\r\n").close())
+    (one,) = [one for one in found if one.slug == "tcp-content-conflict"]
+    assert (one.frame, one.timestamp_ns) == (7, made.frames()[6][0])
+    # The session begins earlier, and goes through a pickle with all of it.
+    assert one.session is not None
+    assert one.session.start_ns < one.timestamp_ns
+    again = pickle.loads(pickle.dumps(one.session))
+    assert (again.conflict_ns, again.starttls_ns) == (one.timestamp_ns, 0)
 
 
 @each

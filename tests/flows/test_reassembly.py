@@ -95,6 +95,7 @@ def test_overlap_keeps_the_first_copy_and_counts_the_difference():
     assert turns(recorder)[1] == (CLIENT, b"USER ann\r\nPASS x\r\n")
     assert recorder.flow.conflict_bytes == 3
     assert recorder.flow.conflict_frame == 6
+    assert recorder.flow.conflict_ns == talk.segments[5].time
     assert recorder.flow.client_bytes == 18
 
 
