@@ -54,6 +54,9 @@ UNUSUAL_PORT: Final = 1 << 19  # mail on a port that is not for it
 COMPRESSED: Final = 1 << 20  # COMPRESS=DEFLATE
 INCOMPLETE: Final = 1 << 21  # the capture does not hold all of it
 CONFLICT: Final = 1 << 22  # octets came twice with different content
+VALID_PASSWORDS: Final = 1 << 23  # passwords that were not rejected
+REJECTED_HERE: Final = 1 << 24  # logins of this session that were not accepted
+DELETED: Final = 1 << 25  # messages that were deleted from the server
 
 #: Characters of a finding's detail.
 MAX_DETAIL: Final = 500

@@ -5,7 +5,9 @@ Secrets are compared by keyed fingerprints that never leave the process; no find
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
+
+from mypy_extensions import i64
 
 from analyzer.findings.base import (
     ANONYMOUS,
@@ -13,19 +15,20 @@ from analyzer.findings.base import (
     COMPRESSED,
     CREDENTIALS,
     CRITICAL,
+    DELETED,
     HIGH,
     INFO,
     LIKELY,
     LOW,
     MEDIUM,
-    MESSAGES,
-    PASSWORDS,
+    REJECTED_HERE,
     REJECTIONS,
     SURE,
+    VALID_PASSWORDS,
     Found,
     Rule,
 )
-from analyzer.findings.history import MAX_REJECTIONS, ClientPast, Rejection, SecretPast, fingerprint, keep
+from analyzer.findings.history import MAX_REJECTIONS, ClientPast, History, Rejection, SecretPast, fingerprint, keep
 from analyzer.findings.traits import first_login, server_text
 from analyzer.protocols.events import ACCEPTED, CANCELLED, PASSWORD, REJECTED
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
@@ -40,16 +43,13 @@ MIN_GUESSES_SHARED: Final = 10
 #: Different accounts of which one client was rejected; and how many of them it takes to look at those that are let in as well.
 MIN_ACCOUNTS: Final = 5
 MIN_CROWD: Final = 3
-#: Rejections after which a client that is let in as often is looked at again: fewer than it takes to raise the suspicion.
+#: Rejections after which a client that is let in as often is looked at again: fewer than it takes to raise the suspicion. Where many
+#: accounts were rejected, a third of their number.
 EXCUSED: Final = MIN_ACCOUNTS - 1
 #: Accounts remembered for one secret.
 MAX_SHARED: Final = 1000
-#: Accounts of one client whose rejections are counted before they are counted anew.
-MAX_NAMES: Final = 4 * MAX_REJECTIONS
 #: Scores of zxcvbn up to this one are weak: fewer than a million guesses.
 WEAK_SCORE: Final = 1
-
-Value = TypeVar("Value")
 
 
 def brute_force(session: Session, found: Found) -> None:
@@ -65,20 +65,20 @@ def brute_force(session: Session, found: Found) -> None:
         name = credential.username
         if name is None:
             continue
-        if credential.outcome == REJECTED:
+        outcome = credential.outcome
+        if outcome == REJECTED:
             _rejected(session, found, credential, name)
-        elif credential.outcome == ACCEPTED and (found.history.guessers > 0 or found.history.crowds > 0):
+        elif outcome == ACCEPTED and (found.history.guessers > 0 or found.history.crowds > 0):
             past = found.history.known_client(session)
             if past is None:
                 continue
-            if len(past.names) >= MIN_CROWD:
+            if past.names >= MIN_CROWD:
                 _let_in(past, name, credential.timestamp_ns)
-            told = past.guessed.get(name)
+            told = None if past.guessed is None else past.guessed.get(name)
             # A session that began earlier may end later: only what came after the guesses is their fruit.
             if told is not None and told[0] <= credential.timestamp_ns <= told[1] + WINDOW_NS:
-                del past.guessed[name]
                 # These guesses are told: one more slip is not to raise them again.
-                past.rejections = [one for one in past.rejections if one.username != name]
+                _forget_guesses(session, found.history, past, name)
                 _add(
                     session,
                     found,
@@ -90,51 +90,65 @@ def brute_force(session: Session, found: Found) -> None:
 
 
 def _rejected(session: Session, found: Found, credential: Credential, name: str) -> None:
-    secret = 0 if credential.secret is None else fingerprint(credential.secret)
-    rejection = Rejection(credential.timestamp_ns, session.client_ip, name, secret)
-    past = found.history.client(session)
-    keep(past.rejections, rejection)
-    count = past.names.get(name, 0) + 1
-    if len(past.names) >= MAX_NAMES:
-        past.names = _names(past.rejections)
-    past.names[name] = count
-    if count == 1 and len(past.names) == MIN_CROWD:
-        found.history.crowds += 1
-    told = past.guessed.get(name) if past.guessed else None
-    if told is None or credential.timestamp_ns - told[1] > WINDOW_NS:
-        guesses = 0
-        unseen = 0
-        if count >= MIN_GUESSES:
-            seen = [one for one in _within(past.rejections, credential.timestamp_ns) if one.username == name]
-            guesses = len({one.secret for one in seen if one.secret != 0})
-            unseen = len([one for one in seen if one.secret == 0])
+    history = found.history
+    secret = credential.secret
+    now: i64 = credential.timestamp_ns
+    rejection = Rejection(now, session.client_ip, name, 0 if secret is None else fingerprint(secret))
+    past = history.client(session)
+    if past.rejections is None:
+        past.rejections = [rejection]
+    else:
+        keep(past.rejections, rejection)
+    told = None if past.guessed is None else past.guessed.get(name)
+    if told is not None and now - told[1] <= WINDOW_NS:
+        _tell(past, name, told[0], max(told[1], now))
+        return
+    account = history.rejected(session, rejection)
+    count: i64 = 1
+    if account is not None:
+        count = _count_of(account.rejections, session.client_ip)
+    if count == 1:
+        past.names += 1
+        if past.names == MIN_CROWD:
+            history.crowds += 1
+    if account is None:
+        return
+    if count >= MIN_GUESSES:
+        seen = [one for one in _within(account.rejections, now) if one.client_ip == session.client_ip]
+        guesses = len({one.secret for one in seen if one.secret != 0})
+        unseen = len([one for one in seen if one.secret == 0])
         if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
-            _tell(past.guessed, name, credential.timestamp_ns, credential.timestamp_ns)
-            found.history.guessers += 1
+            _tell(past, name, now, now)
+            history.guessers += 1
             what = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
             _add(
                 session, found, credential, HIGH, SURE if guesses >= MIN_GUESSES else LIKELY,
                 f"{what} of {session.client_ip} for {name} rejected by {session.server_ip} within ten minutes",
             )  # fmt: skip
             return
-    else:
-        _tell(past.guessed, name, told[0], max(told[1], credential.timestamp_ns))
+    if len(account.rejections) < MIN_GUESSES_SHARED:
         return
-    account = found.history.rejected(session, rejection)
-    if account is None or account.rejections is None or len(account.rejections) < MIN_GUESSES_SHARED:
-        return
-    if account.told_ns == 0 or credential.timestamp_ns - account.told_ns > WINDOW_NS:
-        seen = _within(account.rejections, credential.timestamp_ns)
+    if account.told_ns == 0 or now - account.told_ns > WINDOW_NS:
+        seen = _within(account.rejections, now)
         guesses = len({one.secret for one in seen if one.secret != 0})
         clients = len({one.client_ip for one in seen})
         if guesses >= MIN_GUESSES_SHARED and clients > 1:
-            account.told_ns = credential.timestamp_ns
+            account.told_ns = now
             _add(
                 session, found, credential, HIGH, SURE,
                 f"{guesses} different passwords for {name} of {clients} clients rejected by {session.server_ip} within ten minutes",
             )  # fmt: skip
     else:
-        account.told_ns = credential.timestamp_ns
+        account.told_ns = now
+
+
+def _count_of(rejections: list[Rejection], client_ip: str) -> i64:
+    """How many of them are of one client."""
+    count: i64 = 0
+    for one in rejections:
+        if one.client_ip == client_ip:
+            count += 1
+    return count
 
 
 def _within(rejections: list[Rejection], timestamp_ns: int) -> list[Rejection]:
@@ -142,31 +156,48 @@ def _within(rejections: list[Rejection], timestamp_ns: int) -> list[Rejection]:
     return [one for one in rejections if -WINDOW_NS <= timestamp_ns - one.timestamp_ns <= WINDOW_NS]
 
 
-def _let_in(past: ClientPast, name: str, timestamp_ns: int) -> None:
-    """Remember that a client was let in as an account."""
-    if past.let_in is None:
-        past.let_in = {}
-    _remember(past.let_in, name, timestamp_ns)
+def _forget_guesses(session: Session, history: History, past: ClientPast, name: str) -> None:
+    """Count a client's rejected logins to an account no more."""
+    if past.guessed is not None:
+        past.guessed.pop(name, None)
+    if past.rejections is not None:
+        past.rejections = [one for one in past.rejections if one.username != name]
+    first = history.accounts.get(session.server_ip, name)
+    if first is not None and first.past is not None:
+        first.past.rejections = [one for one in first.past.rejections if one.client_ip != session.client_ip]
 
 
-def _names(rejections: list[Rejection]) -> dict[str, int]:
-    """Accounts of rejections, counted."""
-    names: dict[str, int] = {}
-    for one in rejections:
-        names[one.username] = names.get(one.username, 0) + 1
-    return names
+def _tell(past: ClientPast, name: str, since_ns: int, timestamp_ns: int) -> None:
+    """Remember that an account was guessed at; bounded, the oldest goes."""
+    guessed = past.guessed
+    if guessed is None:
+        guessed = {}
+        past.guessed = guessed
+    if len(guessed) >= MAX_REJECTIONS and name not in guessed:
+        del guessed[next(iter(guessed))]
+    guessed[name] = (since_ns, timestamp_ns)
 
 
-def _tell(guessed: dict[str, tuple[int, int]], name: str, since_ns: int, timestamp_ns: int) -> None:
-    """Remember that an account was guessed at."""
-    _remember(guessed, name, (since_ns, timestamp_ns))
-
-
-def _remember(known: dict[str, Value], name: str, value: Value) -> None:
-    """Keep what is known of an account; bounded, the oldest goes."""
-    if len(known) >= MAX_REJECTIONS and name not in known:
-        del known[next(iter(known))]
-    known[name] = value
+def _let_in(past: ClientPast, name: str, timestamp_ns: i64) -> None:
+    """Remember that a client was let in as an account: since some time, and in the time before it."""
+    names = past.let_in
+    if names is None:
+        past.let_in = [name]
+        past.let_in_since_ns = timestamp_ns
+        return
+    count: i64 = len(names)
+    if count >= MAX_REJECTIONS or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
+        names = list(dict.fromkeys(names))
+        past.let_in = names
+        if len(names) > MAX_REJECTIONS // 2 or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
+            past.let_in_before = names
+            past.let_in_before_ns = past.let_in_since_ns
+            names = []
+            past.let_in = names
+            past.let_in_since_ns = timestamp_ns
+    elif names[count - 1] is name:
+        return
+    names.append(name)
 
 
 def _add(session: Session, found: Found, credential: Credential, severity: int, confidence: str, detail: str) -> None:
@@ -184,7 +215,7 @@ def password_spraying(session: Session, found: Found) -> None:
     let in as others all the while: with different passwords, and as many accounts let in as rejected, it is not meant.
     """
     past = found.history.known_client(session)
-    if past is None or len(past.names) < MIN_ACCOUNTS:
+    if past is None or past.names < MIN_ACCOUNTS or past.rejections is None:
         return
     for credential in session.credentials or []:
         if credential.outcome != REJECTED or credential.username is None:
@@ -200,7 +231,7 @@ def password_spraying(session: Session, found: Found) -> None:
         if len(names) >= MIN_ACCOUNTS:
             secrets = len({one.secret for one in recent if one.secret != 0})
             if secrets != 1 and _lets_in_as_many(past, names, credential.timestamp_ns):
-                past.excused = EXCUSED
+                past.excused = max(EXCUSED, len(names) // 3)
                 continue
             past.sprayed_ns = credential.timestamp_ns
             alike = ", with the same password" if secrets == 1 else ""
@@ -210,12 +241,24 @@ def password_spraying(session: Session, found: Found) -> None:
             )  # fmt: skip
 
 
-def _lets_in_as_many(past: ClientPast, names: set[str], timestamp_ns: int) -> bool:
+def _lets_in_as_many(past: ClientPast, names: set[str], timestamp_ns: i64) -> bool:
     """Whether a client is let in as many accounts as are rejected, about the same time."""
-    if past.let_in is None:
-        return False
-    near = [name for name, let_in_ns in past.let_in.items() if -WINDOW_NS <= timestamp_ns - let_in_ns <= WINDOW_NS]
-    return len(set(near) - names) >= len(names)
+    others: set[str] = set()
+    if past.let_in is not None and timestamp_ns - past.let_in_since_ns <= 2 * WINDOW_NS:
+        _add_others(others, past.let_in, names)
+    if past.let_in_before is not None and timestamp_ns - past.let_in_before_ns <= 2 * WINDOW_NS:
+        _add_others(others, past.let_in_before, names)
+    return len(others) >= len(names)
+
+
+def _add_others(others: set[str], let_in: list[str], names: set[str]) -> None:
+    """Add the latest of the accounts that are not among some, until there are as many."""
+    at: i64 = len(let_in) - 1
+    while at >= 0 and len(others) < len(names):
+        name = let_in[at]
+        if name not in names:
+            others.add(name)
+        at -= 1
 
 
 def password_reuse(session: Session, found: Found) -> None:
@@ -368,17 +411,17 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-307", "MITRE ATT&CK T1110.001"),
     ),
     Rule(
-        "password-spraying", HIGH, "Many accounts tried", password_spraying, CREDENTIALS | REJECTIONS,
+        "password-spraying", HIGH, "Many accounts tried", password_spraying, CREDENTIALS | REJECTED_HERE,
         "Block the client, look for accounts that it got into, and have weak passwords changed.",
         ("CWE-307", "MITRE ATT&CK T1110.003"),
     ),
     Rule(
-        "password-reuse", MEDIUM, "Accounts with the same password", password_reuse, PASSWORDS,
+        "password-reuse", MEDIUM, "Accounts with the same password", password_reuse, VALID_PASSWORDS,
         "Have both passwords changed; hand out no default passwords.",
         ("CWE-1392", "NIST SP 800-63B"),
     ),
     Rule(
-        "weak-password", MEDIUM, "Weak password", weak_password, PASSWORDS,
+        "weak-password", MEDIUM, "Weak password", weak_password, VALID_PASSWORDS,
         "Have it changed to a long one that nobody else uses; check new ones against lists of common passwords.",
         ("CWE-521", "NIST SP 800-63B section 5.1.1.2"),
     ),
@@ -388,7 +431,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ("CWE-287", "RFC 4505 section 3"),
     ),
     Rule(
-        "mail-deleted-after-download", LOW, "Mail fetched in clear and deleted", mail_deleted_after_download, CLEAR | MESSAGES,
+        "mail-deleted-after-download", LOW, "Mail fetched in clear and deleted", mail_deleted_after_download, CLEAR | DELETED,
         "Set the client to SSL/TLS, and to leave messages on the server, or move it to IMAP.",
         ("CWE-319", "RFC 1939 section 8"),
     ),

@@ -14,6 +14,7 @@ from analyzer.findings.base import (
     COMPRESSED,
     CONFLICT,
     CREDENTIALS,
+    DELETED,
     FALLBACK,
     INCOMPLETE,
     LISTED,
@@ -24,6 +25,7 @@ from analyzer.findings.base import (
     OFFERED_CLEAR,
     PASSWORDS,
     PORT_25,
+    REJECTED_HERE,
     REJECTIONS,
     RESPONSES,
     SUBMISSION,
@@ -31,6 +33,7 @@ from analyzer.findings.base import (
     TLS,
     TOKENS,
     UNUSUAL_PORT,
+    VALID_PASSWORDS,
     Finding,
     FindingList,
     FindingSink,
@@ -41,7 +44,7 @@ from analyzer.findings.catalogue import BY_SLUG, RULES
 from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
 from analyzer.findings.traits import counted
-from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
+from analyzer.protocols.events import BEARER_TOKEN, CANCELLED, CHALLENGE_RESPONSE, PASSWORD, REJECTED
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
 from analyzer.sessions.records import COMPLETE, NOT_OFFERED, OFFERED, PLAINTEXT, REFUSED, UNKNOWN, Session
@@ -168,16 +171,26 @@ def traits_of(session: Session, history: History) -> int:
                 kind = credential.secret_kind
                 if kind == PASSWORD:
                     bits |= CREDENTIALS | PASSWORDS
+                    outcome = credential.outcome
+                    if outcome != REJECTED and outcome != CANCELLED:
+                        bits |= VALID_PASSWORDS
                 elif kind == CHALLENGE_RESPONSE:
                     bits |= CREDENTIALS | RESPONSES
                 elif kind == BEARER_TOKEN:
                     bits |= CREDENTIALS | TOKENS
                 else:
                     bits |= CREDENTIALS | ANONYMOUS
-        if session.auth_accepted != session.auth_attempts or history.guessers > 0 or history.crowds > 0:
+        if session.auth_accepted != session.auth_attempts:
+            bits |= REJECTIONS | REJECTED_HERE
+        elif history.guessers > 0 or history.crowds > 0:
             bits |= REJECTIONS
-    if session.message_list is not None:
+    messages = session.message_list
+    if messages is not None:
         bits |= MESSAGES
+        for message in messages:
+            if message.deleted:
+                bits |= DELETED
+                break
     tls = session.tls
     if tls is not None:
         tls.fill()

@@ -67,6 +67,54 @@ class Recent(Generic[Key, Value]):
         return len(self.young) + len(self.old)
 
 
+class RecentOf(Generic[Value]):
+    """As :class:`Recent`, with keys of two texts that are not put together: neither is their hash made anew at each question."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit: i64 = limit
+        self.young: dict[str, dict[str, Value]] = {}
+        self.old: dict[str, dict[str, Value]] = {}
+        self._count: i64 = 0
+        self._old_count: i64 = 0
+        #: values forgotten so far
+        self.forgotten: i64 = 0
+
+    def get(self, place: str, name: str) -> Value | None:
+        """The value of a name at a place, None where there is none or it was forgotten."""
+        names = self.young.get(place)
+        if names is not None:
+            value = names.get(name)
+            if value is not None:
+                return value
+        if self._old_count > 0:
+            names = self.old.get(place)
+            if names is not None:
+                value = names.pop(name, None)
+                if value is not None:
+                    self._old_count -= 1
+                    self.put(place, name, value)
+                    return value
+        return None
+
+    def put(self, place: str, name: str, value: Value) -> None:
+        """Remember the value of a name that has none yet."""
+        if self._count >= self.limit:
+            self.forgotten += self._old_count
+            self.old = self.young
+            self._old_count = self._count
+            self.young = {}
+            self._count = 0
+        names = self.young.get(place)
+        if names is None:
+            names = {}
+            self.young[place] = names
+        names[name] = value
+        self._count += 1
+
+    def __len__(self) -> int:
+        return self._count + self._old_count
+
+
 class ServerPast:
     """What earlier sessions said of one server: address, port and protocol."""
 
@@ -114,50 +162,65 @@ class ListsPast:
 class ClientPast:
     """What earlier sessions of one client at one server address did."""
 
-    __slots__ = ("excused", "failures", "guessed", "let_in", "names", "rejections", "sprayed_ns")
+    # There are many, and each login looks one up: what is seldom needed is made when it is.
+    __slots__ = (
+        "excused",
+        "failures",
+        "guessed",
+        "let_in",
+        "let_in_before",
+        "let_in_before_ns",
+        "let_in_since_ns",
+        "names",
+        "rejections",
+        "sprayed_ns",
+    )
 
     def __init__(self) -> None:
+        #: how many accounts were rejected; one may count twice when it was forgotten meanwhile
+        self.names: i64 = 0
+        #: capture time at which accounts were found to be sprayed, and of the latest login that belongs to it; 0 where they were not
+        self.sprayed_ns: i64 = 0
+        #: account that was guessed at -> the same times; bounded as ``rejections`` are
+        self.guessed: dict[str, tuple[int, int]] | None = None
+        #: once several accounts were rejected: accounts that were let in since some time (some of them twice), and in the time before
+        self.let_in: list[str] | None = None
+        self.let_in_since_ns: i64 = 0
+        self.let_in_before: list[str] | None = None
+        self.let_in_before_ns: i64 = 0
+        #: rejected logins, oldest first
+        self.rejections: list[Rejection] | None = None
         #: protocol -> the latest TLS handshake that failed
         self.failures: dict[str, Session] | None = None
-        #: rejected logins, oldest first
-        self.rejections: list[Rejection] = []
-        #: account -> rejected logins of it, no less than there are in ``rejections``
-        self.names: dict[str, int] = {}
-        #: account that was guessed at -> capture times at which that was found, and of the latest login that belongs to it; bounded
-        #: as ``rejections`` are
-        self.guessed: dict[str, tuple[int, int]] = {}
-        #: once several accounts were rejected: accounts that were let in -> the latest time; bounded alike
-        self.let_in: dict[str, int] | None = None
-        #: the same where accounts were sprayed, 0 where they were not
-        self.sprayed_ns: i64 = 0
         #: further rejections that change nothing: it is let in as often, and that takes long to count
         self.excused: i64 = 0
-
-
-@mypyc_attr(acyclic=True)
-class AccountPast:
-    """Rejected logins to one account at one server address, whoever tried."""
-
-    __slots__ = ("rejection", "rejections", "told_ns")
-
-    def __init__(self, rejection: Rejection) -> None:
-        #: the first, and where there are more, the latest of all
-        self.rejection = rejection
-        self.rejections: list[Rejection] | None = None
-        self.told_ns: i64 = 0
 
 
 @mypyc_attr(acyclic=True)
 class Rejection:
     """One rejected login. ``secret`` is a keyed fingerprint, 0 where the secret is not known (challenge and response)."""
 
-    __slots__ = ("client_ip", "secret", "timestamp_ns", "username")
+    __slots__ = ("client_ip", "past", "secret", "timestamp_ns", "username")
 
-    def __init__(self, timestamp_ns: i64, client_ip: str, username: str, secret: int) -> None:
+    def __init__(self, timestamp_ns: i64, client_ip: str, username: str, secret: i64) -> None:
         self.timestamp_ns: i64 = timestamp_ns
         self.client_ip = client_ip
         self.username = username
-        self.secret = secret
+        self.secret: i64 = secret
+        #: of the first of an account: the further ones
+        self.past: AccountPast | None = None
+
+
+@mypyc_attr(acyclic=True)
+class AccountPast:
+    """The rejected logins to one account at one server address, whoever tried, where there are several."""
+
+    __slots__ = ("rejections", "told_ns")
+
+    def __init__(self) -> None:
+        #: oldest first
+        self.rejections: list[Rejection] = []
+        self.told_ns: i64 = 0
 
 
 @mypyc_attr(acyclic=True)
@@ -185,8 +248,10 @@ class History:
         secrets: int = MAX_SECRETS,
     ) -> None:
         self.servers: Recent[str, ServerPast] = Recent(servers)
-        self.clients: Recent[str, ClientPast] = Recent(clients)
-        self.accounts: Recent[str, AccountPast] = Recent(accounts)
+        #: server address -> client, and account: what is known of them
+        self.clients: RecentOf[ClientPast] = RecentOf(clients)
+        #: the first rejected login, which knows the others
+        self.accounts: RecentOf[Rejection] = RecentOf(accounts)
         self.secrets: Recent[int, SecretPast] = Recent(secrets)
         #: weak passwords already told of, each of an account: no more than are judged
         self.weak: set[tuple[int, str | None]] = set()
@@ -217,11 +282,10 @@ class History:
         """The past of a session's client at its server's address."""
         if self._client_of is session and self._client is not None:
             return self._client
-        key = f"{session.client_ip} {session.server_ip}"
-        past = self.clients.get(key)
+        past = self.clients.get(session.server_ip, session.client_ip)
         if past is None:
             past = ClientPast()
-            self.clients.put(key, past)
+            self.clients.put(session.server_ip, session.client_ip, past)
         self._client_of = session
         self._client = past
         return past
@@ -233,19 +297,21 @@ class History:
         if len(self.clients) == 0:
             return None
         self._client_of = session
-        self._client = self.clients.get(f"{session.client_ip} {session.server_ip}")
+        self._client = self.clients.get(session.server_ip, session.client_ip)
         return self._client
 
     def rejected(self, session: Session, rejection: Rejection) -> AccountPast | None:
         """The past of the account at a session's server address, a rejection added; None where it is the first."""
-        key = f"{session.server_ip} {rejection.username}"
-        past = self.accounts.get(key)
+        first = self.accounts.get(session.server_ip, rejection.username)
+        if first is None:
+            self.accounts.put(session.server_ip, rejection.username, rejection)
+            return None
+        past = first.past
         if past is None:
-            self.accounts.put(key, AccountPast(rejection))
-        elif past.rejections is None:
-            past.rejections = [past.rejection, rejection]
-        else:
-            keep(past.rejections, rejection)
+            past = AccountPast()
+            past.rejections.append(first)
+            first.past = past
+        keep(past.rejections, rejection)
         return past
 
     def wait(self, sessions: list[Session], session: Session) -> None:
@@ -282,7 +348,7 @@ def keep(rejections: list[Rejection], rejection: Rejection) -> None:
     rejections.append(rejection)
 
 
-def fingerprint(secret: Secret) -> int:
+def fingerprint(secret: Secret) -> i64:
     """A keyed fingerprint by which equal secrets are told within one run; 0 for none.
 
     It is the interpreter's hash of text (SipHash, keyed at random for each process), or the fingerprint that came with a secret

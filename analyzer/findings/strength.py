@@ -45,6 +45,8 @@ class PasswordJudge:
         #: (fingerprint, account) -> score, and fingerprint -> score where the account does not matter
         self._scores: dict[tuple[int, str | None], int] = {}
         self._alone: dict[int, int] = {}
+        #: the fingerprints of all passwords judged
+        self._judged: set[int] = set()
 
     def score(self, secret: Secret, username: str | None) -> int | None:
         """0 to 4; None where too many were judged before it, or it was dropped without having been judged."""
@@ -53,6 +55,8 @@ class PasswordJudge:
             return secret.strength
         # Keyed at random for each process, as in history.fingerprint; but a seal that comes later must not change it.
         mark = hash(value)
+        if self.closed and mark not in self._judged:
+            return None
         key = (mark, username)
         known = self._scores.get(key)
         if known is not None or self.closed:
@@ -72,6 +76,7 @@ class PasswordJudge:
             if not personal:
                 self._alone[mark] = score
         self._scores[key] = score
+        self._judged.add(mark)
         return score
 
 
