@@ -26,3 +26,9 @@ def shorten(text: str, width: int) -> str:
     """``text`` made visible, at most ``width`` characters, with an ellipsis where it was cut."""
     text = visible(text)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def shorten_path(path: str, width: int) -> str:
+    """The same for the path of a file: its end stays, which tells it from others."""
+    path = visible(path)
+    return path if len(path) <= width else "…" + path[len(path) - width + 1 :]

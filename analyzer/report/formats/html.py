@@ -21,7 +21,7 @@ from analyzer.report.columns import TABLES
 from analyzer.report.overview import Action, Exposed, endpoint, make_overview, plural, reference_url
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import GRADES
-from analyzer.report.visible import shorten, visible
+from analyzer.report.visible import shorten, shorten_path, visible
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -160,7 +160,7 @@ def page_values(job: Job) -> dict[str, Any]:
     overview = make_overview(job)
     total = overview.total
     captures = job.result.captures
-    names = [shorten(one.name, MAX_CELL) for one in captures]
+    names = [shorten_path(one.name, MAX_CELL) for one in captures]
     packets = sum(one.packets for one in captures)
     first = [one.first_ns for one in captures if one.packets]
     last = [one.last_ns for one in captures if one.packets]

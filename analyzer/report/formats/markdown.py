@@ -12,7 +12,7 @@ from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import rfc3339_second
 from analyzer.report.overview import make_overview, plural, reference_url
 from analyzer.report.rows import Row, RowSink
-from analyzer.report.visible import shorten
+from analyzer.report.visible import shorten, shorten_path
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -76,7 +76,11 @@ class _Rows(RowSink):
 
 def code(text: str) -> str:
     """Words from traffic as a code span for a table's cell; nothing for no words."""
-    text = shorten(text, MAX_CELL)
+    return span(shorten(text, MAX_CELL))
+
+
+def span(text: str) -> str:
+    """A text that may be shown as a code span."""
     if not text.strip():
         return "` `" if text else ""
     fence = "`"
@@ -91,7 +95,7 @@ def write(job: Job, out: TextIO) -> None:
     """The report of one run."""
     job.add_hashes()
     overview = make_overview(job)
-    names = [code(one.name) for one in job.result.captures]
+    names = [span(shorten_path(one.name, MAX_CELL)) for one in job.result.captures]
     out.write(
         f"# Mail traffic in {names[0] if len(names) == 1 else plural(len(names), 'capture')}\n\n**{overview.verdict}**\n\n"
     )
@@ -147,7 +151,12 @@ def _write_table(table: str, sink: _Rows, out: TextIO) -> None:
     out.write("| " + " | ".join(shown.values()) + " |\n")
     out.write("|" + "|".join(" ---: " if kinds[name] == "count" else " --- " for name in shown) + "|\n")
     out.writelines(
-        "| " + " | ".join(_cell(row[at[name]], "own" if name in OWN else kinds[name]) for name in shown) + " |\n"
+        "| "
+        + " | ".join(
+            _cell(row[at[name]], "own" if name in OWN else "path" if name == "capture" else kinds[name])
+            for name in shown
+        )
+        + " |\n"
         for row in sink.rows
     )
     if sink.count > len(sink.rows):
@@ -161,6 +170,8 @@ def _cell(value: object, kind: str) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return rfc3339_second(value // 1_000_000_000).replace("T", " ") if kind == "time" else str(value)
+    if kind == "path":
+        return span(shorten_path(str(value), MAX_CELL))
     if isinstance(value, list):
         return code(", ".join(map(str, value)))
     return str(value).replace("_", " ") if kind in ("word", "own") else code(str(value))

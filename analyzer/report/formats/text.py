@@ -10,7 +10,7 @@ from analyzer.report.formats._page import Page, Table
 from analyzer.report.glance import Glance, Glancer, glance
 from analyzer.report.overview import Exposed, endpoint
 from analyzer.report.summary import AccountTally, ServerTally, Summary, leading
-from analyzer.report.visible import shorten, visible
+from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.sessions.certificates import parse_certificate
 
 if TYPE_CHECKING:
@@ -369,12 +369,6 @@ def _anomalies(page: Page, total: Summary, frames: Frames) -> None:
     _show(page, table, 0, "")
 
 
-def _path(name: str) -> str:
-    """A capture's path; of a long one the end, which tells it from others."""
-    name = visible(name)
-    return name if len(name) <= MAX_PATH else f"…{name[1 - MAX_PATH :]}"
-
-
 def _captures(page: Page, result: Result, frames: Frames) -> None:
     table = new_table(
         "Captures",
@@ -403,7 +397,7 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
         if one.undecoded:
             damage.append(f"{plural(one.undecoded, 'packet')} not decoded")
         table.add_row(
-            *([f"#{number}"] if frames.numbered else []), _path(one.name), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
+            *([f"#{number}"] if frames.numbered else []), shorten_path(one.name, MAX_PATH), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
             clock(one.first_ns) if one.packets else "", "; ".join(damage) or "none",
         )  # fmt: skip
     _show(page, table, len(result.captures) - len(shown), "captures")

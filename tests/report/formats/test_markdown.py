@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
-from support.jobs import hostile_result, job_of, result_of, text_of
+from support.jobs import CAPTURES, hostile_result, job_of, result_of, text_of
 
-from analyzer.pipeline import Result
-from analyzer.report.formats.markdown import MAX_ROWS, code
+from analyzer.pipeline import Result, run
+from analyzer.report.formats.markdown import MAX_CELL, MAX_ROWS, code
+from analyzer.report.visible import shorten_path
 
 
 @pytest.mark.parametrize(
@@ -30,14 +33,26 @@ def test_words_stand_in_code_spans(text: str, shown: str) -> None:
 
 
 def test_the_order_is_that_of_the_page() -> None:
-    text = text_of(job_of(result_of("office.pcapng")), "markdown")
+    result = result_of("office.pcapng")
+    text = text_of(job_of(result), "markdown")
     heads = re.findall(r"^##? (.*)$", text, re.MULTILINE)
     assert heads == [
-        "Mail traffic in `" + str(result_of("office.pcapng").captures[0].name) + "`", "What to do first", "Migration: the settings to enter",
+        f"Mail traffic in `{shorten_path(result.captures[0].name, MAX_CELL)}`", "What to do first", "Migration: the settings to enter",
         "Findings", "Servers", "Sessions", "What this capture cannot tell",
     ]  # fmt: skip
     assert "**13 accounts on 5 servers sent their passwords or tokens in clear" in text
     assert f"and {397 - MAX_ROWS:,} more" in text or "more (--format csv" in text
+
+
+def test_of_a_long_path_the_name_of_the_file_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 50)
+    folder.mkdir()
+    shutil.copy(CAPTURES / "pop3-login.pcap", folder)
+    job = job_of(run([folder / "pop3-login.pcap"]))
+    text = text_of(job, "markdown")
+    assert re.search(r"^# Mail traffic in `…(ong|ng|g)?(long)+/pop3-login\.pcap`$", text, re.MULTILINE)
+    assert re.search(r"^\| `…(ong|ng|g)?(long)+/pop3-login\.pcap` \|", text, re.MULTILINE)
+    assert re.search(r"<title>mailtap: …(ong|ng|g)?(long)+/pop3-login\.pcap</title>", text_of(job, "html"))
 
 
 def test_outside_code_spans_nothing_of_strangers_is_left() -> None:
