@@ -130,7 +130,8 @@ def starttls_stripped(session: Session, found: Found) -> None:
 def starttls_offer_vanished(session: Session, found: Found) -> None:
     """The server offered STARTTLS in other sessions, and did not in this one.
 
-    Taking the offer out of the server's greeting is the simplest attack on STARTTLS: most clients then go on in clear. The innocent
+    Taking the offer out of the server's greeting is the simplest attack on STARTTLS: most clients then go on in clear. Answering the
+    question for it with an error (to EHLO, which brings clients back to HELO, CAPA or CAPABILITY) does the same. The innocent
     reading is that the server was set up anew in between, and that gets likelier with time. TLS is hardly ever switched off at a
     running server, so an offer less than an hour before leaves little else (high confidence); a night's maintenance may lie within
     a day (medium); beyond a day it is a hint (low). TLS is often switched on: an offer that came less than an hour later is likely
@@ -372,8 +373,8 @@ def capability_suppressed(session: Session, found: Found) -> None:
             # The list that lacks them does not count: a second one must be as remarkable as the first.
             _note_lacking(past, missing, session.client_ip)
             return
-    if session.auth_accepted > 0 and session.protocol in TELL_MORE:
-        return
+    if not session.capabilities or (session.auth_accepted > 0 and session.protocol in TELL_MORE):
+        return  # a list of nothing says no more of the server than that it said nothing, once
     past.count += 1
     if past.count == 1:
         words.update([word for word in offer.words if word not in UPGRADES][:MAX_WORDS])

@@ -78,7 +78,7 @@ class Pending:
     def __init__(self, kind: int, envelope: Envelope | None, index: int, transfer: Transfer | None) -> None:
         self.kind = kind
         self.envelope = envelope
-        #: RCPT: index of the recipient
+        #: RCPT: index of the recipient; EHLO: 1 where it has an argument
         self.index = index
         self.transfer = transfer
 

@@ -54,7 +54,10 @@ class Greeted(Event):
 
 @mypyc_attr(acyclic=True)
 class CapabilitiesOffered(Event):
-    """The server told what it can do: one upper-case word or ``WORD ARGS`` a capability, in its order (``AUTH PLAIN LOGIN``, ``STARTTLS``)."""
+    """The server told what it can do: one upper-case word or ``WORD ARGS`` a capability, in its order (``AUTH PLAIN LOGIN``, ``STARTTLS``).
+
+    An empty list where it refused to say, or somebody on the way did so in its name: nothing was offered.
+    """
 
     def __init__(self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, names: list[str]) -> None:
         super().__init__(sender, frame, timestamp_ns, offset)

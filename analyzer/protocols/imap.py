@@ -47,6 +47,7 @@ from analyzer.protocols.events import (
 )
 from analyzer.protocols.imap_commands import (
     APPEND,
+    ASK,
     AUTHENTICATE,
     CAPABILITY,
     CLOSE,
@@ -780,6 +781,10 @@ class ImapDissector(MessageTraffic):
                 self._mailbox = Mailbox(None, False)
         elif code == STORE and ok and pending.deletes >= 0:
             self._mailbox.mark(pending.numbers, pending.by_uid, pending.deletes == 1)
+        elif code == ASK and not (
+            ok or self._capabilities_told or self._client_gap or self._server_gap or self.midstream
+        ):
+            self._offer(b"")
         if code >= MAIL and ok:
             self._authenticated = True
 

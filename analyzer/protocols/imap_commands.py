@@ -22,18 +22,19 @@ STARTTLS: Final = 3
 COMPRESS: Final = 4
 IDLE: Final = 5
 ID: Final = 6
-KNOWN: Final = 7
-MAIL: Final = 8  # from here on: commands that make a server send mailbox data
-SELECT: Final = 9
-EXAMINE: Final = 10
-APPEND: Final = 11
-FETCH: Final = 12
-STORE: Final = 13
-EXPUNGE: Final = 14
-CLOSE: Final = 15
-UNSELECT: Final = 16
-MOVE: Final = 17
-REPLACE: Final = 18  # read as APPEND, behind the number of the message that it replaces
+ASK: Final = 7  # CAPABILITY
+KNOWN: Final = 8
+MAIL: Final = 9  # from here on: commands that make a server send mailbox data
+SELECT: Final = 10
+EXAMINE: Final = 11
+APPEND: Final = 12
+FETCH: Final = 13
+STORE: Final = 14
+EXPUNGE: Final = 15
+CLOSE: Final = 16
+UNSELECT: Final = 17
+MOVE: Final = 18
+REPLACE: Final = 19  # read as APPEND, behind the number of the message that it replaces
 
 COMMANDS: Final[dict[bytes, int]] = {
     b"LOGIN": LOGIN,
@@ -52,7 +53,7 @@ COMMANDS: Final[dict[bytes, int]] = {
     b"UNSELECT": UNSELECT,
     b"MOVE": MOVE,
     b"REPLACE": REPLACE,
-    b"CAPABILITY": KNOWN,
+    b"CAPABILITY": ASK,
     b"NOOP": KNOWN,
     b"LOGOUT": KNOWN,
     b"ENABLE": KNOWN,

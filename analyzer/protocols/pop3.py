@@ -466,6 +466,9 @@ class Pop3Dissector(Dissector):
                 self.exchange_ended(REJECTED, reply_text(line))
                 self._answer_due = False
                 self.release_client()
+        elif kind == _CAPA and not (self._told or self._gaps or self.midstream):
+            at = self.at
+            self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, []))
 
     def _receive_greeting(self, line: bytes, good: bool) -> bool:
         """The server's first line; whether it was its greeting."""

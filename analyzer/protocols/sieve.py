@@ -307,6 +307,8 @@ class SieveDissector(Dissector):
                 self.starttls_granted()
             else:
                 self.starttls_refused(text)
+        elif kind == _CAPABILITY and not good and not (self._gaps or self.midstream):
+            self._tell_capabilities([])
 
     def _settle_doubt(self) -> bool:
         """The server has answered; False where that shows that what looked like a response was text."""

@@ -117,6 +117,7 @@ class SmtpDissector(Dissector):
         self._first_reply: bool = True
         self._greeted: bool = False
         self._told: bool = False  # EHLO was answered
+        self._ehlo_refused: bool = False  # though it named the client
         self._authenticated: bool = False
         self._forbidden: bool = False  # the server has said that it takes no credentials in clear
         self._answer_due: bool = False  # the client's next line is a SASL response
@@ -189,7 +190,7 @@ class SmtpDissector(Dissector):
                 self._receive_hello(kind, argument)
             elif kind == _RSET or kind == _QUIT:
                 self._end_transaction()
-            self._push(kind, None, 0, None)
+            self._push(kind, None, 1 if argument else 0, None)
 
     def _receive_hello(self, kind: int, argument: bytes) -> None:
         if kind == _LHLO:
@@ -507,6 +508,8 @@ class SmtpDissector(Dissector):
         if kind == _EHLO or kind == _LHLO:
             self._tell_capabilities(lines)
         elif kind == _HELO:
+            if self._ehlo_refused and not self._told and not self._gaps:
+                self._tell_capabilities(lines[:1])  # the client does without
             self._told = True
         elif kind == _STARTTLS:
             self.starttls_granted()
@@ -536,6 +539,8 @@ class SmtpDissector(Dissector):
             self.exchange_ended(REJECTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
+        elif kind == _EHLO and code >= 500 and entry.index:
+            self._ehlo_refused = True
 
     def _tell_capabilities(self, lines: list[bytes]) -> None:
         """RFC 5321 section 4.1.1.1: behind the first line, one keyword a line."""
@@ -750,6 +755,7 @@ class SmtpDissector(Dissector):
         self._reply = []
         self._first_reply = False
         self._told = False
+        self._ehlo_refused = False
         self._forbidden = False
         self._answer_due = False
         self._lost_count = False

@@ -59,24 +59,6 @@ MAX_TEXT: Final = 1024
 UPGRADE_WORDS: Final = ("STARTTLS", "STLS", "X-ANONYMOUSTLS")
 
 
-#: Names that records share, so that a name that logs in a thousand times is kept, and compared, as one.
-MAX_SHARED: Final = 65536
-MAX_SHARED_NAME: Final = 64
-_SHARED: Final[dict[str, str]] = {}
-
-
-def _shared(name: str | None) -> str | None:
-    """The same name, as the same object as before."""
-    if name is None:
-        return None
-    known = _SHARED.get(name)
-    if known is not None:
-        return known
-    if len(_SHARED) < MAX_SHARED and len(name) <= MAX_SHARED_NAME:
-        _SHARED[name] = name
-    return name
-
-
 @mypyc_attr(acyclic=True, free_list_len=1)
 class SessionBuilder:
     """Collects what the dissector says into one session."""
@@ -158,7 +140,7 @@ class SessionBuilder:
             session.cut_records += 1
             return
         credential = Credential(
-            event.exchange, event.frame, event.timestamp_ns, event.offset, event.mechanism, _shared(event.username), event.authzid,
+            event.exchange, event.frame, event.timestamp_ns, event.offset, event.mechanism, event.username, event.authzid,
             event.secret, event.secret_kind, event.challenge, event.response,
         )  # fmt: skip
         credential.exposed = not self.decrypted
@@ -217,7 +199,7 @@ class SessionBuilder:
 
     def _capabilities_offered(self, event: CapabilitiesOffered) -> None:
         session = self.session
-        if self.decrypted:
+        if self.decrypted or (not event.names and session.auth_accepted > 0):
             return
         if session.auth_accepted == 0:
             # After login a server no longer offers the upgrade, whoever it is: only earlier lists prove that it does not.

@@ -355,7 +355,7 @@ class Session:
         self.truncated: bool = False
         self.server_banner: str | None = None
         self.client_name: str | None = None
-        #: words the server offered, each once, in order of appearance; those offered before TLS only
+        #: words the server offered, each once, in order of appearance; those offered before TLS only. Empty where it refused to say
         self.capabilities: list[str] | None = None
         #: True once any capability list was seen in clear
         self.compressed: bool = False

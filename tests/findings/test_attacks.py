@@ -383,3 +383,76 @@ def test_text_behind_a_grant_weighs_what_it_carries(tmp_path: Path) -> None:
     ):
         found = findings(tmp_path, talk(begun + text, port))
         assert [one.severity_word() for one in found if one.slug == "starttls-without-tls"] == [severity]
+
+
+# -- a server, or somebody in its name, that refuses to say what it offers -------------------------------------------------------
+
+#: protocol -> what is said where the question for capabilities is refused and the client goes on
+REFUSED = {
+    "pop3": "S: +OK ready\nC: CAPA\nS: -ERR what\n",
+    "imap": "S: * OK ready\nC: a0 CAPABILITY\nS: a0 BAD what\n",
+    "smtp": "S: 220 mx\nC: EHLO pc\nS: 502 what\nC: HELO pc\nS: 250 mx\n",
+    "managesieve": 'S: OK "ready"\nC: CAPABILITY\nS: NO "what"\n',
+}
+
+
+@each
+def test_an_offer_hidden_by_a_refusal(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, _, login, _, _ = PROTOCOLS[protocol]
+    good = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False), pieces()).close()
+    for at in (60, -60):
+        bad = talk(REFUSED[protocol] + login, port, client="192.0.2.66", at=at)
+        found = findings(tmp_path, good, bad)
+        assert slugs(found) & ALARMS == {"starttls-offer-vanished"}
+        (one,) = [one for one in found if one.slug == "starttls-offer-vanished"]
+        assert (one.severity_word(), one.confidence) == ("high", "high" if at > 0 else "medium")
+        assert one.session is not None
+        assert (one.session.client_ip, one.session.starttls, one.session.capabilities) == (
+            "192.0.2.66",
+            "not_offered",
+            [],
+        )
+
+
+@each
+def test_a_server_that_never_says_what_it_offers_hides_nothing(protocol: str, tmp_path: Path) -> None:
+    port, _, _, _, _, _, login, _, _ = PROTOCOLS[protocol]
+    found = slugs(findings(tmp_path, *[talk(REFUSED[protocol] + login, port, at=at) for at in range(5)]))
+    assert not found & ALARMS
+    assert "starttls-not-offered" in found
+
+
+SMTP_OFFER = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250-STARTTLS\nS: 250 AUTH PLAIN\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        # asked again, and told
+        ("S: 220 mx\nC: EHLO p_c\nS: 501 what\n" + SMTP_OFFER.partition("\n")[2] + "C: QUIT\nS: 221 bye", 587),
+        # not asked; asked again when all was told; sent away; turned away for now
+        ("S: 220 mx\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 587),
+        (SMTP_OFFER + "C: EHLO pc\nS: 503 twice\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 587),
+        ("S: 220 mx\nC: EHLO pc\nS: 550 not you\nC: QUIT\nS: 221 bye", 587),
+        ("S: 220 mx\nC: EHLO pc\nS: 450 later\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 587),
+        # asked behind the login, when servers have less to say
+        ("S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: CAPA\nS: -ERR what\nC: QUIT\nS: +OK", 110),
+        ("S: * OK ready\nC: a LOGIN kim Zulu7Tango-Mike\nS: a OK in\nC: b CAPABILITY\nS: b BAD what\nC: c LOGOUT\nS: * BYE\nS: c OK", 143),
+        # told already
+        ("S: * OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] ready\nC: b CAPABILITY\nS: b BAD what\nC: c LOGOUT\nS: * BYE\nS: c OK", 143),
+    ],
+)  # fmt: skip
+def test_what_hides_no_offer(text: str, port: int, tmp_path: Path) -> None:
+    good = {587: SMTP_OFFER, 110: "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\n", 143: IMAP_OFFER + "\n"}[
+        port
+    ]
+    assert "starttls-offer-vanished" not in slugs(findings(tmp_path, talk(good, port), talk(text, port, at=60)))
+
+
+def test_a_refusal_to_say_is_no_list_to_compare_with(tmp_path: Path) -> None:
+    refused = [talk(REFUSED["pop3"], 110, at=at) for at in range(4)]
+    text = "S: +OK ready\nC: CAPA\nS: +OK\nS: USER\nS: UIDL\nS: .\nC: QUIT\nS: +OK"
+    assert count(tmp_path, "capability-suppressed", *refused, talk(text, 110, at=9)) == 0
+    # Nor does it hide what is missing later: all of it, behind lists that had it.
+    lists = [talk(text, 110, at=at) for at in range(9, 12)]
+    assert count(tmp_path, "capability-suppressed", *refused, *lists, talk(REFUSED["pop3"], 110, at=20)) == 1

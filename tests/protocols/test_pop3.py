@@ -75,7 +75,9 @@ def test_capabilities() -> None:
     assert heard("C: capa\nS: +OK list\nS: TOP\nS: sasl plain Login\nS: STLS\nS: IMPLEMENTATION Mx\nS: USER\nS: .") == [
         "CapabilitiesOffered names=['TOP', 'SASL PLAIN LOGIN', 'STLS', 'IMPLEMENTATION Mx', 'USER']"
     ]
-    assert heard("C: CAPA\nS: -ERR what?\nC: STAT\nS: +OK") == []
+    # Who refuses to say what it offers offers nothing.
+    assert heard("C: CAPA\nS: -ERR what?\nC: STAT\nS: +OK") == ["CapabilitiesOffered"]
+    assert kinds(heard("C: CAPA\nS: +OK\nS: USER\nS: .\nC: CAPA\nS: -ERR again?")) == ["CapabilitiesOffered"]
 
 
 def test_password_that_the_capabilities_rule_out() -> None:

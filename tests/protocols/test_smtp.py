@@ -75,6 +75,16 @@ def test_hello_in_other_ways() -> None:
         "Greeted text='mx'",
         "ClientNamed name='me'",
     ]
+    # The server knows no EHLO, or somebody says so in its name: nothing is offered.
+    for said in ("C: HELO me\nS: 250 mx", "C: HELO me\nS: 250 mx\nC: HELO me\nS: 250 mx"):
+        lines = kinds(hear(SmtpDissector, f"S: 220 mx\nC: EHLO me\nS: 502 no\n{said}"))
+        assert lines.count("CapabilitiesOffered") == 1
+    for said in (
+        "S: 502 no\nC: HELO me\nS: 502 no",
+        "S: 502 no\nC: QUIT\nS: 221 bye",
+        "S: 450 later\nC: HELO me\nS: 250 mx",
+    ):
+        assert "CapabilitiesOffered" not in kinds(hear(SmtpDissector, f"S: 220 mx\nC: EHLO me\n{said}"))
     assert hear(SmtpDissector, "S: 220 mx\nC: EHLO me\nS: 250 mx")[-1] == "CapabilitiesOffered"
     # Lines of one reply with codes that differ: the last one counts.
     assert (
