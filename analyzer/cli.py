@@ -366,13 +366,12 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
 
 
 def _ports(words: list[str]) -> dict[int, str]:
-    ports: dict[int, str] = {}
-    for word in words:
-        number, equals, service = word.partition("=")
-        if not equals or not number.isdecimal() or len(number) > 5:
-            raise UsageError(f"--port {word}: write it as PORT=SERVICE, for example 1143=imap")
-        ports[int(number)] = service
-    return ports
+    from analyzer.pipeline import read_ports
+
+    try:
+        return read_ports(words)
+    except UsageError as error:
+        raise UsageError(f"--port {error}") from None
 
 
 def _check_output(writer: Any, form: str, output: Path | None, paths: list[str]) -> None:

@@ -157,6 +157,24 @@ def parse_ports(ports: Mapping[int, str] | None) -> dict[int, str]:
     return table
 
 
+def read_ports(words: Iterable[str]) -> dict[int, str]:
+    """A port table as users write it, a word a port: ``1143=imap``.
+
+    Raises:
+        UsageError: a word is not written so, its port is no port, or its service is unknown; the message begins with the word.
+    """
+    ports: dict[int, str] = {}
+    for word in words:
+        number, equals, service = (part.strip() for part in word.partition("="))
+        if not equals or not number.isdecimal() or len(number) > 5:
+            raise UsageError(f"{word}: write it as PORT=SERVICE, for example 1143=imap")
+        try:
+            ports.update(parse_ports({int(number): service}))
+        except UsageError as error:
+            raise UsageError(f"{word}: {error}") from None
+    return ports
+
+
 def run(
     paths: str | Path | Iterable[str | Path],
     *,

@@ -144,19 +144,18 @@ def _choice(words: tuple[str, ...]) -> Reader:
 
 def _ports(raw: object) -> dict[int, str]:
     """From ``{1143 = "imap"}`` of a file, or ``["1143=imap"]`` of either."""
-    pairs: list[tuple[str, object]] = []
+    from analyzer.pipeline import read_ports
+
     if isinstance(raw, Mapping):
-        pairs = [(str(port), service) for port, service in raw.items()]
+        words = [f"{port}={service}" for port, service in raw.items()]
     elif isinstance(raw, list | tuple):
-        pairs = [(str(one).partition("=")[0], str(one).partition("=")[2]) for one in raw]
+        words = [str(one) for one in raw]
     else:
         raise ValueError('write ports and their services, as ["1143=imap"] or { 1143 = "imap" }')
-    ports: dict[int, str] = {}
-    for port, service in pairs:
-        if not port.isdecimal() or len(port) > 5 or not isinstance(service, str) or not service.isalnum():
-            raise ValueError('write ports and their services, as ["1143=imap"] or { 1143 = "imap" }')
-        ports[int(port)] = service
-    return ports
+    try:
+        return read_ports(words)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 def _address(raw: object) -> str:

@@ -92,7 +92,11 @@ def test_values_with_their_units(tmp_path: Path):
         ("metrics = '9469'", "metrics = '9469': write an address and a port"),
         ("metrics = 'example.test:9469'", "write an address and a port"),
         ("metrics = '127.0.0.1:99999'", "write an address and a port"),
-        ("port = ['imap']", "port: write ports and their services"),
+        ("port = ['imap']", "monitor.toml: port: imap: write it as PORT=SERVICE, for example 1143=imap"),
+        ("port = ['1143=imapx']", "port: 1143=imapx: unknown mail service 'imapx' for port 1143; known: imap, "),
+        ("port = { 1143 = 'jmap' }", "port: 1143=jmap: unknown mail service"),
+        ("port = ['70000=imap']", "port: 70000=imap: 70000 is no TCP port"),
+        ("port = [1143]", "port: 1143: write it as PORT=SERVICE"),
         ("port = 5", "port = 5: write ports"),
         ("source = 'pcap'", "write one of: auto, ring, scapy"),
         ("user = ''", "user = '': write a text that is not empty"),
@@ -132,6 +136,9 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path):
     assert (settings.interface, settings.window_s, settings.min_severity) == (["eth2"], 5, "low")
     assert settings.ports == {1143: "imap"}
     assert settings.sensor
+    assert merged(file, {"ports": ["4465=SMTPS", "2000 = sieve"]}).ports == {4465: "submissions", 2000: "managesieve"}
+    with pytest.raises(UsageError, match="--port: 0=imap: 0 is no TCP port"):
+        merged(file, {"ports": ["0=imap"]})
     with pytest.raises(UsageError, match="--window = 'soon': write a time"):
         merged(file, {"window_s": "soon"})
 
