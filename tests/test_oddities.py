@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from pathlib import Path
 
 import pytest
 from support.captures import NANO, pcap_header, pcap_record
 from support.tls import old_handshake
 from support.traffic import Talk, capture, logins, run_frames
+from support.verdicts import good_tls, tls
 
 from analyzer.pipeline import Result, run
 from analyzer.sessions.records import Session
@@ -373,10 +375,11 @@ def test_an_upgrade_of_imap_whose_neighbour_is_missing(tmp_path: Path) -> None:
     assert upgraded(tmp_path, 143, lines, range(4, 5)).starttls == "completed"
 
 
-def snapped(folder: Path, port: int, lines: str, payload: int) -> Session:
+def snapped(folder: Path, port: int, lines: str | Talk, payload: int) -> Session:
     """The session of a dialogue of which the capture holds so many octets of each segment's payload."""
+    talk = Talk(server_port=port).play(lines).close() if isinstance(lines, str) else lines
     records = [pcap_header(magic=NANO)]
-    for index, (_, frame) in enumerate(Talk(server_port=port).play(lines).close().frames()):
+    for index, (_, frame) in enumerate(talk.frames()):
         records.append(pcap_record(frame[: 54 + payload], fraction=index, wire=len(frame)))
     path = folder / f"snapped{payload}.pcap"
     path.write_bytes(b"".join(records))
@@ -616,3 +619,27 @@ def test_a_retrieved_message_whose_reply_begins_the_capture(tmp_path: Path) -> N
     assert carried(heard(tmp_path, 110, lines.format("+OK 730 octets"), missed=3)) == []
     listing = "S: +OK\\r\\nTOP\\r\\nUSER\\r\\n.\nC: QUIT\nS: +OK bye"
     assert carried(heard(tmp_path, 110, listing, missed=3)) == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("suites", ["ECDHE+AESGCM", "AES128-GCM-SHA256"])
+def test_the_version_of_tls_in_what_a_snap_length_leaves(version: ssl.TLSVersion, suites: str, tmp_path: Path) -> None:
+    pieces = good_tls(version, suites)
+    name = version.name.replace("_", ".")
+    for payload in (14, 30, 42, 80, 120, 2000):
+        session = snapped(tmp_path, 993, tls(pieces, 993), payload)
+        assert session.tls is not None
+        told, suite, _, _ = session.tls.in_short()
+        assert told == name
+        # The suite where its octets are there, and no other.
+        assert suite is None if payload <= 42 else suite is None or suite.startswith("TLS_")
+        if payload == 2000:
+            assert suite is not None
+    # The server's answer alone, cut before its extensions, may be of either.
+    talk = Talk(server_port=993)
+    for sender, data in pieces[:2]:
+        assert isinstance(data, bytes)
+        (talk.client if sender == 0 else talk.server)(data)
+    session = snapped(tmp_path, 993, talk.close(), 42)
+    assert session.tls is not None
+    assert session.tls.in_short()[0] is None

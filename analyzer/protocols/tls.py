@@ -58,6 +58,7 @@ from analyzer.protocols.tls_handshake import (
     SERVER_HELLO_DONE,
     SERVER_KEY_EXCHANGE,
     ClientHello,
+    judge_cut_server_hello,
     parse_certificates,
     parse_client_hello,
     parse_key_exchange,
@@ -271,6 +272,7 @@ class TlsDissector:
         elif mode != _TEXT and mode != _DISCARD:
             half.head = b""
             half.remaining = 0
+            self._message_cut(half)
             self._forget(half)
             half.mode = _LOST
         return self._events
@@ -453,10 +455,13 @@ class TlsDissector:
             facts.first_frame = self._at.frame
             facts.first_ns = self._at.timestamp_ns
         half.minor = minor
+        before = half.kind
         half.kind = kind
         half.remaining = length
         half.mode = _SKIP
         if kind == _APPLICATION_DATA:
+            if before == _CHANGE_CIPHER_SPEC and half.role == CLIENT:
+                self._no_finished_before(half)
             half.protected += 1
             half.protected_octets += length
             half.last_size = length
@@ -532,7 +537,8 @@ class TlsDissector:
             self._anomaly(half.role, TLS_STREAM_LOST, "octets that are no TLS record")
 
     def _forget(self, half: _Half) -> None:
-        """Whatever was being collected is broken."""
+        """Whatever was being collected is broken, and what comes next need not be what comes next."""
+        half.kind = 0
         half.message.clear()
         half.message_size = 0
         half.message_skip = 0
@@ -663,13 +669,47 @@ class TlsDissector:
             left = half.message_skip
         elif held >= 4:
             left = half.message_size - held
-            if half.message[0] == CERTIFICATE and half.role == SERVER:
-                self.facts.cert_seen = True
-                self._full = True
+            self._message_cut(half)
         half.message.clear()
         half.message_size = 0
         # Beyond the message's end, or with its length unknown: go on at the next record.
         half.message_skip = left - size if left >= size else half.remaining
+
+    def _message_cut(self, half: _Half) -> None:
+        """The rest of a message is missing (a snap length takes it): what its beginning proves by itself."""
+        held: i64 = len(half.message)
+        if held < 4:
+            return
+        facts = self.facts
+        kind = half.message[0]
+        if half.role == CLIENT:
+            if kind == CLIENT_KEY_EXCHANGE:
+                self._keys_exchanged(half)
+        elif kind == CERTIFICATE:
+            facts.cert_seen = True
+            self._full = True
+        elif kind == SERVER_HELLO and facts.server_hello is None:
+            version, suite = judge_cut_server_hello(bytes(half.message), half.message_size)
+            if version:
+                facts.known_version = version
+            if suite >= 0:
+                facts.suite_code = suite
+
+    def _keys_exchanged(self, half: _Half) -> None:
+        """TLS 1.3 has no such message, and older versions write the version in use on its record."""
+        facts = self.facts
+        facts.record_version = 0x0300 | half.minor
+        if facts.server_hello is None and half.minor == 3:
+            facts.known_version = 0x0303
+
+    def _no_finished_before(self, half: _Half) -> None:
+        """Data right behind the client's ChangeCipherSpec: up to TLS 1.2 a Finished stands between them, of another record type.
+
+        Early data stands there, too (RFC 8446 section 4.2.10), but before the server's first word.
+        """
+        facts = self.facts
+        if not facts.completed and facts.server_hello is None and facts.known_version == 0 and self._server.minor == 3:
+            facts.known_version = 0x0304
 
     def _message(self, half: _Half, kind: i64, data: bytes, start: i64, end: i64) -> None:
         facts = self.facts
@@ -710,10 +750,7 @@ class TlsDissector:
             if not facts.client_certificates:
                 facts.client_certificates = parse_certificates(data, start, end).certificates
         elif kind == CLIENT_KEY_EXCHANGE:
-            # TLS 1.3 has no such message, and older versions write the version in use on its record.
-            facts.record_version = 0x0300 | half.minor
-            if facts.server_hello is None and half.minor == 3:
-                facts.known_version = 0x0303
+            self._keys_exchanged(half)
 
     def _client_said(self, half: _Half, hello: ClientHello) -> None:
         facts = self.facts

@@ -45,6 +45,9 @@ _ENCRYPTED_CLIENT_HELLO: Final = 0xFE0D
 #: The random that makes a ServerHello a HelloRetryRequest (RFC 8446 section 4.1.3).
 RETRY_RANDOM: Final = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 
+#: Octets of the extension in which a server chooses TLS 1.3 (RFC 8446 section 4.2.1).
+_VERSION_EXTENSION: Final = 6
+
 # First octets of the primes of RFC 7919 section A, which tell its named groups from other ones.
 _FFDHE_PRIME: Final = bytes.fromhex("ffffffffffffffffadf85458a2bb4a9a")
 
@@ -307,6 +310,35 @@ def parse_server_hello(data: bytes, start: i64, end: i64) -> ServerHello:
         at = stop
     hello.extensions = b"".join(codes)
     return hello
+
+
+def judge_cut_server_hello(message: bytes, size: i64) -> tuple[int, int]:
+    """Version and suite that the beginning of a ServerHello proves, of ``size`` octets with its header; 0 and -1 where it proves none.
+
+    TLS 1.3 stands in an extension, under the number of TLS 1.2. Which of them it is shows by the suite, for they share none, or by a
+    message too short for that extension.
+    """
+    held: i64 = len(message)
+    if held < 6:
+        return (0, -1)
+    version = (message[4] << 8) | message[5]
+    if not 0x0300 <= version <= 0x0303:
+        return (0, -1)
+    # Header, version, random; the length of the session id; suite and compression.
+    fixed: i64 = 38
+    session_id: i64 = message[fixed] if held > fixed else 0
+    if session_id > 32:
+        return (0, -1)
+    at = fixed + 1 + session_id
+    suite = -1
+    if held > fixed and held >= at + 2:
+        suite = (message[at] << 8) | message[at + 1]
+    if version == 0x0303 and size >= at + 3 + 2 + _VERSION_EXTENSION:
+        if 0x1301 <= suite <= 0x13FF:
+            version = 0x0304
+        elif not (0x0001 <= suite < 0x00C6 or 0xC001 <= suite < 0xC0B0 or 0xCC13 <= suite <= 0xCCAE):
+            version = 0
+    return (version, suite)
 
 
 _shared: dict[bytes, bytes] = {}

@@ -298,6 +298,43 @@ def test_the_record_layer_is_never_the_version():
     assert (facts.version, facts.offered_versions, facts.handshake) == (None, ["TLSv1.2"], "incomplete")
 
 
+#: A segment of each side of which a snap length has left the beginning: 42 octets, as at 96.
+def snapped(pieces: list[Piece], size: int = 42) -> list[Piece]:
+    cut: list[Piece] = []
+    for sender, what in pieces:
+        assert isinstance(what, bytes)
+        cut.append((sender, what[:size]))
+        if len(what) > size:
+            cut.append((sender, len(what) - size))
+    return cut
+
+
+CCS = record(20, b"\x01")
+
+
+@pytest.mark.parametrize("version", [0x0300, 0x0301, 0x0302, 0x0303])
+def test_the_version_shows_in_what_a_snap_length_leaves(version: int):
+    pieces = lab.old_handshake(version)
+    for kept in (pieces, pieces[:2], pieces[2:]):
+        facts = same_however_cut(snapped(kept)).facts
+        assert facts.version_code == version
+        assert facts.cipher_suite is None
+
+
+def test_tls13_shows_in_what_a_snap_length_leaves():
+    hellos = lab.tls13_hellos()
+    answer: Piece = (CLIENT, CCS + record(23, bytes(53)))
+    for size in (11, 42, 90):
+        assert same_however_cut(snapped([*hellos, answer], size)).facts.version == "TLSv1.3"
+    # Up to TLS 1.2 something stands between, and that may be missing; early data is no answer; nor is there one without a client.
+    finished: Piece = (CLIENT, CCS + record(22, bytes(40)) + record(23, bytes(53)))
+    lost: list[Piece] = [(CLIENT, CCS), (CLIENT, 45), (CLIENT, record(23, bytes(53)))]
+    early: list[Piece] = [hellos[0], answer, hellos[1]]
+    for pieces in ([*hellos, finished], early, hellos):
+        assert same_however_cut(snapped(pieces)).facts.version is None
+    assert same_however_cut([*snapped(hellos), *lost]).facts.version is None
+
+
 def test_sslv2_format_hello_answered_by_tls():
     pieces = lab.old_handshake(0x0301)
     pieces[0] = (CLIENT, lab.sslv2_client_hello(0x0301, bytes.fromhex("00002f 010080 00000a")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tls as lab
@@ -84,6 +85,44 @@ def test_server_hello():
     )
     for size in range(len(body)):
         messages.parse_server_hello(body, 0, size)
+
+
+CHOSEN = lab.extension(43, lab.codes(0x0304))
+ANSWERS = {
+    "TLSv1.3": lab.server_hello(suite=0x1302, session_id=bytes(32), extensions=CHOSEN + lab.extension(51, bytes(36))),
+    "TLSv1.3 short": lab.server_hello(suite=0x1301, extensions=CHOSEN),
+    "TLSv1.2": lab.server_hello(suite=0xC030, session_id=bytes(32), extensions=lab.extension(0xFF01, b"\0")),
+    "TLSv1.2 long": lab.server_hello(
+        suite=0x009C, extensions=lab.extension(0xFF01, b"\0") + lab.extension(11, bytes(9))
+    ),
+    "TLSv1.2 short": lab.server_hello(suite=0x002F),
+    "TLSv1.1": lab.server_hello(version=0x0302, suite=0x0035, session_id=bytes(32)),
+    "TLSv1.0": lab.server_hello(version=0x0301, suite=0x0005),
+    "SSLv3": lab.server_hello(version=0x0300, suite=0x0005),
+}
+
+
+@pytest.mark.parametrize("which", ANSWERS)
+def test_what_the_beginning_of_a_server_hello_proves(which: str):
+    answer = ANSWERS[which]
+    whole = messages.parse_server_hello(answer, 4, len(answer))
+    told = [messages.judge_cut_server_hello(answer[:size], len(answer)) for size in range(len(answer))]
+    # The truth, or nothing, and never less than before.
+    for before, (version, suite) in zip([(0, -1), *told], told, strict=False):
+        assert version in (before[0] or 0, whole.version)
+        assert suite in (before[1] if before[1] >= 0 else -1, whole.suite)
+    sid = len(whole.session_id)
+    assert told[41 + sid] == (whole.version, whole.suite)
+    early = which.startswith("TLSv1.3") or which in ("TLSv1.2", "TLSv1.2 long")
+    assert told[38] == ((0, -1) if early else (whole.version, -1))
+
+
+def test_a_suite_of_nobody_proves_no_version():
+    for suite in (0x00C6, 0xC0B4, 0xC0B0, 0xC103, 0x5A5A, 0x0000, 0x1300):
+        answer = lab.server_hello(suite=suite, extensions=CHOSEN)
+        assert messages.judge_cut_server_hello(answer[:46], len(answer)) == (0, suite)
+    for cut in (b"\x02\0\0\x60\x03\x04", b"\x02\0\0\x60\x7f\x1c", b"\x02\0\0\x60\x03\x01" + bytes(32) + b"\x21"):
+        assert messages.judge_cut_server_hello(cut + bytes(4), 100) == (0, -1)
 
 
 def test_server_hello_of_an_early_draft_of_tls13():
