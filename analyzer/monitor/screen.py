@@ -98,6 +98,7 @@ class Screen:
         self._own_keys = False
         self._before: list[Any] | None = None
         self._waker, self._alarm = -1, -1
+        self._stopping = False
         self._thread: threading.Thread | None = None
         self._live: Live | None = None
         self._lock = threading.Lock()
@@ -136,6 +137,7 @@ class Screen:
                 f"--live: this terminal ({os.environ.get('TERM', 'TERM is not set')}) can show no screen; leave --live out"
             )
         self._waker, self._alarm = os.pipe()
+        self._stopping = False
         self._take_keys()
         atexit.register(self.stop)
         self._stderr, sys.stderr = sys.stderr, self._messages
@@ -149,13 +151,16 @@ class Screen:
     def stop(self) -> None:
         """Take the screen away and give the terminal back; what was said meanwhile is printed. Harmless when repeated."""
         atexit.unregister(self.stop)
+        self._stopping = True
         if self._alarm >= 0:
             with contextlib.suppress(OSError):
                 os.write(self._alarm, b"\0")
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(STOP_S)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_S)
         self._restore()
+        if thread is not None and thread.is_alive():
+            return  # it is late with its last picture, looks at its waker once more, and ends then
         for descriptor in (self._waker, self._alarm):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -183,6 +188,8 @@ class Screen:
                 if self._asked_to_end():
                     return
         except Exception as error:  # noqa: BLE001 - a fault in a picture ends the pictures, not the monitor
+            if self._stopping:
+                return  # the terminal was given back under a late picture: no fault, and nobody to tell
             self.trouble = f"the screen ended: {type(error).__name__}: {error}"
             self._restore()
             if isinstance(error, OSError):  # the terminal has gone, and with it who watched
@@ -207,12 +214,13 @@ class Screen:
         """Wait until the next picture is due; True where there shall be none."""
         until = time.monotonic() + REFRESH_S
         while (left := until - time.monotonic()) > 0:
-            watched = [self._waker] if self._keys < 0 else [self._waker, self._keys]
+            keys = self._keys
+            watched = [self._waker] if keys < 0 else [self._waker, keys]
             ready, _, _ = select.select(watched, [], [], left)
             if self._waker in ready:
                 return True
-            if self._keys in ready:
-                typed = os.read(self._keys, 64)
+            if keys in ready:
+                typed = os.read(keys, 64)
                 if not typed:
                     raise OSError("the terminal has gone")
                 if any(key in QUIT_KEYS for key in typed):

@@ -402,6 +402,30 @@ def test_the_terminal_is_given_back(way: Callable[[Terminal], None]) -> None:
         assert opened.is_as_before()
 
 
+def test_a_picture_that_is_late_is_no_fault() -> None:
+    script = """
+    from analyzer.monitor import screen as room
+    room.STOP_S = 0.05
+    go_on, drawing = threading.Event(), threading.Event()
+    class Late(Screen):
+        def draw(self, *size):
+            drawing.set()
+            go_on.wait(20)
+            return super().draw(*size)
+    screen = Late(state, quit.set)
+    screen.start()
+    thread = screen._thread
+    drawing.wait(20)
+    screen.stop()
+    go_on.set()
+    thread.join(20)
+    print(thread.is_alive(), [screen.trouble], quit.is_set(), file=sys.stderr)
+    """
+    with terminal(script) as opened:
+        assert opened.end() == (0, "False [''] False\n")
+        assert opened.is_as_before()
+
+
 def test_the_terminal_is_given_back_when_the_loop_raises() -> None:
     script = """
     with Screen(state, quit.set) as screen:
