@@ -169,6 +169,12 @@ def split_before_tls(data: bytes) -> i64:
             return at
 
 
+def asks_for_tls(text: bytes) -> bool:
+    """Whether lines of a client may hold another request for TLS."""
+    upper = text.upper()
+    return b"STARTTLS" in upper or b"STLS" in upper or b"ANONYMOUSTLS" in upper
+
+
 @mypyc_attr(acyclic=True)
 class Side:
     """How one direction is being read."""
@@ -628,7 +634,15 @@ class Dissector:
                 side.line_start = True
                 self._wait_for_tls(side, data)
             else:
-                self._text_goes_on()
+                begins: i64 = split_before_tls(data)
+                if begins > 0 and is_tls_header(data[begins:]) and not asks_for_tls(data[:begins]):
+                    # The answer is missing, but was yes: TLS begins, and nothing before it has asked again.
+                    side.take()
+                    self._injected = data[:begins]
+                    side.keep(data[begins:])
+                    self._tls_found()
+                else:
+                    self._text_goes_on()
             return
         where = split_before_tls(data)
         if where == 0 and side.parts_size and not side.parts[-1].endswith(b"\n"):
@@ -728,7 +742,7 @@ class Dissector:
         self.line_offset = client.offset
         if self._grant_seen:
             self.anomaly(CLIENT, STARTTLS_WITHOUT_TLS, "text went on after the server had granted TLS")
-            self._gap_seen = True  # TLS may begin behind it all the same: the text crossed the grant, or was slipped in
+        self._gap_seen = True  # TLS may begin behind it all the same: the text crossed the grant, or was slipped in
         self.upgraded()
         if replies:
             end = client.end

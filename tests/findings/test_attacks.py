@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from support.traffic import Talk, capture, logins
+from support.traffic import Frame, Talk, capture, logins
 from support.verdicts import carry, failed_tls, findings, good_tls, read, slugs, talk
 
 from analyzer.findings.engine import find
@@ -100,6 +100,30 @@ def test_commands_behind_the_grant_that_are_answered_are_no_injection(protocol: 
         found = slugs(find(result.sessions)) & ALARMS
         assert "starttls-without-tls" in found
         assert "starttls-command-injection" not in found
+
+
+def of_client(made: Talk) -> list[Frame]:
+    """What the client sends."""
+    port = made.ends[0][1].to_bytes(2, "big")
+    return [frame for frame in made.frames() if frame[1][34:36] == port]
+
+
+@each
+def test_commands_injected_where_the_client_alone_was_captured(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, refusal, login, line, _ = PROTOCOLS[protocol]
+    for text in (f"{ask}\\r\\n{line}\n{grant}", f"{ask}\n{grant}\nC: {line}"):
+        made = carry(talk(f"{greeting.format(offer)}{text}", port, closed=False), pieces()).close()
+        found = findings(tmp_path, of_client(made))
+        assert slugs(found) & ALARMS == {"starttls-command-injection"}
+        assert [one.session.starttls for one in found if one.session][:1] == ["completed"]
+    # Refused, and asked for again; refused, and done without.
+    again = f"{ask}\n{refusal}\nC: {line}\n{ask}\n{grant}"
+    made = carry(talk(f"{greeting.format(offer)}{again}", port, closed=False), pieces()).close()
+    (session,) = read(tmp_path, [of_client(made)]).sessions
+    assert (session.starttls, session.transport) == ("completed", "starttls")
+    assert "starttls-command-injection" not in slugs(find([session]))
+    result = read(tmp_path, [of_client(talk(f"{greeting.format(offer)}{ask}\n{refusal}\n{login}", port))])
+    assert [one[1:3] for one in logins(result)] == [("kim", "Zulu7Tango-Mike")]
 
 
 @each
