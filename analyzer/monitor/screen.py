@@ -41,6 +41,8 @@ MAX_MESSAGE: Final = 2000
 SHOWN_S: Final = 60.0
 #: Seconds that the thread has for its last picture.
 STOP_S: Final = 2.0
+#: How often, within as long again, what a terminal does not take is thrown away; a picture may be larger than what a terminal holds.
+UNSTICK_TIMES: Final = 10
 QUIT_KEYS: Final = b"qQ"
 
 
@@ -158,6 +160,7 @@ class Screen:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(STOP_S)
+            self._unstick(thread)
         self._restore()
         if thread is not None and thread.is_alive():
             return  # it is late with its last picture, looks at its waker once more, and ends then
@@ -272,6 +275,20 @@ class Screen:
         if self._own_keys and keys >= 0:
             os.close(keys)
         self._own_keys = False
+
+    def _unstick(self, thread: threading.Thread) -> None:
+        """Where nobody takes what the terminal shows (a connection that hangs), throw it away: a picture must not hold up the end."""
+        assert self._console is not None
+        for _ in range(UNSTICK_TIMES):
+            if not thread.is_alive():
+                return
+            with contextlib.suppress(OSError, ValueError, termios.error):  # no terminal any more
+                terminal = self._console.file.fileno()
+                termios.tcflush(terminal, termios.TCOFLUSH)
+                # Stopped and started: Linux wakes who waits for room then, and not for the room alone.
+                termios.tcflow(terminal, termios.TCOOFF)
+                termios.tcflow(terminal, termios.TCOON)
+            thread.join(STOP_S / UNSTICK_TIMES)
 
     def _restore(self) -> None:
         """Everything as it was; once."""

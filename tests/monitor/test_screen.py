@@ -426,6 +426,29 @@ def test_a_picture_that_is_late_is_no_fault() -> None:
         assert opened.is_as_before()
 
 
+def test_a_terminal_that_takes_nothing_more_does_not_hold_up_the_end() -> None:
+    script = """
+    from analyzer.monitor import screen as room
+    room.REFRESH_S, room.STOP_S = 0.01, 0.5
+    drawn = [-1, 0]
+    class Counted(Screen):
+        def draw(self, *size):
+            drawn[1] += 1
+            return super().draw(*size)
+    with Counted(state, quit.set) as screen:
+        while drawn[0] != drawn[1]:
+            drawn[0] = drawn[1]
+            time.sleep(0.5)
+        print("said meanwhile", file=sys.stderr)
+    print("back", file=sys.stderr)
+    """
+    with terminal(script) as opened:
+        assert opened.program.wait(30) == 0  # without reading what it shows
+        assert opened.end() == (0, "said meanwhile\nback\n")
+        assert "\x1b[?1049l" in opened.seen
+        assert termios.tcgetattr(opened.slave) == opened.before
+
+
 def test_the_terminal_is_given_back_when_the_loop_raises() -> None:
     script = """
     with Screen(state, quit.set) as screen:
