@@ -131,7 +131,8 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
     """The server offered STARTTLS in other sessions, and did not in this one.
 
     Taking the offer out of the server's greeting is the simplest attack on STARTTLS: most clients then go on in clear. Answering the
-    question for it with an error (to EHLO, which brings clients back to HELO, CAPA or CAPABILITY) does the same. The innocent
+    question for it with an error (to EHLO, which brings clients back to HELO, CAPA or CAPABILITY) does the same, and a client that asks
+    for TLS all the same is refused. The innocent
     reading is that the server was set up anew in between, and that gets likelier with time. TLS is hardly ever switched off at a
     running server, so an offer less than an hour before leaves little else (high confidence); a night's maintenance may lie within
     a day (medium); beyond a day it is a hint (low). TLS is often switched on: an offer that came less than an hour later is likely
@@ -154,7 +155,7 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
         elif len(past.offers) < MAX_HOSTS:
             past.offers[host] = session.start_ns
             _look_back(past, session, host, found)
-    elif session.starttls == NOT_OFFERED and session.gap_bytes == 0:
+    elif (session.starttls == NOT_OFFERED or session.starttls == REFUSED) and session.gap_bytes == 0:
         past = found.history.server(session)
         host = host_of(session)
         offer_ns = 0

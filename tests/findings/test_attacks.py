@@ -439,6 +439,21 @@ def test_an_offer_hidden_by_a_refusal(protocol: str, tmp_path: Path) -> None:
 
 
 @each
+def test_an_offer_that_is_gone_and_refused_when_asked_for(protocol: str, tmp_path: Path) -> None:
+    port, greeting, offer, ask, grant, refusal, login, _, _ = PROTOCOLS[protocol]
+    good = carry(talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False), pieces()).close()
+    for text in (REFUSED[protocol], greeting.format("")):
+        bad = talk(f"{text}{ask}\n{refusal}\n{login}", port, client="192.0.2.66", at=60)
+        found = slugs(findings(tmp_path, good, bad)) & ALARMS
+        assert "starttls-offer-vanished" in found
+        # The protocol demands STARTTLS of two of them, so that its absence is remarkable by itself.
+        assert found - {"starttls-refused", "starttls-stripped"} == {"starttls-offer-vanished"}
+        alone = slugs(findings(tmp_path, bad))
+        assert "starttls-offer-vanished" not in alone
+        assert "starttls-not-offered" in alone
+
+
+@each
 def test_a_server_that_never_says_what_it_offers_hides_nothing(protocol: str, tmp_path: Path) -> None:
     port, _, _, _, _, _, login, _, _ = PROTOCOLS[protocol]
     found = slugs(findings(tmp_path, *[talk(REFUSED[protocol] + login, port, at=at) for at in range(5)]))
