@@ -112,7 +112,8 @@ class StoreWriter:
     @property
     def waiting(self) -> int:
         """Rows that wait to be written; after :meth:`close`, that waited when it gave them up."""
-        return self._rows
+        with self._change:
+            return self._rows
 
     def submit(self, batch: Batch) -> None:
         """Take a batch in; comes back at once. Its records must not change any more."""

@@ -5,9 +5,11 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from analyzer.monitor import notify
 from analyzer.monitor.notify import Notifier
 
 
@@ -58,14 +60,18 @@ def test_a_long_status_is_cut(manager: tuple[socket.socket, str]) -> None:
     notifier.close()
 
 
-def test_the_watchdog_hears_as_often_as_it_asked(manager: tuple[socket.socket, str]) -> None:
+def test_the_watchdog_hears_as_often_as_it_asked(
+    manager: tuple[socket.socket, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ear, name = manager
+    now = [100.0]
+    monkeypatch.setattr(notify, "time", SimpleNamespace(monotonic=lambda: now[0]))
     notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "90000", "WATCHDOG_PID": str(os.getpid())})
     assert notifier.watchdog_s == pytest.approx(0.03)
     for _ in range(100):
         notifier.beat()
     assert heard(ear) == ["WATCHDOG=1"]
-    time.sleep(0.031)
+    now[0] += 0.031
     notifier.beat()
     assert heard(ear) == ["WATCHDOG=1"]
     notifier.close()

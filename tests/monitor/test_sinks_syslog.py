@@ -141,7 +141,9 @@ def test_the_syslog_of_this_machine(made: list[Syslog], options: SinkOptions, tm
     assert numbers(receiver.messages) == [1, 2, 3]
 
 
-def test_tcp_with_its_receiver_crashing_and_coming_back(made: list[Syslog], options: SinkOptions):
+def test_tcp_with_its_receiver_crashing_and_coming_back(
+    made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
+):
     receiver = Stream()
     sink = opened(made, f"syslog+tcp://127.0.0.1:{receiver.port}", options)
     sink.deliver([alert(number) for number in range(10)])
@@ -151,10 +153,12 @@ def test_tcp_with_its_receiver_crashing_and_coming_back(made: list[Syslog], opti
         assert (sink.waiting, sink.trouble) == (0, "")
         # What its system has acknowledged and it has not read is sent again.
         receiver.stall = True
-        time.sleep(0.06)
+        assert receiver.stalled.wait(10)
+        monkeypatch.setattr(syslog, "SETTLE_S", 60)
         sink.deliver([alert(number) for number in range(10, 20)])
         until(lambda: sink.unsettled() == 10)
     assert sink.delivered == 10
+    monkeypatch.setattr(syslog, "SETTLE_S", 0.2)
     receiver.stall = False
     sink.deliver([alert(number) for number in range(20, 30)])
     with receiver:
@@ -232,12 +236,16 @@ def test_tls_with_a_certificate_of_our_own(made: list[Syslog], options: SinkOpti
     assert (unknown.delivered, unknown.waiting) == (0, 1)
 
 
-def test_sighup_connects_anew_and_repeats_nothing(made: list[Syslog], options: SinkOptions):
+def test_sighup_connects_anew_and_repeats_nothing(
+    made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(syslog, "SETTLE_S", 60)
     with Stream() as receiver:
         sink = opened(made, f"syslog+tcp://127.0.0.1:{receiver.port}", options)
         sink.deliver([alert(1)])
         until(sink.unsettled)
         sink.reopen()
+        monkeypatch.setattr(syslog, "SETTLE_S", 0.2)
         until(lambda: sink.delivered == 1)
         sink.deliver([alert(2)])
         until(lambda: sink.delivered == 2)

@@ -181,6 +181,8 @@ class Stream(_Receiver):
         self.context = context
         self.messages: list[bytes] = []
         self.stall = False
+        #: a connection has noticed that
+        self.stalled = threading.Event()
         self.connections = 0
         self._stopping = False
 
@@ -217,6 +219,7 @@ class Stream(_Receiver):
             data = b""
             while not self._stopping:
                 if self.stall:
+                    self.stalled.set()
                     time.sleep(0.02)
                     continue
                 try:

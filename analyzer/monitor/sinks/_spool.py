@@ -61,7 +61,8 @@ class Spool:
     @property
     def waiting(self) -> int:
         """How many alerts wait."""
-        return self._found + self._added - self._removed
+        # Two threads count; one that is removed may be counted before it was counted as added.
+        return max(0, self._found + self._added - self._removed)
 
     def open(self) -> None:
         """Open the spool, make it where there is none; a damaged file is put aside.

@@ -244,7 +244,7 @@ class SpooledSink(AlertSink):
         said = (self._send_trouble, self._given_up, self._spool_trouble)
         self.trouble = "; ".join([text for text in said if text])
 
-    # -- the sender's thread -----------------------------------------------------------------------------------------------------
+    # -- the sender's thread; counts last, so that who sees a number sees what belongs to it -------------------------------------
 
     def _run(self) -> None:
         while True:
@@ -329,8 +329,8 @@ class SpooledSink(AlertSink):
                 self._give_up(item, str(error))
             else:
                 self._deferred.pop(item.number, None)
-                self.delivered += self._spool.remove(item.number, item.number)
                 self._went_well()
+                self.delivered += self._spool.remove(item.number, item.number)
                 self._vouched = True
                 self._probed = 0
             return True
@@ -386,9 +386,10 @@ class SpooledSink(AlertSink):
             try:
                 self.send(item)
             except Refused as error:
-                self.lose(1)
                 self._send_trouble = str(error)
                 self._show_trouble()
+                self._out_of_memory(item)
+                self.lose(1)
             except Retry as error:
                 self._memory_attempts += error.answered
                 if self._memory_attempts >= ATTEMPTS and self._memory and self._memory[0] is item:
@@ -397,11 +398,14 @@ class SpooledSink(AlertSink):
                 raise
             else:
                 self._memory_attempts = 0
-                self.delivered += 1
                 self._went_well()
-            if self._memory and self._memory[0] is item:
-                self._memory.popleft()
+                self._out_of_memory(item)
+                self.delivered += 1
         return True
+
+    def _out_of_memory(self, item: Spooled) -> None:
+        if self._memory and self._memory[0] is item:
+            self._memory.popleft()
 
     def _settle(self) -> None:
         number = self.settled()
@@ -409,9 +413,9 @@ class SpooledSink(AlertSink):
             self.delivered += self._spool.remove(number)
 
     def _give_up(self, item: Spooled, why: str) -> None:
-        self.lose(self._spool.remove(item.number, item.number))
         self._send_trouble = why
         self._show_trouble()
+        self.lose(self._spool.remove(item.number, item.number))
 
     def _went_well(self) -> None:
         self._failures = 0
