@@ -643,3 +643,24 @@ def test_the_version_of_tls_in_what_a_snap_length_leaves(version: ssl.TLSVersion
     session = snapped(tmp_path, 993, talk.close(), 42)
     assert session.tls is not None
     assert session.tls.in_short()[0] is None
+
+
+@pytest.mark.parametrize("port", [110, 143, 587])
+def test_an_upgrade_of_which_the_client_alone_was_captured_in_short(port: int, tmp_path: Path) -> None:
+    for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, None)):
+        talk = Talk(server_port=port).play(UPGRADES[port])
+        for sender, data in good_tls(version):
+            assert isinstance(data, bytes)
+            (talk.client if sender == 0 else talk.server)(data)
+        client = talk.ends[0][1].to_bytes(2, "big")
+        talk.sent = [frame for frame in talk.close().sent if frame[1][34:36] == client]
+        for payload in (42, 120, 3000):
+            session = snapped(tmp_path, port, talk, payload)
+            assert session.transport == "starttls"
+            assert session.tls is not None
+            told, _, sni, _ = session.tls.in_short()
+            # No hello is read across what is missing.
+            assert sni == ("mail.example.test" if payload == 3000 else None)
+            assert told in (name, None)
+            assert told == name or payload < 3000
+            assert session.anomalies is None

@@ -52,6 +52,8 @@ from analyzer.protocols.unnamed import could_be_response
 MAX_LINE: Final = 65536
 #: Octets of a side that may wait for the other side's word.
 MAX_HELD: Final = 65536
+#: Pieces of the client's text behind a grant of STARTTLS that keep their own frames; those beyond share the last one's.
+MAX_PLACES: Final = 256
 #: Octets that one direction of a compressed session may inflate to, in all.
 MAX_INFLATED: Final = 256 * 1024 * 1024
 #: Octets inflated at a time.
@@ -634,15 +636,7 @@ class Dissector:
                 side.line_start = True
                 self._wait_for_tls(side, data)
             else:
-                begins: i64 = split_before_tls(data)
-                if begins > 0 and is_tls_header(data[begins:]) and not asks_for_tls(data[:begins]):
-                    # The answer is missing, but was yes: TLS begins, and nothing before it has asked again.
-                    side.take()
-                    self._injected = data[:begins]
-                    side.keep(data[begins:])
-                    self._tls_found()
-                else:
-                    self._text_goes_on()
+                self._text_goes_on()
             return
         where = split_before_tls(data)
         if where == 0 and side.parts_size and not side.parts[-1].endswith(b"\n"):
@@ -694,7 +688,7 @@ class Dissector:
             if at == 0:
                 break
         side.line_start = look[size - 1] == 10
-        places.append(self.at)
+        places.append(self.at if len(places) < MAX_PLACES else places[MAX_PLACES - 1])
         if side.parts_size + len(self._injected) > MAX_HELD:
             self._text_goes_on()
 
@@ -1255,7 +1249,14 @@ class Dissector:
             self.server.mode = LIMBO
             self.server.body_gap = False
             if waiting:
-                self._limbo(sender, side, waiting)
+                begins = split_before_tls(waiting)
+                if begins > 0 and is_tls_header(waiting[begins:]) and not asks_for_tls(waiting[:begins]):
+                    # The answer is missing, but was yes: TLS begins, and nothing before it has asked again.
+                    self._injected = waiting[:begins]
+                    side.keep(waiting[begins:])
+                    self._tls_found()
+                else:
+                    self._limbo(sender, side, waiting)
         elif reason == HOLD_COMPRESS:
             side.hold_reason = HOLD_NONE
             side.take()

@@ -211,6 +211,11 @@ class SessionStream(StreamSink):
             if dissector is not None:
                 if sender != self._unread:
                     self._apply(dissector.receive_gap(sender, size, at))
+                    if dissector.tls_started:
+                        # What waited for the answer to STARTTLS is TLS; of the client's side the gap is behind it.
+                        self._pass_on_to_tls(dissector, at)
+                        if sender == CLIENT and self._tls is not None:
+                            self._apply(self._tls.receive_gap(sender, size, at))
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
             elif self._not_mail is None and not self._faulty and self._reading is None and self._service is not None:
