@@ -49,13 +49,12 @@ CHROMIUM = (
 def terminal_report() -> None:
     """The first screen of the text report, as a terminal shows it."""
     command = [sys.executable, "-m", "analyzer", "analyze", CAPTURE]
-    shown = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT).stdout
-    console = Console(record=True, width=102, file=io.StringIO())
-    console.print(Text("$ mailtap analyze captures/office.pcapng", style="bold"))
+    environment = {**os.environ, "FORCE_COLOR": "1"}
+    shown = subprocess.run(command, capture_output=True, check=True, text=True, cwd=ROOT, env=environment).stdout
+    console = Console(record=True, width=100, file=io.StringIO())
     for line in shown.splitlines()[:LINES]:
-        style = "bold red" if line.startswith("EXPOSED") else ""
-        console.print(Text(line.rstrip(), style=style), overflow="ignore", crop=True)
-    console.save_svg(str(HERE / "terminal.svg"), title="mailtap")
+        console.print(Text.from_ansi(line.rstrip()), overflow="ignore", crop=True, no_wrap=True)
+    console.save_svg(str(HERE / "terminal.svg"), title=f"mailtap analyze {CAPTURE}")
 
 
 def html_report() -> None:
