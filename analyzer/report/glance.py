@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from mypy_extensions import i64
+
 from analyzer.capture.base import CaptureStats
 from analyzer.findings.engine import Engine
 from analyzer.findings.strength import PasswordJudge
@@ -13,6 +17,10 @@ from analyzer.report.summary import Summary, add_session
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
 from analyzer.sessions.records import Session, SessionSink
+
+#: Sessions that are taken together: the code of totals, rules and servers does not fit into a processor's cache all at once, so each of
+#: them is run over several sessions.
+BATCH: Final = 64
 
 
 class Glance:
@@ -50,18 +58,46 @@ class Glancer(SessionSink):
         self._migrants = Migrants(MAX_MIGRANTS_AT_A_GLANCE, MAX_PORTS_AT_A_GLANCE)
         self._tls = TlsServers()
         self._glance: Glance | None = None
+        #: sessions that are taken together, and how many of them were counted, judged, and put to their servers
+        self._waiting: list[Session] = []
+        self._counted: i64 = 0
+        self._judged: i64 = 0
+        self._placed: i64 = 0
 
     def receive_session(self, session: Session) -> None:
-        add_session(self._total, session)
-        self._engine.receive(session)
-        self._servers.receive(session)
-        self._migrants.receive(session, self._total)
-        if session.tls is not None:
-            self._tls.receive(session)
+        self._waiting.append(session)
+        if len(self._waiting) >= BATCH:
+            self._take()
+
+    def _take(self) -> None:
+        """Take the sessions that wait. Goes on where it was interrupted."""
+        waiting = self._waiting
+        count: i64 = len(waiting)
+        while self._counted < count:
+            session = waiting[self._counted]
+            self._counted += 1
+            if session.tls is not None:
+                session.tls.fill()
+            add_session(self._total, session)
+            self._migrants.receive(session, self._total)
+        while self._judged < count:
+            self._judged += 1
+            self._engine.receive(waiting[self._judged - 1])
+        while self._placed < count:
+            session = waiting[self._placed]
+            self._placed += 1
+            self._servers.receive(session)
+            if session.tls is not None:
+                self._tls.receive(session)
+        self._waiting = []
+        self._counted = 0
+        self._judged = 0
+        self._placed = 0
 
     def finish(self, captures: list[CaptureStats]) -> Glance:
         """Totals, findings by rule and server, settings to change, servers with TLS; the same whenever it is asked for."""
         if self._glance is None:
+            self._take()
             for stats in captures:
                 self._engine.receive_capture(stats)
             self._engine.close()

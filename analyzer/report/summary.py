@@ -373,6 +373,9 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         server.exposed[username] = account
         total.accounts.append(account)
         server.accounts += 1
+    else:
+        # The same name, as the same object: whoever keeps or compares it keeps one, and compares no letters.
+        credential.username = account.username
     total.latest = account
     total.latest_of = credential
     outcome = credential.outcome
