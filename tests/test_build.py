@@ -24,7 +24,7 @@ SAMPLES = sorted(path for path in (ROOT / "captures").glob("*") if ".pcap" in pa
 
 def constants_of_setup() -> dict[str, Any]:
     """The lists in setup.py, read without running it: setuptools need not be installed here."""
-    tree = ast.parse((ROOT / "setup.py").read_text())
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     wanted = ("COMPILED_ROOMS", "COMPILED_MODULES", "INTERPRETED")
     assignments = [node for node in tree.body if isinstance(node, ast.Assign)]
     pairs = [(node.targets[0].id, node.value) for node in assignments if isinstance(node.targets[0], ast.Name)]

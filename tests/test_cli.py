@@ -266,7 +266,7 @@ def test_logins_without_a_name_lead_too(tmp_path: Path) -> None:
 def test_an_older_result_stays_until_the_new_one_is_complete(talk: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     assert mailtap("analyze", talk, "-f", "json", "-o", out).returncode == 0
-    assert json.loads(out.read_text())["schema_version"] == 1
+    assert json.loads(out.read_text(encoding="utf-8"))["schema_version"] == 1
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 

@@ -185,7 +185,7 @@ def test_passwords_are_masked_in_the_log(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     with path.open("w") as out:
         write_json(result, RowMaker(), out, "test")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert "Zulu7Tango" not in text
     assert json.loads(text)["credentials"][0]["username"] == "kim"
 
@@ -253,7 +253,7 @@ def test_no_secret_nor_its_base64_leaves_masked_output(tmp_path: Path, port: int
     path = tmp_path / "out.json"
     with path.open("w") as out:
         write_json(result, RowMaker(), out, "test")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for needle in (secret, b64(secret.encode()), b64(b"x" + secret.encode())[4:-4], b64(b"xx" + secret.encode())[4:-4]):
         assert needle not in text
 

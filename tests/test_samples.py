@@ -17,7 +17,7 @@ CAPTURES = Path(__file__).parents[1] / "captures"
 MAIL = ("pop3", "imap", "smtp", "lmtp", "managesieve")
 
 STREAMS: dict[str, list[dict[str, Any]]] = defaultdict(list)
-for _line in (CAPTURES / "expected.jsonl").read_text().splitlines():
+for _line in (CAPTURES / "expected.jsonl").read_text(encoding="utf-8").splitlines():
     _stream = json.loads(_line)
     STREAMS[_stream["sample"]].append(_stream)
 

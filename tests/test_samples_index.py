@@ -27,12 +27,12 @@ _FILES: Final = sorted(path.name for path in _CAPTURES.iterdir() if path.suffix 
 
 
 def _table() -> dict[str, tuple[int, int, str]]:
-    text = (_CAPTURES / "README.md").read_text()
+    text = (_CAPTURES / "README.md").read_text(encoding="utf-8")
     return {name: (int(count), int(size), digest) for name, count, size, digest in _ROW.findall(text)}
 
 
 def _expected() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (_CAPTURES / "expected.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (_CAPTURES / "expected.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_sample_is_in_the_table_and_expected() -> None:

@@ -24,7 +24,7 @@ def test_a_run_has_time_memory_and_exit_code(tmp_path: Path):
     assert (run.exit_code, run.timed_out) == (3, False)
     assert 0.2 <= run.seconds < 20
     assert run.peak_kib > 78_000
-    assert (tmp_path / "out").read_text() == "said\n"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "said\n"
 
 
 def test_a_program_that_never_ends_is_ended(tmp_path: Path):

@@ -54,7 +54,7 @@ def test_counts_are_what_the_file_holds(made: tuple[str, Path, Counts]):
     _, path, counts = made
     assert len(packets(path)) == counts.packets
     assert path.stat().st_size == counts.size
-    assert json.loads(Path(f"{path}.json").read_text())["packets"] == counts.packets
+    assert json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))["packets"] == counts.packets
 
 
 def test_time_never_goes_back(made: tuple[str, Path, Counts]):

@@ -87,7 +87,7 @@ class Running:
     def lines(self) -> list[dict[str, Any]]:
         if not self.alerts.exists():
             return []
-        return [json.loads(line) for line in self.alerts.read_text().splitlines()]
+        return [json.loads(line) for line in self.alerts.read_text(encoding="utf-8").splitlines()]
 
 
 class Arrivals:

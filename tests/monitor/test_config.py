@@ -199,7 +199,7 @@ def test_a_reload_exchanges_limits_and_sinks(tmp_path: Path):
     assert seen.alerts_below == 1
     assert dispatcher.close()
     assert len(gone.alerts) == 1
-    assert len(path.read_text().splitlines()) == 1
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_a_sink_of_a_reload_that_cannot_open_is_tried_again(tmp_path: Path):
@@ -211,7 +211,7 @@ def test_a_sink_of_a_reload_that_cannot_open_is_tried_again(tmp_path: Path):
     dispatcher.raise_alert(alert(1))
     until(lambda: seen.sinks and "make its folder" in seen.sinks[0].trouble)
     path.parent.mkdir()
-    until(lambda: path.exists() and path.read_text())
+    until(lambda: path.exists() and path.read_text(encoding="utf-8"))
     until(lambda: seen.sinks[0].trouble == "")
     assert dispatcher.close()
 

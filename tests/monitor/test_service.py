@@ -88,7 +88,11 @@ def test_growing_file_is_followed_and_sighup_opens_alerts_anew(tmp_path: Path) -
     assert process.returncode == 0, said
     assert "watching" in said
     assert "stopped: " in said
-    lines = [line for name in ("rotated.jsonl", "alerts.jsonl") for line in (tmp_path / name).read_text().splitlines()]
+    lines = [
+        line
+        for name in ("rotated.jsonl", "alerts.jsonl")
+        for line in (tmp_path / name).read_text(encoding="utf-8").splitlines()
+    ]
     assert {json.loads(line)["finding_id"] for line in lines} >= {
         row["finding_id"]
         for row in offline(SAMPLES / "pop3-login.pcap")["findings"]

@@ -72,7 +72,7 @@ class Monitor:
         return self.process.stdin
 
     def said(self) -> str:
-        return self.errors.read_text()
+        return self.errors.read_text(encoding="utf-8")
 
     def feed(self, octets: bytes) -> None:
         self.pipe.write(octets)
@@ -82,7 +82,7 @@ class Monitor:
         """The accounts whose password was told of, in order."""
         if not self.alerts.exists():
             return []
-        lines = [json.loads(line) for line in self.alerts.read_text().splitlines()]
+        lines = [json.loads(line) for line in self.alerts.read_text(encoding="utf-8").splitlines()]
         return accounts(lines)
 
     def stop(self) -> None:

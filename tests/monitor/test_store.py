@@ -344,7 +344,7 @@ def test_files_are_for_their_owner_alone_and_the_key_is_beside_them(store: Store
     place = Path(store.name)
     found = {file.name: stat.S_IMODE(file.stat().st_mode) for file in place.parent.iterdir()}
     assert found == dict.fromkeys(("mailtap.db", "mailtap.db-wal", "mailtap.db-shm", "mailtap.db.key"), 0o600)
-    key = bytes.fromhex(store.key_path.read_text())
+    key = bytes.fromhex(store.key_path.read_text(encoding="utf-8"))
     with closing(open_store(store.name)) as again:
         assert key == store.key() == again.key()
     assert key not in place.read_bytes()
@@ -686,7 +686,7 @@ def test_the_command_reports_as_analyze_does(store: Store, tmp_path: Path, capsy
     assert run_command(["report", store.name]) == 0
     assert capsys.readouterr().out == off
     assert run_command(["report", store.name, "-f", "json", "-o", str(tmp_path / "out.json"), "--fail-on", "high"]) == 1
-    found = json.loads((tmp_path / "out.json").read_text())
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert len(found["sessions"]) == 265
     assert {one["secret"] for one in found["credentials"]} <= {None, "********"}
     assert run_command(["report", store.name, "-f", "csv", "--table", "servers", "--since", "2030-01-01"]) == 0

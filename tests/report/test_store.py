@@ -98,7 +98,7 @@ def test_what_is_no_report_is_said(tmp_path: Path):
 def test_a_later_layout_is_refused(tmp_path: Path):
     report_of("pop3-login.pcap").save(tmp_path)
     path = tmp_path / "report.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": SCHEMA_VERSION + 1}))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"schema_version": SCHEMA_VERSION + 1}))
     with pytest.raises(NotACapture, match=f"layout {SCHEMA_VERSION + 1}"):
         analyzer.load(tmp_path)
 

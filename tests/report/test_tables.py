@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import pickle
 import shutil
 import subprocess
@@ -137,7 +138,7 @@ def test_heavy_libraries_load_when_used(script: str, loaded: str):
 def test_a_report_in_a_file_loads_little(form: str, tmp_path: Path):
     """Start-up is part of the speed: no colours, no OpenSSL and no sockets for who needs none. JSON has the capture's SHA-256."""
     # A path that the report has to cut.
-    sample = tmp_path / ("Größe-" * 12) / "pop3-login.pcap"
+    sample = tmp_path / os.fsdecode("Größe-".encode() * 12) / "pop3-login.pcap"
     sample.parent.mkdir()
     shutil.copy(CAPTURES / sample.name, sample)
     lines = (

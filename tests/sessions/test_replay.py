@@ -21,7 +21,7 @@ from analyzer.sessions.records import Session
 from analyzer.sessions.replay import decrypt, read_inside
 
 CAPTURES = Path(__file__).parents[2] / "captures"
-EXPECTED = [json.loads(line) for line in (CAPTURES / "expected.jsonl").read_text().splitlines()]
+EXPECTED = [json.loads(line) for line in (CAPTURES / "expected.jsonl").read_text(encoding="utf-8").splitlines()]
 SEALED = sorted(
     {
         one["sample"]
@@ -162,7 +162,7 @@ def test_a_key_log_of_other_connections_is_said(tmp_path: Path) -> None:
 @pytest.mark.tshark
 def test_wrong_secrets_are_said(tmp_path: Path) -> None:
     path, keylog = sealed_session(tmp_path)
-    lines = [line.split() for line in keylog.read_text().splitlines() if not line.startswith("#")]
+    lines = [line.split() for line in keylog.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     keylog.write_text("".join(f"{label} {random} {'00' * (len(secret) // 2)}\n" for label, random, secret in lines))
     result = run(path, keylog=keylog)
     assert "no login or message was read" in " ".join(result.warnings)

@@ -184,7 +184,9 @@ class Office:
             environment = ("env", f"FETCHMAILHOME={self.folder}", f"HOME={self.folder}")
             argv = ("fetchmail", "-s", "--nosyslog", "--pidfile", f"{self.folder}/fetchmail.pid", "-f", str(path))
             done = run("ip", "netns", "exec", self.inside, *environment, *argv, check=False)
-            assert done.returncode in (0, 1), done.stderr + (self.folder / "log").read_text()  # 1: no new mail
+            assert done.returncode in (0, 1), done.stderr + (self.folder / "log").read_text(
+                encoding="utf-8"
+            )  # 1: no new mail
             return
         scheme = protocol.lower() + ("s" if encryption == "SSL/TLS" else "")
         options = ["--ssl-reqd"] if encryption == "STARTTLS" else []

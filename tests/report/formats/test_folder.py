@@ -66,7 +66,7 @@ def test_a_newer_result_replaces_the_older_and_leaves_what_is_not_its_own(form: 
     load(form).write_folder(job_of(result_of("office.pcapng")), folder)
     load(form).write_folder(job_of(result_of("office.pcapng")), tmp_path / "fresh")
     assert {path.name for path in folder.iterdir()} == {"notes.txt", "deeper"} | set(content(tmp_path / "fresh"))
-    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert stat.S_IMODE(one.stat().st_mode) == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "out"]
 
@@ -86,11 +86,11 @@ def test_a_link_stays_a_link_and_what_is_in_the_way_is_said(tmp_path: Path) -> N
     with whole_folder(tmp_path / "link") as part:
         (part / "a").write_text("new")
     assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "disk" / "a").read_text() == "new"
+    assert (tmp_path / "disk" / "a").read_text(encoding="utf-8") == "new"
     (tmp_path / "disk" / "b").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         write_both(tmp_path / "disk")
-    assert (tmp_path / "disk" / "a").read_text() == "new"
+    assert (tmp_path / "disk" / "a").read_text(encoding="utf-8") == "new"
     with pytest.raises(UsageError, match="is a file"), whole_folder(tmp_path / "disk" / "a"):
         pass
 

@@ -71,7 +71,7 @@ def counts_of(sample: str, folder: Path) -> dict[str, dict[str, int]]:
     found["ecs"] = {table: datasets.count(names[table]) for table in TABLES}
     formats.load("zeek").write_folder(job, folder / "zeek")
     lines_of = {
-        path.stem: sum(1 for line in path.read_text().splitlines() if not line.startswith("#"))
+        path.stem: sum(1 for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
         for path in (folder / "zeek").iterdir()
     }
     found["zeek"] = {
