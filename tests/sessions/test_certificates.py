@@ -298,7 +298,7 @@ def test_a_huge_certificate_is_not_parsed(good: lab.Identity):
 
 def test_nesting_without_end_costs_bounded_time(good: lab.Identity):
     """Sequences within sequences, alone and in place of a certificate's subject."""
-    began = time.perf_counter()
+    began = time.thread_time()
     nested = b""
     while len(nested) < certificates.MAX_CERTIFICATE_OCTETS - 8:
         size = len(nested)
@@ -311,7 +311,7 @@ def test_nesting_without_end_costs_bounded_time(good: lab.Identity):
     assert judge(
         [inside[:at] + nested[: certificates.MAX_CERTIFICATE_OCTETS - len(inside)] + inside[at:]], MIDDLE_NS, HOST, None
     )
-    assert time.perf_counter() - began < 2.0
+    assert time.thread_time() - began < 2.0
 
 
 def test_broken_extensions_leave_the_rest_readable(good: lab.Identity):
@@ -353,9 +353,9 @@ def test_a_maze_of_cross_signed_issuers_costs_bounded_time(tmp_path: Path):
     chain = [server.chain[0], *[identity.chain[0] for identity in maze]]
     path = tmp_path / "ca.pem"
     path.write_bytes(pem(issue("Other", authority=True)))
-    began = time.perf_counter()
+    began = time.thread_time()
     assert judge(chain, MIDDLE_NS, HOST, TrustStore(str(path))) == ["untrusted"]
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 def test_many_names_are_cut():

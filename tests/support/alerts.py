@@ -84,7 +84,7 @@ class Kept(AlertSink):
         self.calls.append("close")
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait for a condition; fail where it does not come true."""
     end = time.monotonic() + seconds
     while not condition():

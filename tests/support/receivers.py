@@ -210,7 +210,7 @@ class Stream(_Receiver):
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(2)
+        connection.settimeout(10)
         try:
             if self.context is not None:
                 connection = self.context.wrap_socket(connection, server_side=True)
