@@ -58,13 +58,17 @@ def say(message: str) -> None:
 
 
 def quicker(extension: Any) -> Any:
-    """Tells the C compiler that nobody but each other calls the modules: calls need no table then, small functions no call."""
+    """Tells the C compiler that nobody but each other calls the modules: calls need no table then, small functions no call.
+
+    And that nobody wants its warnings: the C code is mypyc's, and looking it through takes longer than translating it.
+    """
     if os.name == "posix":
         # One list may be that of all extensions, so a new one takes its place.
         extension.extra_compile_args = [
             *extension.extra_compile_args,
             "-fvisibility=hidden",
             "-fno-semantic-interposition",
+            "-Wno-all",
         ]
     return extension
 

@@ -15,7 +15,7 @@ from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
 from analyzer.model import SEVERITIES, short_digest
 from analyzer.sessions.certificates import TrustStore, judge
-from analyzer.sessions.records import Session
+from analyzer.sessions.records import Credential, Session
 
 # Severities as numbers, so that comparing them costs nothing; ``SEVERITIES`` has their words.
 INFO: Final = 0
@@ -226,6 +226,8 @@ class Found:
         self.rule = rule
         self.trust = trust
         self.strength = strength
+        #: a login that is known to be with the password that was looked at with the same account's last one
+        self.repeated: Credential | None = None
         self._judged: Session | None = None
         self._problems: list[str] = []
 

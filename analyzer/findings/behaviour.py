@@ -272,6 +272,8 @@ def password_reuse(session: Session, found: Found) -> None:
         outcome = credential.outcome
         if outcome == REJECTED or outcome == CANCELLED or credential.secret_kind != PASSWORD:
             continue
+        if credential is found.repeated and not found.history.secrets.old:
+            continue  # it was looked at when it came first, and nothing of that was forgotten
         secret = credential.secret
         name = credential.username
         if secret is None or not name or secret.length == 0:

@@ -47,7 +47,7 @@ from analyzer.findings.traits import counted
 from analyzer.protocols.events import BEARER_TOKEN, CANCELLED, CHALLENGE_RESPONSE, PASSWORD, REJECTED
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
-from analyzer.sessions.records import COMPLETE, NOT_OFFERED, OFFERED, PLAINTEXT, REFUSED, UNKNOWN, Session
+from analyzer.sessions.records import COMPLETE, NOT_OFFERED, OFFERED, PLAINTEXT, REFUSED, UNKNOWN, Credential, Session
 
 #: Sentences about rules that failed.
 MAX_FAULTS: Final = 20
@@ -83,14 +83,18 @@ class Engine:
         self._asked: dict[int, list[Rule]] = {}
         self._faulty: dict[str, int] = {}
 
-    def receive(self, session: Session) -> None:
-        """The next session."""
+    def receive(self, session: Session, repeated: Credential | None = None) -> None:
+        """The next session. ``repeated`` is a login of it with the very password that the account's last one at this server was taken with.
+
+        Where that is known, it saves looking; nothing else depends on it.
+        """
         bits = traits_of(session, self.history)
         asked = self._asked.get(bits)
         if asked is None:
             asked = [rule for rule in self.rules if rule.needs & bits == rule.needs]
             self._asked[bits] = asked
         found = self.found
+        found.repeated = repeated
         for rule in asked:
             found.rule = rule
             try:

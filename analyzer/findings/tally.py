@@ -6,8 +6,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.findings.base import Finding, FindingSink, Rule
-from analyzer.model import SEVERITIES
+from analyzer.findings.base import CRITICAL, HIGH, LOW, MEDIUM, Finding, FindingSink, Rule
 from analyzer.sessions.records import Session
 
 #: Clients and accounts counted of one group; beyond it their number is a lower bound. Small, so that counting stays cheap.
@@ -49,11 +48,31 @@ class FindingTally(FindingSink):
         self._size: i64 = 0
         self._counted: i64 = 0
         self.left_out: i64 = 0
-        #: findings by severity, harmless first
-        self.by_severity: list[int] = [0] * len(SEVERITIES)
+        self._info: i64 = 0
+        self._low: i64 = 0
+        self._medium: i64 = 0
+        self._high: i64 = 0
+        self._critical: i64 = 0
+
+    @property
+    def by_severity(self) -> list[int]:
+        """Findings by severity, harmless first."""
+        return [self._info, self._low, self._medium, self._high, self._critical]
+
+    def _add_severity(self, severity: int) -> None:
+        if severity == CRITICAL:
+            self._critical += 1
+        elif severity == HIGH:
+            self._high += 1
+        elif severity == MEDIUM:
+            self._medium += 1
+        elif severity == LOW:
+            self._low += 1
+        else:
+            self._info += 1
 
     def receive_finding(self, finding: Finding) -> None:
-        self.by_severity[finding.severity] += 1
+        self._add_severity(finding.severity)
         session = finding.session
         groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0)
         number = finding.rule.number
@@ -89,7 +108,7 @@ class FindingTally(FindingSink):
                 Finding(rule, severity, confidence, session, frame, timestamp_ns, offset, username, detail_text, count)
             )
         else:
-            self.by_severity[severity] += 1
+            self._add_severity(severity)
             self._add(group, session, username)
 
     def _of_session(self, session: Session) -> dict[int, Group]:
@@ -127,8 +146,9 @@ class FindingTally(FindingSink):
 
     def worst(self) -> int:
         """The worst severity of all, -1 where nothing was found."""
-        for severity in range(len(self.by_severity) - 1, -1, -1):
-            if self.by_severity[severity]:
+        counts = self.by_severity
+        for severity in range(len(counts) - 1, -1, -1):
+            if counts[severity]:
                 return severity
         return -1
 

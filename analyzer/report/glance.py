@@ -16,7 +16,7 @@ from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE, Posture, Postures
 from analyzer.report.summary import Summary, add_session
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.ordering import in_order
-from analyzer.sessions.records import Session, SessionSink
+from analyzer.sessions.records import Credential, Session, SessionSink
 
 #: Sessions that are taken together: the code of totals, rules and servers does not fit into a processor's cache all at once, so each of
 #: them is run over several sessions.
@@ -60,6 +60,8 @@ class Glancer(SessionSink):
         self._glance: Glance | None = None
         #: sessions that are taken together, and how many of them were counted, judged, and put to their servers
         self._waiting: list[Session] = []
+        #: the login of each that was with the same password as the account's last one, None where there is none
+        self._repeated: list[Credential | None] = []
         self._counted: i64 = 0
         self._judged: i64 = 0
         self._placed: i64 = 0
@@ -71,6 +73,7 @@ class Glancer(SessionSink):
 
     def _take(self) -> None:
         """Take the sessions that wait. Goes on where it was interrupted."""
+        total = self._total
         waiting = self._waiting
         count: i64 = len(waiting)
         while self._counted < count:
@@ -78,11 +81,13 @@ class Glancer(SessionSink):
             self._counted += 1
             if session.tls is not None:
                 session.tls.fill()
-            add_session(self._total, session)
-            self._migrants.receive(session, self._total)
+            total.repeated = False
+            add_session(total, session)
+            self._repeated.append(total.latest_of if total.repeated else None)
+            self._migrants.receive(session, total)
         while self._judged < count:
             self._judged += 1
-            self._engine.receive(waiting[self._judged - 1])
+            self._engine.receive(waiting[self._judged - 1], self._repeated[self._judged - 1])
         while self._placed < count:
             session = waiting[self._placed]
             self._placed += 1
@@ -90,6 +95,7 @@ class Glancer(SessionSink):
             if session.tls is not None:
                 self._tls.receive(session)
         self._waiting = []
+        self._repeated = []
         self._counted = 0
         self._judged = 0
         self._placed = 0

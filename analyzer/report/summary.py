@@ -7,6 +7,7 @@ from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
+from analyzer.findings.history import fingerprint
 from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
 from analyzer.sessions.records import (
     COMPLETE,
@@ -45,6 +46,8 @@ class AccountTally:
         self.rejected: i64 = 0
         self.other: i64 = 0
         self.last_ns: i64 = 0
+        #: fingerprint of the password that was taken last, 0 for none
+        self.secret: i64 = 0
         #: a password or token went over the wire as such (not only a hash)
         self.readable: bool = False
         self.token: bool = False
@@ -158,9 +161,10 @@ class Summary:
         self.servers: dict[str, ServerTally] = {}
         #: address -> port -> the same tallies, found without making a key
         self._by_address: dict[str, dict[int, ServerTally]] = {}
-        #: the account counted last, and by which login
+        #: the account counted last, and by which login; and whether that was with the password taken at the last one
         self.latest: AccountTally | None = None
         self.latest_of: Credential | None = None
+        self.repeated: bool = False
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
@@ -378,15 +382,21 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         credential.username = account.username
     total.latest = account
     total.latest_of = credential
+    total.repeated = False
     outcome = credential.outcome
+    secret = credential.secret
     if outcome == "accepted":
         account.accepted += 1
         total.logins_accepted += 1
+        if kind == PASSWORD and secret is not None:
+            mark = fingerprint(secret)
+            total.repeated = mark == account.secret
+            account.secret = mark
     elif outcome == "rejected":
         account.rejected += 1
     else:
         account.other += 1
-    if credential.secret is not None:
+    if secret is not None:
         account.readable = True
         if kind == BEARER_TOKEN:
             account.token = True

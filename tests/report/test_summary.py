@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import random
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.findings.base import Found
+from analyzer.findings.catalogue import RULES
+from analyzer.findings.engine import find
 from analyzer.findings.tally import MAX_COUNTED, MAX_GROUPS
 from analyzer.model import Secret
 from analyzer.pipeline import Result
-from analyzer.report.glance import Glancer, glance
+from analyzer.report.glance import BATCH, Glancer, glance
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE
 from analyzer.report.overview import limits
 from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE
@@ -86,3 +93,66 @@ def test_the_leading_accounts_are_those_that_sorting_all_would_show() -> None:
     )
     for most in (0, 1, 20, 299, 300, 1000):
         assert leading(accounts, most) == ranked[:most]
+
+
+#: account, server, client, password, outcome, and a login before it in the same session
+LOGINS = st.tuples(
+    st.integers(0, 3), st.integers(0, 1), st.integers(0, 4), st.integers(0, 3), st.sampled_from(["accepted", "accepted", "rejected", "unknown"]),
+    st.booleans(),
+)  # fmt: skip
+
+
+def tried(number: int, account: int, server: int, client: int, password: int, outcome: str, twice: bool) -> Session:
+    session = login(number, server)
+    session.client_ip = f"192.0.2.{client}"
+    credentials = session.credentials = []
+    for at in range(1 + twice):
+        word = ["", "Zulu7Tango", "letmein", "Winter-1"][password if at == twice else (password + 1) % 4]
+        one = Credential(
+            at, number, number * 10**9, at, "USER/PASS", f"user{account}", None, Secret(word), "password", None, None
+        )
+        one.outcome = outcome if at == twice else "rejected"
+        credentials.append(one)
+    session.auth_attempts = 1 + twice
+    session.auth_accepted = int(outcome == "accepted")
+    session.start_ns = session.end_ns = number * 10**9
+    return session
+
+
+@given(st.lists(LOGINS, min_size=1, max_size=200))
+def test_what_is_counted_at_a_glance_is_what_the_rules_find(logins: list[tuple[int, int, int, int, str, bool]]) -> None:
+    def sessions() -> list[Session]:
+        return [tried(number + 1, *one) for number, one in enumerate(logins)]
+
+    wanted: dict[tuple[str, str], int] = {}
+    for finding in find(sessions()):
+        assert finding.session is not None
+        key = (finding.slug, finding.session.server_ip)
+        wanted[key] = wanted.get(key, 0) + 1
+    tally = glance(sessions(), [], None).tally
+    groups = tally.groups()
+    assert {(one.rule.slug, one.server().split(":")[0]): one.count for one in groups} == wanted
+    assert sum(tally.by_severity) == sum(wanted.values())
+
+
+def test_who_is_interrupted_goes_on_where_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    glancer = Glancer()
+    for number in range(BATCH - 1):
+        glancer.receive_session(login(number + 1, number % 3))
+    rule = next(one for one in RULES if one.slug == "plaintext-password")
+    judge = rule.judge
+    judged: list[int] = []
+
+    def interrupted(session: Session, found: Found) -> None:
+        judged.append(session.start_ns)
+        if len(judged) == 20:
+            raise KeyboardInterrupt
+        judge(session, found)
+
+    monkeypatch.setattr(rule, "judge", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        glancer.receive_session(login(BATCH, 0))
+    seen = glancer.finish([])
+    assert seen.total.sessions == len(judged) == len(set(judged)) == BATCH
+    (count,) = {sum(group.count for group in seen.tally.groups() if group.rule is rule)}
+    assert count == BATCH - 1  # the one at which it was interrupted
