@@ -696,7 +696,8 @@ class Dissector:
         at = self.at
         self.tls_started = True
         client, server = self.client, self.server
-        begins = client.offset + len(self._injected)
+        # Where nothing of the client waits, the server began: its own offset is that of some line before.
+        begins = client.offset + len(self._injected) if client.parts_size or self._injected else client.end
         if self._injected:
             self._held_anomaly(CLIENT, client, STARTTLS_COMMAND_INJECTION, describe_lines(self._injected))
             self._injected = b""

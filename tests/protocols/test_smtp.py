@@ -757,6 +757,7 @@ ROWS = st.sampled_from(
 @example(
     ["C~ 5", "C: EHLO me", "C| \\x16\\x03\\x01", "C: EHLO me"], 3
 )  # what may be TLS, behind a line of the same piece
+@example(["S: 220 mx", "C~ 5", "C: .", "S: 235 in", "S: 220 mx", "S| \\x16\\x03\\x01"], 146)  # the server begins TLS
 @given(st.lists(ROWS, max_size=40), st.integers(0, 1 << 30))
 @settings(max_examples=400, deadline=None)
 def test_any_split_says_the_same(rows: list[str], seed: int) -> None:
