@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 import analyzer
@@ -38,6 +40,25 @@ if threading.current_thread() is threading.main_thread():
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def own_matplotlib(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of matplotlib's with its list of fonts: where it makes that first, it says so on a slow machine."""
+    folder = str(tmp_path_factory.mktemp("matplotlib"))
+    made = [sys.executable, "-c", "import matplotlib.font_manager"]
+    subprocess.run(made, check=True, capture_output=True, env={**os.environ, "MPLCONFIGDIR": folder})
+    return folder
+
+
+@pytest.fixture
+def own_jupyter(tmp_path: Path, own_matplotlib: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels as they are for everybody: not as the user has set them up, or cannot where the home folder may not be written."""
+    monkeypatch.setenv("MPLCONFIGDIR", own_matplotlib)
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        monkeypatch.setenv(name, str(folder))
 
 
 def pytest_report_header() -> str:

@@ -77,6 +77,7 @@ def test_the_words_of_the_first_look_are_those_of_its_numbers():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_jupyter")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path: Path):
     kept = nbformat.read(path, as_version=4)

@@ -94,6 +94,7 @@ def test_a_notebook_is_told_by_its_kernel(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_jupyter")
 def test_a_notebook_gets_its_own_form_of_the_bar(tmp_path: Path):
     source = (
         "import asyncio, analyzer\nfrom analyzer.report import progress\nprogress.DELAY = 0.0\n"
