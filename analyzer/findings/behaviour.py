@@ -229,16 +229,29 @@ def password_spraying(session: Session, found: Found) -> None:
         recent = _within(past.rejections, credential.timestamp_ns)
         names = {one.username for one in recent}
         if len(names) >= MIN_ACCOUNTS:
-            secrets = len({one.secret for one in recent if one.secret != 0})
-            if secrets != 1 and _lets_in_as_many(past, names, credential.timestamp_ns):
+            alike = _same_secret(recent)
+            if not alike and _lets_in_as_many(past, names, credential.timestamp_ns):
                 past.excused = max(EXCUSED, len(names) // 3)
                 continue
             past.sprayed_ns = credential.timestamp_ns
-            alike = ", with the same password" if secrets == 1 else ""
+            with_what = ", with the same password" if alike else ""
             _add(
-                session, found, credential, HIGH, SURE if secrets == 1 else LIKELY,
-                f"{session.client_ip} was rejected for {len(names)} accounts of {session.server_ip} within ten minutes{alike}",
+                session, found, credential, HIGH, SURE if alike else LIKELY,
+                f"{session.client_ip} was rejected for {len(names)} accounts of {session.server_ip} within ten minutes{with_what}",
             )  # fmt: skip
+
+
+def _same_secret(rejections: list[Rejection]) -> bool:
+    """Whether all secrets that are known of rejected logins are one."""
+    first: i64 = 0
+    for one in rejections:
+        secret = one.secret
+        if secret != 0:
+            if first == 0:
+                first = secret
+            elif secret != first:
+                return False
+    return first != 0
 
 
 def _lets_in_as_many(past: ClientPast, names: set[str], timestamp_ns: i64) -> bool:

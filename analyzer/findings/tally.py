@@ -41,10 +41,10 @@ class FindingTally(FindingSink):
     """Groups findings as they come, and forgets them."""
 
     def __init__(self) -> None:
-        #: server address -> port -> groups by the rule's number; captures by their names, at port 0
-        self._places: dict[str, dict[int, dict[int, Group]]] = {}
+        #: server address -> port -> groups, each at its rule's number; captures by their names, at port 0
+        self._places: dict[str, dict[int, list[Group | None]]] = {}
         self._session: Session | None = None
-        self._groups: dict[int, Group] = {}
+        self._groups: list[Group | None] = []
         self._size: i64 = 0
         self._counted: i64 = 0
         self.left_out: i64 = 0
@@ -76,13 +76,15 @@ class FindingTally(FindingSink):
         session = finding.session
         groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0)
         number = finding.rule.number
-        group = groups.get(number)
+        group = groups[number] if number < len(groups) else None
         if group is None:
             if self._size >= MAX_GROUPS:
                 self.left_out += 1
                 return
             self._size += 1
             group = Group(finding)
+            while len(groups) <= number:
+                groups.append(None)
             groups[number] = group
         elif finding.severity > group.example.severity:
             group.example = finding
@@ -101,7 +103,9 @@ class FindingTally(FindingSink):
         detail_text: str,
         count: i64,
     ) -> None:
-        group = self._of_session(session).get(rule.number)
+        groups = self._of_session(session)
+        number = rule.number
+        group = groups[number] if number < len(groups) else None
         if group is None or severity > group.example.severity:
             # Only those that may be shown are made.
             self.receive_finding(
@@ -111,18 +115,18 @@ class FindingTally(FindingSink):
             self._add_severity(severity)
             self._add(group, session, username)
 
-    def _of_session(self, session: Session) -> dict[int, Group]:
-        """The groups of a session's server, by the numbers of their rules."""
+    def _of_session(self, session: Session) -> list[Group | None]:
+        """The groups of a session's server, each at its rule's number; the list may end before it."""
         if session is not self._session:
             self._session = session
             self._groups = self._of_place(session.server_ip, session.server_port)
         return self._groups
 
-    def _of_place(self, place: str, port: int) -> dict[int, Group]:
+    def _of_place(self, place: str, port: int) -> list[Group | None]:
         ports = self._places.get(place)
-        groups: dict[int, Group] | None = None if ports is None else ports.get(port)
+        groups: list[Group | None] | None = None if ports is None else ports.get(port)
         if groups is None:
-            groups = {}
+            groups = []
             if self._size < MAX_GROUPS:
                 if ports is None:
                     ports = {}
@@ -163,7 +167,7 @@ class FindingTally(FindingSink):
         found: list[Group] = []
         for ports in self._places.values():
             for groups in ports.values():
-                found.extend(groups.values())
+                found.extend([group for group in groups if group is not None])
         found.sort(key=_worst_first)
         return found
 
