@@ -43,8 +43,8 @@ MIN_GUESSES_SHARED: Final = 10
 #: Different accounts of which one client was rejected; and how many of them it takes to look at those that are let in as well.
 MIN_ACCOUNTS: Final = 5
 MIN_CROWD: Final = 3
-#: Rejections after which a client that is let in as often is looked at again: fewer than it takes to raise the suspicion. Where many
-#: accounts were rejected, a third of their number.
+#: Rejections after which a client that is let in as often is looked at again: fewer than it takes to raise the suspicion; where many
+#: accounts were rejected, a third of their number, because counting takes long.
 EXCUSED: Final = MIN_ACCOUNTS - 1
 #: Accounts remembered for one secret.
 MAX_SHARED: Final = 1000
@@ -97,23 +97,21 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
     past = history.client(session)
     if past.rejections is None:
         past.rejections = [rejection]
+        past.names = 1
     else:
+        if past.names < MIN_ACCOUNTS and not _has(past.rejections, name):
+            past.names += 1
+            if past.names == MIN_CROWD:
+                history.crowds += 1
         keep(past.rejections, rejection)
     told = None if past.guessed is None else past.guessed.get(name)
     if told is not None and now - told[1] <= WINDOW_NS:
         _tell(past, name, told[0], max(told[1], now))
         return
     account = history.rejected(session, rejection)
-    count: i64 = 1
-    if account is not None:
-        count = _count_of(account.rejections, session.client_ip)
-    if count == 1:
-        past.names += 1
-        if past.names == MIN_CROWD:
-            history.crowds += 1
-    if account is None:
+    if account is None or account.rejections is None:
         return
-    if count >= MIN_GUESSES:
+    if _count_of(account.rejections, session.client_ip) >= MIN_GUESSES:
         seen = [one for one in _within(account.rejections, now) if one.client_ip == session.client_ip]
         guesses = len({one.secret for one in seen if one.secret != 0})
         unseen = len([one for one in seen if one.secret == 0])
@@ -142,6 +140,14 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
         account.told_ns = now
 
 
+def _has(rejections: list[Rejection], name: str) -> bool:
+    """Whether one of them is of an account."""
+    for one in rejections:  # noqa: SIM110 - a generator costs more than the few that there are
+        if one.username == name:
+            return True
+    return False
+
+
 def _count_of(rejections: list[Rejection], client_ip: str) -> i64:
     """How many of them are of one client."""
     count: i64 = 0
@@ -162,9 +168,9 @@ def _forget_guesses(session: Session, history: History, past: ClientPast, name: 
         past.guessed.pop(name, None)
     if past.rejections is not None:
         past.rejections = [one for one in past.rejections if one.username != name]
-    first = history.accounts.get(session.server_ip, name)
-    if first is not None and first.past is not None:
-        first.past.rejections = [one for one in first.past.rejections if one.client_ip != session.client_ip]
+    account = history.accounts.get(session.server_ip, name)
+    if account is not None and account.rejections is not None:
+        account.rejections = [one for one in account.rejections if one.client_ip != session.client_ip]
 
 
 def _tell(past: ClientPast, name: str, since_ns: int, timestamp_ns: int) -> None:
@@ -185,18 +191,15 @@ def _let_in(past: ClientPast, name: str, timestamp_ns: i64) -> None:
         past.let_in = [name]
         past.let_in_since_ns = timestamp_ns
         return
-    count: i64 = len(names)
-    if count >= MAX_REJECTIONS or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
+    if len(names) >= 2 * MAX_REJECTIONS or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
         names = list(dict.fromkeys(names))
         past.let_in = names
-        if len(names) > MAX_REJECTIONS // 2 or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
+        if len(names) >= MAX_REJECTIONS or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
             past.let_in_before = names
             past.let_in_before_ns = past.let_in_since_ns
             names = []
             past.let_in = names
             past.let_in_since_ns = timestamp_ns
-    elif names[count - 1] is name:
-        return
     names.append(name)
 
 
@@ -285,7 +288,7 @@ def password_reuse(session: Session, found: Found) -> None:
         outcome = credential.outcome
         if outcome == REJECTED or outcome == CANCELLED or credential.secret_kind != PASSWORD:
             continue
-        if credential is found.repeated and not found.history.secrets.old:
+        if credential is found.repeated and found.history.secrets.forgotten == 0 and not found.history.secrets.old:
             continue  # it was looked at when it came first, and nothing of that was forgotten
         secret = credential.secret
         name = credential.username

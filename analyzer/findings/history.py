@@ -177,7 +177,7 @@ class ClientPast:
     )
 
     def __init__(self) -> None:
-        #: how many accounts were rejected; one may count twice when it was forgotten meanwhile
+        #: how many accounts were rejected, counted as far as anybody asks; one may count twice when it was forgotten meanwhile
         self.names: i64 = 0
         #: capture time at which accounts were found to be sprayed, and of the latest login that belongs to it; 0 where they were not
         self.sprayed_ns: i64 = 0
@@ -200,26 +200,25 @@ class ClientPast:
 class Rejection:
     """One rejected login. ``secret`` is a keyed fingerprint, 0 where the secret is not known (challenge and response)."""
 
-    __slots__ = ("client_ip", "past", "secret", "timestamp_ns", "username")
+    __slots__ = ("client_ip", "secret", "timestamp_ns", "username")
 
     def __init__(self, timestamp_ns: i64, client_ip: str, username: str, secret: i64) -> None:
         self.timestamp_ns: i64 = timestamp_ns
         self.client_ip = client_ip
         self.username = username
         self.secret: i64 = secret
-        #: of the first of an account: the further ones
-        self.past: AccountPast | None = None
 
 
 @mypyc_attr(acyclic=True)
 class AccountPast:
-    """The rejected logins to one account at one server address, whoever tried, where there are several."""
+    """Rejected logins to one account at one server address, whoever tried."""
 
-    __slots__ = ("rejections", "told_ns")
+    __slots__ = ("rejection", "rejections", "told_ns")
 
-    def __init__(self) -> None:
-        #: oldest first
-        self.rejections: list[Rejection] = []
+    def __init__(self, rejection: Rejection) -> None:
+        #: the first, and where there are more, the latest of all, oldest first
+        self.rejection = rejection
+        self.rejections: list[Rejection] | None = None
         self.told_ns: i64 = 0
 
 
@@ -250,8 +249,7 @@ class History:
         self.servers: Recent[str, ServerPast] = Recent(servers)
         #: server address -> client, and account: what is known of them
         self.clients: RecentOf[ClientPast] = RecentOf(clients)
-        #: the first rejected login, which knows the others
-        self.accounts: RecentOf[Rejection] = RecentOf(accounts)
+        self.accounts: RecentOf[AccountPast] = RecentOf(accounts)
         self.secrets: Recent[int, SecretPast] = Recent(secrets)
         #: weak passwords already told of, each of an account: no more than are judged
         self.weak: set[tuple[int, str | None]] = set()
@@ -302,16 +300,15 @@ class History:
 
     def rejected(self, session: Session, rejection: Rejection) -> AccountPast | None:
         """The past of the account at a session's server address, a rejection added; None where it is the first."""
-        first = self.accounts.get(session.server_ip, rejection.username)
-        if first is None:
-            self.accounts.put(session.server_ip, rejection.username, rejection)
-            return None
-        past = first.past
+        past = self.accounts.get(session.server_ip, rejection.username)
         if past is None:
-            past = AccountPast()
-            past.rejections.append(first)
-            first.past = past
-        keep(past.rejections, rejection)
+            self.accounts.put(session.server_ip, rejection.username, AccountPast(rejection))
+        elif past.rejections is None:
+            past.rejections = [past.rejection, rejection]
+        else:
+            if len(past.rejections) >= MAX_REJECTIONS:
+                _make_room(past.rejections)
+            past.rejections.append(rejection)
         return past
 
     def wait(self, sessions: list[Session], session: Session) -> None:
@@ -346,6 +343,23 @@ def keep(rejections: list[Rejection], rejection: Rejection) -> None:
     if len(rejections) >= MAX_REJECTIONS:
         del rejections[: MAX_REJECTIONS // 4]
     rejections.append(rejection)
+
+
+def _make_room(rejections: list[Rejection]) -> None:
+    """Forget the oldest of the client that has most: one that makes noise does not hide what another one does."""
+    counts: dict[str, int] = {}
+    for one in rejections:
+        counts[one.client_ip] = counts.get(one.client_ip, 0) + 1
+    most = max(counts.values())
+    noisy = next(client_ip for client_ip, count in counts.items() if count == most)
+    spare = max(1, min(most - 1, MAX_REJECTIONS // 4))
+    kept: list[Rejection] = []
+    for one in rejections:
+        if spare > 0 and one.client_ip == noisy:
+            spare -= 1
+        else:
+            kept.append(one)
+    rejections[:] = kept
 
 
 def fingerprint(secret: Secret) -> i64:

@@ -750,7 +750,8 @@ class Dissector:
         if places is not None:
             for number, place in enumerate(places):
                 self.at = Position(place.frame, place.timestamp_ns, offset)
-                self._feed(CLIENT, client, waited[number])
+                if client.mode != LINES or not self._begins_tls(CLIENT, client, waited[number], offset):
+                    self._feed(CLIENT, client, waited[number])
                 offset += len(waited[number])
         self.at = here
 

@@ -539,7 +539,7 @@ class SmtpDissector(Dissector):
             self.exchange_ended(REJECTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
-        elif kind == _EHLO and code >= 500 and entry.index:
+        elif kind == _EHLO and entry.index:
             self._ehlo_refused = True
 
     def _tell_capabilities(self, lines: list[bytes]) -> None:

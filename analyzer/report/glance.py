@@ -79,11 +79,13 @@ class Glancer(SessionSink):
         while self._counted < count:
             session = waiting[self._counted]
             self._counted += 1
+            self._repeated.append(None)
             if session.tls is not None:
                 session.tls.fill()
             total.repeated = False
             add_session(total, session)
-            self._repeated.append(total.latest_of if total.repeated else None)
+            if total.repeated:
+                self._repeated[self._counted - 1] = total.latest_of
             self._migrants.receive(session, total)
         while self._judged < count:
             self._judged += 1

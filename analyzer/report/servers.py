@@ -319,7 +319,8 @@ def _add_offer(one: Posture, session: Session) -> None:
         one.not_offered += 1
     for mechanism in offer.mechanisms:
         _keep(one.mechanisms, mechanism)
-    if one.plaintext_auth is not True:
+    # Who refused to say what it offers has not said that it takes no passwords.
+    if session.capabilities and one.plaintext_auth is not True:
         one.plaintext_auth = takes_passwords(session, offer)
 
 

@@ -469,11 +469,11 @@ SMTP_OFFER = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250-STARTTLS\nS: 250 AUTH PLA
     [
         # asked again, and told
         ("S: 220 mx\nC: EHLO p_c\nS: 501 what\n" + SMTP_OFFER.partition("\n")[2] + "C: QUIT\nS: 221 bye", 587),
-        # not asked; asked again when all was told; sent away; turned away for now
+        # not asked; asked again when all was told; sent away; turned away for now, and gone
         ("S: 220 mx\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 587),
         (SMTP_OFFER + "C: EHLO pc\nS: 503 twice\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 587),
         ("S: 220 mx\nC: EHLO pc\nS: 550 not you\nC: QUIT\nS: 221 bye", 587),
-        ("S: 220 mx\nC: EHLO pc\nS: 450 later\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye", 587),
+        ("S: 220 mx\nC: EHLO pc\nS: 450 later\nC: QUIT\nS: 221 bye", 587),
         # asked behind the login, when servers have less to say
         ("S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: CAPA\nS: -ERR what\nC: QUIT\nS: +OK", 110),
         ("S: * OK ready\nC: a LOGIN kim Zulu7Tango-Mike\nS: a OK in\nC: b CAPABILITY\nS: b BAD what\nC: c LOGOUT\nS: * BYE\nS: c OK", 143),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 from support.traffic import START_NS, Talk
 from support.verdicts import SECOND, findings, talk
+
+from analyzer.findings.base import FindingList
+from analyzer.findings.engine import Engine, find
+from analyzer.findings.history import AccountPast, History, Rejection
+from analyzer.model import Secret
+from analyzer.report.glance import glance
+from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
 GUESSED = "brute-force"
 SPRAYED = "password-spraying"
@@ -105,3 +113,89 @@ def test_the_password_of_nobody_known_is_a_password(tmp_path: Path) -> None:
     made = Talk(handshake=False).play("C: PASS password1\nS: +OK Logged in.\nC: STAT\nS: +OK 0 0")
     (found,) = [one for one in findings(tmp_path, made) if one.slug == "weak-password"]
     assert found.detail() == "a password at pop3 server 198.51.100.20:110 would be guessed at once"
+
+
+def test_a_noisy_client_does_not_hide_what_another_one_guesses(tmp_path: Path) -> None:
+    # A forgotten device repeats an old password all the time while somebody else guesses.
+    talks = [login(at * 5.0, "Old-1-Secret", client="192.0.2.50") for at in range(110)]
+    talks += [login(at * 70.0 + 1, f"Wrong{at}xyz", client="203.0.113.9") for at in range(8)]
+    talks += [login(561, "Zulu7Tango-Mike", lets_in=True, client="203.0.113.9")]
+    assert told(tmp_path, GUESSED, *talks) == [("high", "high"), ("critical", "medium")]
+
+
+def test_a_sprayer_who_was_forgotten_meanwhile_is_found_again() -> None:
+    kept = FindingList()
+    engine = Engine(kept, history=History(clients=8, accounts=100))
+    moments = iter(range(1000))
+
+    def rejected(name: str, client: str) -> None:
+        session = Session()
+        session.start_ns = session.end_ns = START_NS + next(moments) * SECOND
+        session.client_ip, session.server_ip = client, "198.51.100.20"
+        session.client_port, session.server_port = 40000, 110
+        session.protocol = session.port_service = "pop3"
+        session.transport = PLAINTEXT
+        session.auth_attempts = 1
+        one = Credential(
+            1, 1, session.start_ns, 0, "USER/PASS", name, None, Secret(f"{name}-{client}"), "password", None, None
+        )
+        one.outcome = "rejected"
+        session.credentials = [one]
+        engine.receive(session)
+
+    for at in range(4):
+        rejected(f"user{at}", "203.0.113.9")
+    for at in range(40):
+        rejected("user0", f"192.0.2.{at}")
+    for at in range(8):
+        rejected(f"user{at % 7}", "203.0.113.9")
+    assert SPRAYED in [one.slug for one in kept.findings]
+
+
+@pytest.mark.parametrize("users", [60, 80, 100, 120])
+def test_a_large_web_mailer_is_no_sprayer_whichever_format_is_asked_for(users: int) -> None:
+    def made() -> list[Session]:
+        logins = [(f"bad{at}", "rejected") for at in range(3)]
+        logins += [(f"user{at // 2}", "accepted") for at in range(2 * users)]
+        logins += [(f"bad{at}", "rejected") for at in range(3, 55)]
+        sessions = []
+        for number, (name, outcome) in enumerate(logins):
+            session = Session()
+            session.start_ns = session.end_ns = START_NS + number * SECOND // 10
+            session.client_ip, session.server_ip = "192.0.2.10", "198.51.100.20"
+            session.client_port, session.server_port = 40000, 110
+            session.protocol = session.port_service = "pop3"
+            session.transport = PLAINTEXT
+            session.auth_attempts, session.auth_accepted = 1, int(outcome == "accepted")
+            # A name of its own each time, as from the wire.
+            one = Credential(
+                1, 1, session.start_ns, 0, "USER/PASS", "".join(list(name)), None, Secret(f"{name}-x"), "password", None, None
+            )  # fmt: skip
+            one.outcome = outcome
+            session.credentials = [one]
+            sessions.append(session)
+        return sessions
+
+    assert SPRAYED not in [one.slug for one in find(made())]
+    assert SPRAYED not in [group.rule.slug for group in glance(made(), [], None).tally.groups()]
+
+
+def test_accounts_that_are_forgotten_leave_nothing_behind() -> None:
+    """Compiled, nobody looks for objects that hold each other: what is forgotten must go by itself."""
+    kept = History(accounts=50, clients=50)
+    session = Session()
+    session.server_ip, session.client_ip = "198.51.100.20", "192.0.2.10"
+    watched = []
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(400):
+            for at in range(3):
+                kept.rejected(session, Rejection(number * 10 + at, "192.0.2.10", f"user{number}", at + 1))
+        past = [one for one in gc.get_objects() if type(one) is AccountPast]
+        watched = [one for one in gc.get_objects() if type(one) is Rejection]
+    finally:
+        gc.enable()
+    assert len(kept.accounts) <= 100
+    assert len(past) <= 100
+    assert len(watched) <= 300

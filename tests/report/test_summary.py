@@ -135,6 +135,20 @@ def test_what_is_counted_at_a_glance_is_what_the_rules_find(logins: list[tuple[i
     assert sum(tally.by_severity) == sum(wanted.values())
 
 
+def test_what_goes_wrong_while_counting_costs_one_session() -> None:
+    glancer = Glancer()
+    for number in range(BATCH - 1):
+        glancer.receive_session(login(number + 1, number % 3))
+    broken = login(BATCH, 0)
+    broken.credentials = [None]  # type: ignore[list-item]
+    with pytest.raises((AttributeError, TypeError)):
+        glancer.receive_session(broken)
+    broken.credentials = None
+    seen = glancer.finish([])
+    assert seen.total.sessions == BATCH
+    assert sum(group.count for group in seen.tally.groups() if group.rule.slug == "plaintext-password") == BATCH - 1
+
+
 def test_who_is_interrupted_goes_on_where_that_was(monkeypatch: pytest.MonkeyPatch) -> None:
     glancer = Glancer()
     for number in range(BATCH - 1):
