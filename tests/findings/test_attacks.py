@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from support.traffic import Frame, Talk, capture, logins
-from support.verdicts import carry, failed_tls, findings, good_tls, read, slugs, talk
+from support.verdicts import carry, failed_tls, findings, good_tls, read, slugs, talk, trust
 
 from analyzer.findings.engine import find
 from analyzer.pipeline import run
+from analyzer.report.servers import postures
 
 PLAIN = base64.b64encode(b"\0kim\0Zulu7Tango-Mike").decode()
 
@@ -495,3 +496,30 @@ def test_a_refusal_to_say_is_no_list_to_compare_with(tmp_path: Path) -> None:
     # Nor does it hide what is missing later: all of it, behind lists that had it.
     lists = [talk(text, 110, at=at) for at in range(9, 12)]
     assert count(tmp_path, "capability-suppressed", *refused, *lists, talk(REFUSED["pop3"], 110, at=20)) == 1
+
+
+@pytest.mark.parametrize(("protocol", "body"), [("smtp", b"BDAT 4\r\nabcd"), ("imap", b"a9 APPEND x {4+}\r\nabcd")])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_hello_behind_text_without_a_line_end_is_read(
+    protocol: str, body: bytes, together: bool, tmp_path: Path
+) -> None:
+    port, greeting, offer, ask, grant, _, _, _, _ = PROTOCOLS[protocol]
+    begun = talk(f"{greeting.format(offer)}{ask}\n{grant}", port, closed=False)
+    parts = [one for one in pieces() if isinstance(one[1], bytes)]
+    hello = parts[0][1]
+    assert isinstance(hello, bytes)
+    for octets in (body + hello,) if together else (body, hello):
+        begun.client(octets)
+    (session,) = read(tmp_path, [carry(begun, parts[1:]).close()]).sessions
+    assert session.tls is not None
+    assert session.tls.in_short()[2] is not None
+    assert not {one.kind for one in session.anomalies or []} & {"malformed_command"}
+
+
+def test_a_server_that_refuses_capa_takes_passwords_all_the_same(tmp_path: Path) -> None:
+    text = (
+        "S: +OK ready\nC: CAPA\nS: -ERR what\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: QUIT\nS: +OK"
+    )
+    (server,) = postures(read(tmp_path, [talk(text, 110)]).sessions, trust(tmp_path))
+    assert server.plaintext_auth is None
+    assert not any("takes no passwords" in reason for reason in server.grade()[1])
