@@ -81,21 +81,18 @@ class Engine:
         self.faults: list[str] = []
         #: bits of a session -> the rules to ask
         self._asked: dict[int, list[Rule]] = {}
-        #: the bits of the session before, and its rules
-        self._bits: int = -1
-        self._rules: list[Rule] = []
         self._faulty: dict[str, int] = {}
 
     def receive(self, session: Session, repeated: Credential | None = None) -> None:
-        """The next session. ``repeated`` is a login of it with the very password that the account's last one at this server was taken with.
+        """The next session. ``repeated`` is a login with the very password that its account's one before at this server was taken with.
 
         Where that is known, it saves looking; nothing else depends on it.
         """
         bits = traits_of(session, self.history)
-        if bits != self._bits:
-            self._bits = bits
-            self._rules = self._rules_for(bits)
-        asked = self._rules
+        asked = self._asked.get(bits)
+        if asked is None:
+            asked = [rule for rule in self.rules if rule.needs & bits == rule.needs]
+            self._asked[bits] = asked
         found = self.found
         found.repeated = repeated
         for rule in asked:
@@ -104,13 +101,6 @@ class Engine:
                 rule.judge(session, found)
             except Exception as error:  # noqa: BLE001 - a rule of ours that fails costs its findings, nothing else
                 self._contain(rule, session, error)
-
-    def _rules_for(self, bits: int) -> list[Rule]:
-        asked = self._asked.get(bits)
-        if asked is None:
-            asked = [rule for rule in self.rules if rule.needs & bits == rule.needs]
-            self._asked[bits] = asked
-        return asked
 
     def receive_capture(self, stats: CaptureStats) -> None:
         """A capture file, for what is wrong with it as a whole."""

@@ -133,8 +133,8 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
     Taking the offer out of the server's greeting is the simplest attack on STARTTLS: most clients then go on in clear. Answering the
     question for it with an error (to EHLO, which brings clients back to HELO, CAPA or CAPABILITY) does the same, and a client that asks
     for TLS all the same is refused. The innocent reading is that the server was set up anew in between, and that gets likelier with
-    time. TLS is hardly ever switched off at a running server, so an offer less than an hour before leaves little else (high confidence); a night's maintenance may lie within
-    a day (medium); beyond a day it is a hint (low). TLS is often switched on: an offer that came less than an hour later is likely
+    time. TLS is hardly ever switched off at a running server, so an offer less than an hour before leaves little else (high
+    confidence); a night's maintenance may lie within a day (medium); beyond a day it is a hint (low). TLS is often switched on: an offer that came less than an hour later is likely
     the same server, within a day a hint, and one that came later still is the upgrade that was hoped for, and not reported.
     Only sessions with the same host are compared: a server that names itself otherwise in its greeting is another one behind the same
     address. Sessions within one machine are left out, for nobody is on the way.

@@ -6,7 +6,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.findings.base import CRITICAL, HIGH, LOW, MEDIUM, Finding, FindingSink, Rule
+from analyzer.findings.base import Finding, FindingSink, Rule
+from analyzer.model import SEVERITIES
 from analyzer.sessions.records import Session
 
 #: Clients and accounts counted of one group; beyond it their number is a lower bound. Small, so that counting stays cheap.
@@ -41,50 +42,28 @@ class FindingTally(FindingSink):
     """Groups findings as they come, and forgets them."""
 
     def __init__(self) -> None:
-        #: server address -> port -> groups, each at its rule's number; captures by their names, at port 0
-        self._places: dict[str, dict[int, list[Group | None]]] = {}
+        #: server address -> port -> groups by the rule's number; captures by their names, at port 0
+        self._places: dict[str, dict[int, dict[int, Group]]] = {}
         self._session: Session | None = None
-        self._groups: list[Group | None] = []
+        self._groups: dict[int, Group] = {}
         self._size: i64 = 0
         self._counted: i64 = 0
         self.left_out: i64 = 0
-        self._info: i64 = 0
-        self._low: i64 = 0
-        self._medium: i64 = 0
-        self._high: i64 = 0
-        self._critical: i64 = 0
-
-    @property
-    def by_severity(self) -> list[int]:
-        """Findings by severity, harmless first."""
-        return [self._info, self._low, self._medium, self._high, self._critical]
-
-    def _add_severity(self, severity: int) -> None:
-        if severity == CRITICAL:
-            self._critical += 1
-        elif severity == HIGH:
-            self._high += 1
-        elif severity == MEDIUM:
-            self._medium += 1
-        elif severity == LOW:
-            self._low += 1
-        else:
-            self._info += 1
+        #: findings by severity, harmless first
+        self.by_severity: list[int] = [0] * len(SEVERITIES)
 
     def receive_finding(self, finding: Finding) -> None:
-        self._add_severity(finding.severity)
+        self.by_severity[finding.severity] += 1
         session = finding.session
         groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0)
         number = finding.rule.number
-        group = groups[number] if number < len(groups) else None
+        group = groups.get(number)
         if group is None:
             if self._size >= MAX_GROUPS:
                 self.left_out += 1
                 return
             self._size += 1
             group = Group(finding)
-            while len(groups) <= number:
-                groups.append(None)
             groups[number] = group
         elif finding.severity > group.example.severity:
             group.example = finding
@@ -103,30 +82,28 @@ class FindingTally(FindingSink):
         detail_text: str,
         count: i64,
     ) -> None:
-        groups = self._of_session(session)
-        number = rule.number
-        group = groups[number] if number < len(groups) else None
+        group = self._of_session(session).get(rule.number)
         if group is None or severity > group.example.severity:
             # Only those that may be shown are made.
             self.receive_finding(
                 Finding(rule, severity, confidence, session, frame, timestamp_ns, offset, username, detail_text, count)
             )
         else:
-            self._add_severity(severity)
+            self.by_severity[severity] += 1
             self._add(group, session, username)
 
-    def _of_session(self, session: Session) -> list[Group | None]:
-        """The groups of a session's server, each at its rule's number; the list may end before it."""
+    def _of_session(self, session: Session) -> dict[int, Group]:
+        """The groups of a session's server, by the numbers of their rules."""
         if session is not self._session:
             self._session = session
             self._groups = self._of_place(session.server_ip, session.server_port)
         return self._groups
 
-    def _of_place(self, place: str, port: int) -> list[Group | None]:
+    def _of_place(self, place: str, port: int) -> dict[int, Group]:
         ports = self._places.get(place)
-        groups: list[Group | None] | None = None if ports is None else ports.get(port)
+        groups: dict[int, Group] | None = None if ports is None else ports.get(port)
         if groups is None:
-            groups = []
+            groups = {}
             if self._size < MAX_GROUPS:
                 if ports is None:
                     ports = {}
@@ -150,9 +127,8 @@ class FindingTally(FindingSink):
 
     def worst(self) -> int:
         """The worst severity of all, -1 where nothing was found."""
-        counts = self.by_severity
-        for severity in range(len(counts) - 1, -1, -1):
-            if counts[severity]:
+        for severity in range(len(self.by_severity) - 1, -1, -1):
+            if self.by_severity[severity]:
                 return severity
         return -1
 
@@ -167,7 +143,7 @@ class FindingTally(FindingSink):
         found: list[Group] = []
         for ports in self._places.values():
             for groups in ports.values():
-                found.extend([group for group in groups if group is not None])
+                found.extend(groups.values())
         found.sort(key=_worst_first)
         return found
 

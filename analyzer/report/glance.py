@@ -60,7 +60,7 @@ class Glancer(SessionSink):
         self._glance: Glance | None = None
         #: sessions that are taken together, and how many of them were counted, judged, and put to their servers
         self._waiting: list[Session] = []
-        #: the login of each that was with the same password as the account's last one, None where there is none
+        #: of each the latest login, its own or an earlier one's, that was with the same password as its account's one before
         self._repeated: list[Credential | None] = []
         self._counted: i64 = 0
         self._judged: i64 = 0
@@ -82,10 +82,8 @@ class Glancer(SessionSink):
             self._repeated.append(None)
             if session.tls is not None:
                 session.tls.fill()
-            total.repeated = False
             add_session(total, session)
-            if total.repeated:
-                self._repeated[self._counted - 1] = total.latest_of
+            self._repeated[self._counted - 1] = total.repeated
             self._migrants.receive(session, total)
         while self._judged < count:
             self._judged += 1

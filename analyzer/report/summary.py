@@ -161,10 +161,11 @@ class Summary:
         self.servers: dict[str, ServerTally] = {}
         #: address -> port -> the same tallies, found without making a key
         self._by_address: dict[str, dict[int, ServerTally]] = {}
-        #: the account counted last, and by which login; and whether that was with the password taken at the last one
+        #: the account counted last, and by which login
         self.latest: AccountTally | None = None
         self.latest_of: Credential | None = None
-        self.repeated: bool = False
+        #: the latest login that was with the password taken at its account's one before
+        self.repeated: Credential | None = None
         #: client -> logins in clear
         self.clients: dict[str, int] = {}
         self.anomalies: dict[str, AnomalyTally] = {}
@@ -382,7 +383,6 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         credential.username = account.username
     total.latest = account
     total.latest_of = credential
-    total.repeated = False
     outcome = credential.outcome
     secret = credential.secret
     if outcome == "accepted":
@@ -390,7 +390,8 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         total.logins_accepted += 1
         if kind == PASSWORD and secret is not None:
             mark = fingerprint(secret)
-            total.repeated = mark == account.secret
+            if mark == account.secret:
+                total.repeated = credential
             account.secret = mark
     elif outcome == "rejected":
         account.rejected += 1

@@ -185,7 +185,6 @@ def test_accounts_that_are_forgotten_leave_nothing_behind() -> None:
     kept = History(accounts=50, clients=50)
     session = Session()
     session.server_ip, session.client_ip = "198.51.100.20", "192.0.2.10"
-    watched = []
     gc.collect()
     gc.disable()
     try:
