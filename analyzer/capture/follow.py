@@ -40,8 +40,10 @@ from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture
 
 #: How often a file is asked whether it is still the same, and a folder is looked through.
 LOOK_S: Final = 0.2
-#: A look through a folder may take this part of the time.
+#: A look through a folder may take this part of the time,
 LOOK_SHARE: Final = 0.05
+#: unless the next one would be further away than this, or than a look takes: one slow look must not blind us for long.
+MAX_REST_S: Final = 3.0
 #: Octets by which a file that was begun anew is told from the old one: they hold the time of its first packet.
 HEAD: Final = 64
 #: Octets looked at for the time of a file's first packet.
@@ -387,6 +389,8 @@ class FolderSource(FollowSource):
         # Names of files that were read and are gone: a compressed copy of one is not read again.
         self._vanished: dict[str, None] = {}
         self._rest = LOOK_S
+        # Time that the present look has spent on opening files that are new: it is spent once, so looks need not be rarer for it.
+        self._meeting = 0.0
         self._full = False
         # Descriptors held at the last look, and whether that is too many.
         self._held = 0
@@ -448,6 +452,7 @@ class FolderSource(FollowSource):
     def _look(self) -> None:
         """Look through the folder: files that are new, begun anew, renamed, gone."""
         began = time.monotonic()
+        self._meeting = 0.0
         found = self._walk()
         paths = {path for path, _ in found}
         present: set[tuple[int, int]] = set()
@@ -473,7 +478,7 @@ class FolderSource(FollowSource):
                 self._next(self._rings[key])
         self._tidy()
         self._looked = time.monotonic()
-        self._rest = max(LOOK_S, (self._looked - began) / LOOK_SHARE)
+        self._rest = _rest_after(self._looked - began - self._meeting)
 
     def _meet_or_check(self, path: str, status: os.stat_result, tail: Tail | None, rings: set[str]) -> None:
         """One file of the folder: new to us, or known."""
@@ -511,7 +516,9 @@ class FolderSource(FollowSource):
         if key not in self._rings and len(self._rings) >= MAX_RINGS:
             self._full = True
             return
+        began = time.monotonic()
         tail = self._begin(path)
+        self._meeting += time.monotonic() - began
         if tail is None:
             return
         self._known[tail.identity] = tail
@@ -592,6 +599,11 @@ class FolderSource(FollowSource):
             self._end(tail)
         self._rings.clear()
         self._known.clear()
+
+
+def _rest_after(spent: float) -> float:
+    """Seconds until the next look through a folder, after one that took so many."""
+    return max(LOOK_S, min(spent / LOOK_SHARE, max(MAX_REST_S, spent)))
 
 
 def _turn(tail: Tail) -> tuple[bool, int, list[tuple[int, str]]]:

@@ -418,6 +418,33 @@ def test_descriptors_are_given_back(tmp_path: Path):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+@pytest.mark.parametrize(("call", "late"), [("open", 0.25), ("stat", 3.1)])
+def test_slow_disks_blind_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, late: float):
+    # Opening many files once must not make looks rare, nor one look that took seconds.
+    clock = [1000.0]
+    fast = getattr(os, call)
+
+    def slow(*arguments: object, **keywords: object) -> object:
+        clock[0] += 0.5
+        return fast(*arguments, **keywords)
+
+    for index in range(4):
+        (tmp_path / f"alone{index}.pcap").write_bytes(pcap(FRAMES[:2], start=NEW_YEAR + index))
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(os, call, slow)
+    source = FolderSource(str(tmp_path))
+    source.open()
+    sink = RecordList()
+    while source.read(sink):
+        pass
+    assert len(sink.records) == 8
+    (tmp_path / "late.pcap").write_bytes(pcap(FRAMES[:2], start=NEW_YEAR + 9))
+    clock[0] += late
+    source.read(sink)
+    assert len(sink.records) == 10
+    source.close()
+
+
 @pytest.mark.parametrize("name", ["pcap", "pcapng", "gzip"])
 def test_a_named_pipe(tmp_path: Path, name: str):
     path = tmp_path / "pipe"
