@@ -10,14 +10,27 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import analyzer
 from analyzer._build import build_kind
 
 # No deadlines: the first call of a property may import much. On a build server the examples are the same each time; elsewhere new
-# ones are tried at every run. Where the working folder may not be written, what failed is not remembered.
-settings.register_profile("mailtap", deadline=None, derandomize=bool(os.environ.get("CI")))
+# ones are tried at every run. Where the working folder may not be written, what failed is not remembered. How long examples take to make,
+# and how many are thrown away, is a matter of the machine and of chance. Functions under @given that use a folder of the test write the
+# same file again for each example.
+settings.register_profile(
+    "mailtap",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.large_base_example,
+        HealthCheck.function_scoped_fixture,
+    ],
+)
 if not os.access(".", os.W_OK):
     settings.register_profile("mailtap", settings.get_profile("mailtap"), database=None)
 settings.load_profile("mailtap")

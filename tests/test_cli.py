@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.traffic import Talk, capture, tcp_frame
+from support.waiting import CHILD_PATIENCE
 
 TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
 
@@ -22,7 +23,7 @@ def mailtap(*arguments: object, stdin: bytes | None = None, **environment: str) 
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=CHILD_PATIENCE,
         env={**os.environ, "COLUMNS": "100", **environment},
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -79,7 +80,7 @@ def test_text_and_json_import_neither_pandas_nor_scapy(talk: Path, form: str) ->
         f"run_command(['analyze', {str(talk)!r}, '--format', {form!r}])\n"
         "sys.stderr.write(' '.join(sorted({'pandas', 'scapy', 'matplotlib', 'numpy', 'cryptography'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE)
     assert done.stderr == ""
 
 
@@ -215,7 +216,7 @@ def test_a_file_that_may_not_be_read(talk: Path) -> None:
         "if os.geteuid() == 0: os.seteuid(65534)\n"
         f"sys.exit(run_command(['analyze', {str(talk)!r}]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=CHILD_PATIENCE)
     assert done.returncode == 3
     assert "ermission" in done.stderr
     assert "Traceback" not in done.stderr
@@ -277,7 +278,7 @@ def test_broken_pipe(talk: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=CHILD_PATIENCE,
     )
     assert "Traceback" not in done.stderr
     # A short result may fit the pipe before its reader goes; either way the tool says nothing odd.
@@ -292,7 +293,7 @@ def test_full_standard_output(talk: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=60,
+            timeout=CHILD_PATIENCE,
         )
     assert done.returncode == 3
     assert "No space left" in done.stderr
@@ -330,14 +331,20 @@ def test_a_full_disk_and_a_reader_that_left_are_said_not_shown_as_crashes():
         assert "Traceback" not in done.stderr
         assert "No space left on device" in done.stderr
         assert "free some space" in done.stderr
-    with subprocess.Popen(
-        [sys.executable, "-m", "analyzer", "analyze", office], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as left:
-        assert left.stdout is not None
-        assert left.stderr is not None
-        left.stdout.close()
-        said = left.stderr.read().decode()
-    assert (left.returncode, "-o FILE keeps it whole" in said) == (3, True)
+    # The reader is gone before the first word: whatever was written before would fit into the pipe.
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        left = subprocess.run(
+            [sys.executable, "-m", "analyzer", "analyze", office],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (left.returncode, "-o FILE keeps it whole" in left.stderr) == (3, True)
 
 
 def test_times_the_wrong_way_round(capsys: pytest.CaptureFixture[str]):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from support.notebooks import run_notebook
 from support.reports import report_of
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
@@ -82,9 +82,7 @@ def test_the_words_of_the_first_look_are_those_of_its_numbers():
 def test_a_notebook_runs_from_top_to_bottom(path: Path):
     kept = nbformat.read(path, as_version=4)
     book = nbformat.read(path, as_version=4)
-    NotebookClient(
-        book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
-    ).execute()
+    run_notebook(book, path.parent)
     assert outputs(book) == outputs(kept)
     assert words(book) == words(kept)
     said = [one.text for cell in book.cells for one in cell.get("outputs", []) if one.get("name") == "stderr"]

@@ -13,9 +13,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.traffic import START_NS, Frame, Talk, capture, logins, retimed, run_frames
+from support.waiting import CHILD_PATIENCE
 
 import analyzer
 from analyzer.errors import CaptureError, UsageError
@@ -113,7 +114,7 @@ def test_golden_records_of_each_protocol(tmp_path: Path) -> None:
         assert session.last_frame == session.packets == len(spoken(name).frames())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.sampled_from(sorted(DIALOGUES)), st.data())
 def test_any_split_order_and_duplication_gives_the_same_records(tmp_path: Path, name: str, data: st.DataObject) -> None:
     port = DIALOGUES[name][0]
@@ -175,7 +176,7 @@ MUTABLE = capture(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.data())
 def test_any_mutation_of_a_capture_ends_in_records_or_our_errors(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(MUTABLE)
@@ -204,7 +205,7 @@ def test_any_mutation_of_a_capture_ends_in_records_or_our_errors(tmp_path: Path,
     values(result)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     st.sampled_from([25, 110, 143, 587, 993, 4190, 24, 8025]),
     st.lists(st.tuples(st.booleans(), st.binary(min_size=1, max_size=200)), max_size=12),
@@ -239,7 +240,7 @@ def test_no_secret_nor_its_base64_in_any_output(tmp_path: Path, name: str, form:
     path.write_bytes(capture(Talk(server_port=port).play(LEAKS[name]).close().frames()))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "analyzer", "analyze", str(path), "-f", form, "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=60, env={**os.environ, "COLUMNS": "100"})
+    done = subprocess.run(command, capture_output=True, check=True, timeout=CHILD_PATIENCE, env={**os.environ, "COLUMNS": "100"})
     files = list(out.iterdir()) if out.is_dir() else [out]
     written = b"".join(file.read_bytes() for file in files) + done.stdout + done.stderr
     # Base64 depends on where in a group of three octets the secret begins: all three ways, without the outer quanta.
@@ -348,7 +349,7 @@ def test_pure_and_compiled_give_equal_results(tmp_path: Path) -> None:
         for environment in ({**os.environ}, {**os.environ, "PYTHONPATH": copy}):
             done = subprocess.run(
                 [sys.executable, "-c", code, "analyze", "-f", "json", "--show-secrets", *map(str, samples)],
-                capture_output=True, check=False, timeout=300, env=environment,
+                capture_output=True, check=False, timeout=10 * CHILD_PATIENCE, env=environment,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr[-2000:]
             found = json.loads(done.stdout)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import CHILD_PATIENCE
 
 from analyzer.pipeline import run
 from analyzer.sessions.records import Session
@@ -79,7 +80,7 @@ def tshark(path: Path, *arguments: str) -> list[list[str]]:
     """Rows of tshark's fields; decryption is off, so that it sees what an eavesdropper sees."""
     done = subprocess.run(
         ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "occurrence=f", "-o", "tls.desegment_ssl_application_data:FALSE", *arguments],
-        capture_output=True, check=True, text=True, timeout=120,
+        capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE,
     )  # fmt: skip
     return [line.split("\t") for line in done.stdout.splitlines()]
 

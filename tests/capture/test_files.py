@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.captures import NEW_YEAR, data_of, pcap, pcap_header, pcap_record, pcapng
+from support.descriptors import descriptors_below
 
 from analyzer.capture.base import CaptureStats, RecordList
 from analyzer.capture.files import expand, read_capture, ring_of, sha256_of
@@ -185,7 +186,6 @@ def test_read_error_midway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comp
 def test_descriptors_are_closed(tmp_path: Path):
     good = save(tmp_path / "a.pcap")
     bad = save(tmp_path / "b.pcap", content=b"no capture")
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0  # noqa: PTH208
     for path in (good, bad):
         try:
             read_capture(path, RecordList())
@@ -193,7 +193,9 @@ def test_descriptors_are_closed(tmp_path: Path):
         except NotACapture:
             assert path == bad
     expand([good, bad])
-    assert before == (len(os.listdir("/proc/self/fd")) if before else 0)  # noqa: PTH208
+    assert descriptors_below(tmp_path) == []
+    with Path(good).open("rb"):
+        assert descriptors_below(tmp_path) == [good]
 
 
 # Many files.

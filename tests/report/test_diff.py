@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.traffic import START_NS, Talk, capture
 from support.verdicts import SECOND, authority, failed_tls, good_tls, identity, shown, talk, tls
+from support.waiting import CHILD_PATIENCE
 
 from analyzer.errors import CaptureError, UsageError
 from analyzer.findings.catalogue import RULES
@@ -29,7 +30,7 @@ def save(path: Path, *talks: Talk) -> Path:
 
 def mailtap(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "analyzer", *map(str, arguments)], capture_output=True, check=False, text=True, timeout=60,
+        [sys.executable, "-m", "analyzer", *map(str, arguments)], capture_output=True, check=False, text=True, timeout=CHILD_PATIENCE,
         env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip
 

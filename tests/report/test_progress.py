@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from support.notebooks import run_notebook
 from support.reports import CAPTURES
 
 import analyzer
@@ -41,6 +41,9 @@ def test_a_function_is_told_how_far_the_reading_is():
 
 
 def test_a_short_run_shows_nothing(monkeypatch: pytest.MonkeyPatch):
+    assert 0.5 <= progress.DELAY <= 1.0
+    # As short as it would be on a quick machine.
+    monkeypatch.setattr(progress, "DELAY", 3600.0)
     stream = terminal(monkeypatch)
     analyzer.analyze(CAPTURES / "pop3-login.pcap")
     assert stream.getvalue() == ""
@@ -102,7 +105,7 @@ def test_a_notebook_gets_its_own_form_of_the_bar(tmp_path: Path):
         "assert asyncio.get_event_loop().is_running()\nlen(report.sessions)"
     )
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
-    NotebookClient(book, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    run_notebook(book, tmp_path)
     outputs = book.cells[0].outputs
     assert not [one for one in outputs if one.output_type == "stream"]
     assert any("application/vnd.jupyter.widget-view+json" in one.get("data", {}) for one in outputs)

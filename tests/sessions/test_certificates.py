@@ -6,7 +6,6 @@ import datetime as dt
 import functools
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -296,9 +295,8 @@ def test_a_huge_certificate_is_not_parsed(good: lab.Identity):
     assert "larger" in (certificate.unparsable or "")
 
 
-def test_nesting_without_end_costs_bounded_time(good: lab.Identity):
+def test_nesting_without_end_comes_to_an_end(good: lab.Identity):
     """Sequences within sequences, alone and in place of a certificate's subject."""
-    began = time.thread_time()
     nested = b""
     while len(nested) < certificates.MAX_CERTIFICATE_OCTETS - 8:
         size = len(nested)
@@ -311,7 +309,6 @@ def test_nesting_without_end_costs_bounded_time(good: lab.Identity):
     assert judge(
         [inside[:at] + nested[: certificates.MAX_CERTIFICATE_OCTETS - len(inside)] + inside[at:]], MIDDLE_NS, HOST, None
     )
-    assert time.thread_time() - began < 2.0
 
 
 def test_broken_extensions_leave_the_rest_readable(good: lab.Identity):
@@ -345,7 +342,7 @@ def test_what_is_remembered_is_bounded():
     assert len(certificates._certificates) == certificates.MAX_CERTIFICATES
 
 
-def test_a_maze_of_cross_signed_issuers_costs_bounded_time(tmp_path: Path):
+def test_a_maze_of_cross_signed_issuers_costs_a_bounded_number_of_verifications(tmp_path: Path):
     """Issuers that all have one name and one key: every path is possible, none leads to a root."""
     key = ec.generate_private_key(ec.SECP256R1())
     maze = [lab.issue("Maze", key=key, authority=True, start=START, end=END) for _ in range(15)]
@@ -353,9 +350,22 @@ def test_a_maze_of_cross_signed_issuers_costs_bounded_time(tmp_path: Path):
     chain = [server.chain[0], *[identity.chain[0] for identity in maze]]
     path = tmp_path / "ca.pem"
     path.write_bytes(pem(issue("Other", authority=True)))
-    began = time.thread_time()
+    verified = []
+
+    class Counted:
+        def __init__(self, parsed: x509.Certificate) -> None:
+            self.parsed = parsed
+
+        def verify_directly_issued_by(self, issuer: Counted) -> None:
+            verified.append(issuer)
+            self.parsed.verify_directly_issued_by(issuer.parsed)
+
+    for der in chain:
+        certificate = parse_certificate(der)
+        assert certificate._parsed is not None
+        certificate._parsed = Counted(certificate._parsed)
     assert judge(chain, MIDDLE_NS, HOST, TrustStore(str(path))) == ["untrusted"]
-    assert time.thread_time() - began < 1.0
+    assert 15 <= len(verified) <= certificates.MAX_VERIFICATIONS
 
 
 def test_many_names_are_cut():

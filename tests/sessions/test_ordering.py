@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.traffic import START_NS, Frame, Talk, capture
 
@@ -47,7 +47,7 @@ MOMENTS = st.lists(
 )  # start and pause in seconds (equal starts among them), and whether it ends in the capture
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(MOMENTS, st.randoms(use_true_random=False))
 def test_the_order_is_that_of_all_sessions_sorted(
     tmp_path: Path, moments: list[tuple[int, int, bool]], random: object

@@ -13,6 +13,7 @@ import pytest
 from openpyxl import load_workbook
 from support.jobs import SAMPLES, UNSAFE_CHARACTERS, hostile_result, job_of, result_of, text_of
 from support.traffic import capture
+from support.waiting import CHILD_PATIENCE
 
 from analyzer.cli import run_command
 from analyzer.errors import UsageError
@@ -166,5 +167,5 @@ def test_the_page_and_the_markdown_import_neither_pandas_nor_matplotlib(tmp_path
         f"for form in ('html', 'markdown', 'ecs', 'xlsx'): run_command(['analyze', {str(path)!r}, '-f', form, '-o', {str(tmp_path / 'out')!r}])\n"
         "sys.stderr.write(' '.join(sorted({'pandas', 'scapy', 'matplotlib', 'numpy'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE)
     assert done.stderr == ""

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from support.jobs import CAPTURES, hostile_result, job_of, large_result, result_of, text_of
@@ -21,13 +21,18 @@ from analyzer.pipeline import run
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+#: How long the browser may take to start, and for each thing that is asked of it.
+PATIENCE_MS: Final = 300_000
+
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -69,6 +74,7 @@ def opener(chromium: Any, tmp_path: Path) -> Iterator[Opener]:
         path.write_text(text_of(job_of(result, headers=headers), "html"), "utf-8")
         context = chromium.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})
         contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
         return Opened(context.new_page(), path)
 
     yield open_page
