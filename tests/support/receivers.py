@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import ipaddress
@@ -22,6 +23,7 @@ from typing import Any, Self
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from support.waiting import PATIENCE, SOCKET_PATIENCE
 
 LOOPBACK = "127.0.0.1"
 
@@ -99,9 +101,23 @@ def _certificate(
     return builder.sign(signer, hashes.SHA256())
 
 
+class _Sealed(ssl.SSLSocket):
+    """Closes itself where its client has gone before it was made, which Python before 3.13 leaves undone."""
+
+    def getpeername(self) -> Any:
+        try:
+            return super().getpeername()
+        except OSError:
+            if self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise  # it listens, and has no peer
+            self.close()
+            raise
+
+
 def server_context(pem: str, *, clients: bool = False) -> ssl.SSLContext:
     """For a server with that identity; with ``clients``, those must show a certificate of the same root."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = _Sealed
     context.load_cert_chain(pem)
     if clients:
         context.verify_mode = ssl.CERT_REQUIRED
@@ -109,9 +125,35 @@ def server_context(pem: str, *, clients: bool = False) -> ssl.SSLContext:
     return context
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port on which nobody listens."""
-    with socket.socket(socket.AF_INET, kind) as probe:
+class _Place:
+    """A TCP port of a server that comes and goes; no other program is given it while the server is down."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._held: socket.socket | None = None
+        self.hold()
+
+    def hold(self) -> None:
+        """Keep the port while nobody listens there: connections are refused."""
+        self._held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._held.bind((LOOPBACK, self.port))
+        self.port = int(self._held.getsockname()[1])
+
+    def take(self) -> socket.socket:
+        """The socket to listen with."""
+        taken, self._held = self._held, None
+        assert taken is not None
+        return taken
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            self._held.close()
+
+
+def free_udp_port() -> int:
+    """A port to which nobody listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
@@ -140,7 +182,7 @@ class Datagrams(_Receiver):
 
     def __init__(self, path: str = "") -> None:
         self.path = path
-        self.port = 0 if path else free_port(socket.SOCK_DGRAM)
+        self.port = 0 if path else free_udp_port()
         self.messages: list[bytes] = []
         self._stopping = False
 
@@ -177,7 +219,8 @@ class Stream(_Receiver):
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self.port = free_port()
+        self._place = _Place()
+        self.port = self._place.port
         self.context = context
         self.messages: list[bytes] = []
         self.stall = False
@@ -190,9 +233,7 @@ class Stream(_Receiver):
         self._stopping = False
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((LOOPBACK, self.port))
+        self._listener = self._place.take()
         self._listener.listen()
         self._listener.settimeout(0.05)
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
@@ -210,7 +251,7 @@ class Stream(_Receiver):
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(10)
+        connection.settimeout(SOCKET_PATIENCE)
         try:
             if self.context is not None:
                 connection = self.context.wrap_socket(connection, server_side=True)
@@ -238,20 +279,58 @@ class Stream(_Receiver):
         except OSError:
             pass  # the client has gone, or did not like our certificate
         finally:
+            if self._stopping:
+                _break_off(connection)
             connection.close()
 
     def stop(self) -> None:
         self._stopping = True
         self._acceptor.join()
         self._listener.close()
-        for connection in self._open:
-            try:
-                # Break off, do not end in good order.
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            except OSError:
-                continue  # it is closed already
+        self._place.hold()
         for thread in self._threads:
             thread.join()
+
+
+class Rude(_Receiver):
+    """Takes connections, and resets each at once."""
+
+    def __init__(self) -> None:
+        self._place = _Place()
+        self.port = self._place.port
+        #: connections that were reset
+        self.connections = 0
+        self._stopping = False
+
+    def start(self) -> None:
+        self._stopping = False
+        self._listener = self._place.take()
+        self._listener.listen()
+        self._listener.settimeout(0.05)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                connection, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            _break_off(connection)
+            connection.close()
+            self.connections += 1
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._thread.join()
+        self._listener.close()
+        self._place.hold()
+
+
+def _break_off(connection: socket.socket) -> None:
+    """Have a connection end by a reset, not in good order, when it is closed."""
+    with contextlib.suppress(OSError):  # it is closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Request:
@@ -275,7 +354,8 @@ class Web(_Receiver):
     def __init__(
         self, answers: Iterable[int | tuple[int, dict[str, str]] | str] = (), context: ssl.SSLContext | None = None
     ) -> None:
-        self.port = free_port()
+        self._place = _Place()
+        self.port = self._place.port
         self.context = context
         self.answers = list(answers)
         self.requests: list[Request] = []
@@ -293,7 +373,7 @@ class Web(_Receiver):
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            timeout = 5
+            timeout = SOCKET_PATIENCE
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -304,7 +384,7 @@ class Web(_Receiver):
                 receiver.requests.append(request)
                 answer = receiver.answers.pop(0) if receiver.answers else receiver.judge(request)
                 if answer == "stall":
-                    receiver._release.wait(20)
+                    receiver._release.wait(PATIENCE)
                     self.close_connection = True
                     return
                 if answer == "drip":
@@ -340,7 +420,10 @@ class Web(_Receiver):
             def handle_error(self, request: object, client_address: object) -> None:
                 return  # the client went away
 
-        self._server = Server((LOOPBACK, self.port), Handler)
+        self._server = Server((LOOPBACK, self.port), Handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = self._place.take()
+        self._server.server_activate()
         if self.context is not None:
             self._server.socket = self.context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
@@ -353,3 +436,4 @@ class Web(_Receiver):
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self._place.hold()

@@ -108,7 +108,10 @@ class SpooledSink(AlertSink):
         self._wake = threading.Event()
         self._renew = False
         self._stop_at: float | None = None
+        #: the sink is closed, and the sender has come to its end: the later of the two closes the spool
+        self._ending = threading.Lock()
         self._abandoned = False
+        self._ended = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -207,9 +210,10 @@ class SpooledSink(AlertSink):
             self.lose(len(self._memory))
             self._memory.clear()
         # Where the sender still waits for the network, it closes the spool itself at its end.
-        self._abandoned = True
-        if self._thread is None or not self._thread.is_alive():
-            self._spool.close()
+        with self._ending:
+            self._abandoned = True
+            if self._thread is None or self._ended:
+                self._spool.close()
 
     def cut(self) -> None:
         """End an attempt that is under way, from another thread."""
@@ -272,8 +276,10 @@ class SpooledSink(AlertSink):
             if not busy:
                 self._wake.wait(SETTLE_POLL_S if self.unsettled() or self._stop_at is not None else POLL_S)
         self.disconnect()
-        if self._abandoned:
-            self._spool.close()
+        with self._ending:
+            self._ended = True
+            if self._abandoned:
+                self._spool.close()
 
     def _finished(self) -> bool:
         """Whether the stop need not wait any longer."""

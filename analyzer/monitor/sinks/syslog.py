@@ -214,24 +214,29 @@ class Syslog(SpooledSink):
             return self._local(to.host)
         if self._datagrams:
             family, kind, protocol, _, address = socket.getaddrinfo(to.host, to.port, type=socket.SOCK_DGRAM)[0]
-            connection = socket.socket(family, kind, protocol)
+            datagrams = socket.socket(family, kind, protocol)
             try:
-                connection.settimeout(self.TIMEOUT_S)
-                connection.connect(address)
-            except OSError:
-                connection.close()
+                datagrams.settimeout(self.TIMEOUT_S)
+                datagrams.connect(address)
+            except BaseException:
+                datagrams.close()
                 raise
-            return connection
+            return datagrams
+        if to.scheme == "syslog+tls":
+            from analyzer.monitor.sinks._tls import connected
+
+            sealed = connected(to.host, to.port, self.TIMEOUT_S, self._context())
+            try:
+                _watch_over(sealed)
+                sealed.do_handshake()
+            except BaseException:
+                sealed.close()
+                raise
+            return sealed
         connection = socket.create_connection((to.host, to.port), self.TIMEOUT_S)
         try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            if hasattr(socket, "TCP_USER_TIMEOUT"):
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-            if to.scheme == "syslog+tls":
-                sealed: socket.socket = self._context().wrap_socket(connection, server_hostname=to.host)
-                return sealed
-        except (OSError, OutputError):
+            _watch_over(connection)
+        except BaseException:
             connection.close()
             raise
         return connection
@@ -334,6 +339,14 @@ def _cut(text: str, longest: int) -> str:
 def _word(text: str, longest: int) -> str:
     """A word of a header: printable ASCII without spaces; a dash for none."""
     return "".join([character for character in text if "!" <= character <= "~"])[:longest] or "-"
+
+
+def _watch_over(connection: socket.socket) -> None:
+    """Have the system send at once, and notice a receiver that is gone."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
 
 
 def _check(connection: socket.socket) -> None:

@@ -136,17 +136,19 @@ class Webhook(SpooledSink):
             moment = int(time.time())
             headers["Mailtap-Signature"] = f"t={moment},v1={signature(self._secret, moment, item.body)}"
         self._connection.request("POST", self._target, item.body, headers)
-        answer = self._connection.getresponse()
-        retry_after = _retry_after(answer.getheader("Retry-After"))
-        if len(answer.read(MAX_ANSWER)) == MAX_ANSWER or answer.will_close:
-            self.disconnect()
-        return answer.status, retry_after
+        with self._connection.getresponse() as answer:
+            retry_after = _retry_after(answer.getheader("Retry-After"))
+            if len(answer.read(MAX_ANSWER)) == MAX_ANSWER or answer.will_close:
+                self.disconnect()
+            return answer.status, retry_after
 
     def _connected(self) -> http.client.HTTPConnection:
         import http.client
 
         if self._secure:
-            return http.client.HTTPSConnection(self._host, self._port, timeout=self.TIMEOUT_S, context=self._context())
+            from analyzer.monitor.sinks._tls import SecureConnection
+
+            return SecureConnection(self._host, self._port, self.TIMEOUT_S, self._context())
         return http.client.HTTPConnection(self._host, self._port, timeout=self.TIMEOUT_S)
 
     def _context(self) -> ssl.SSLContext:
