@@ -167,5 +167,7 @@ def test_the_page_and_the_markdown_import_neither_pandas_nor_matplotlib(tmp_path
         f"for form in ('html', 'markdown', 'ecs', 'xlsx'): run_command(['analyze', {str(path)!r}, '-f', form, '-o', {str(tmp_path / 'out')!r}])\n"
         "sys.stderr.write(' '.join(sorted({'pandas', 'scapy', 'matplotlib', 'numpy'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE
+    )
     assert done.stderr == ""
