@@ -27,7 +27,9 @@ COLLECT_S: Final = 60.0
 STEP_BACK_NS: Final = 5_000_000_000
 #: At the stop, seconds in which what has already come is still read.
 DRAIN_S: Final = 1.0
-#: Sources whose packets carry the time of now; others may tell of the past.
+#: Seconds between two looks at whether files and pipes may be read on.
+HELD_S: Final = 0.02
+#: Sources whose packets carry the time of now, and do not wait for us; others may tell of the past, and do.
 OF_NOW: Final = ("ring", "scapy")
 
 
@@ -62,7 +64,8 @@ class _Clock:
 class PacketLoop:
     """Everything from sources to the watch, in one thread.
 
-    ``every_second`` is called about once a second, with the loop's own counters up to date in the state.
+    ``every_second`` is called about once a second, with the loop's own counters up to date in the state. While ``behind`` says so, files
+    and pipes are not read: what is in them can wait, and whoever takes what is found in them cannot follow.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class PacketLoop:
         *,
         ports: Mapping[int, str] | None = None,
         every_second: Callable[[], None] | None = None,
+        behind: Callable[[], bool] | None = None,
     ) -> None:
         self.sources = sources
         self.watch = watch
@@ -96,6 +100,8 @@ class PacketLoop:
             watch.factories.append(pipeline.factory)
         state.sources = sources
         self._every_second = every_second
+        self._behind = behind
+        self._held = False
         self._waker, self._alarm = os.pipe()
         os.set_blocking(self._waker, False)
         os.set_blocking(self._alarm, False)
@@ -161,8 +167,9 @@ class PacketLoop:
     def _read_all(self) -> int:
         """Every source once; the records handed over."""
         handed = 0
+        self._held = self._behind is not None and self._behind()
         for source, clock in zip(self.sources, self._clocks, strict=True):
-            if source.finished:
+            if source.finished or (self._held and source.kind not in OF_NOW):
                 continue
             pipeline = clock.pipeline
             pipeline.table.capture = pipeline.factory.captures.index(source.name)
@@ -229,6 +236,10 @@ class PacketLoop:
 
     def _sleep(self) -> None:
         """Until a source has something, somebody wakes the loop, or the next turn is due."""
+        if self._held:
+            # What is held back has something all the time.
+            time.sleep(HELD_S)
+            return
         blind = False
         for index, source in enumerate(self.sources):
             descriptor = -1 if source.finished else source.fileno()

@@ -110,7 +110,9 @@ class Monitor:
             sources = self._open_sources()
             self._leave_rights_behind()
             watch = self._open_rest()
-            loop = PacketLoop(sources, watch, self.state, ports=self.settings.ports, every_second=self._second)
+            loop = PacketLoop(
+                sources, watch, self.state, ports=self.settings.ports, every_second=self._second, behind=self._behind
+            )
             self._loop = loop
             if self._signals_seen:
                 loop.stop()
@@ -293,6 +295,10 @@ class Monitor:
         writer, dispatcher = self._writer, self._dispatcher
         if writer is not None and dispatcher is not None:
             dispatcher.then(lambda: writer.submit(batch))
+
+    def _behind(self) -> bool:
+        """Whether files and pipes had better wait for the store."""
+        return self._writer is not None and self._writer.behind
 
     def _second(self) -> None:
         """What is due about once a second."""

@@ -115,6 +115,12 @@ class StoreWriter:
         with self._change:
             return self._rows
 
+    @property
+    def behind(self) -> bool:
+        """Whether half of the room is taken, and rows are being written: who can wait should. Nobody need wait for what takes nothing at all."""
+        with self._change:
+            return (self._rows > MAX_WAITING // 2 or self._octets > MAX_OCTETS // 2) and not self._failing
+
     def submit(self, batch: Batch) -> None:
         """Take a batch in; comes back at once. Its records must not change any more."""
         one = _Waiting(batch)
@@ -150,7 +156,8 @@ class StoreWriter:
 
         The store itself stays open.
         """
-        complete = self.flush(timeout)
+        lost = self.lost
+        self.flush(timeout)
         with self._change:
             self._closing = True
             self._change.notify_all()
@@ -160,7 +167,7 @@ class StoreWriter:
                 self.lost += self._rows
                 self._queue.clear()
                 self._fresh.clear()
-        return complete
+            return self.lost == lost
 
     # -- the thread ------------------------------------------------------------------------------------------------------------------
 
