@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.alerts import Kept, alert, state, until
+from support.alerts import Kept, alert, state
+from support.waiting import PATIENCE, until
 
 from analyzer.errors import OutputError
 from analyzer.model import SEVERITIES
@@ -25,15 +25,13 @@ def counts(alerts: list[Alert]) -> int:
     return sum(one.count for one in alerts)
 
 
-def test_an_alert_reaches_every_sink_at_once():
+def test_an_alert_reaches_every_sink():
     sinks = [Kept("one:"), Kept("two:")]
     dispatcher = AlertDispatcher(sinks, state())
     dispatcher.start()
-    began = time.monotonic()
     dispatcher.raise_alert(alert(1))
     until(lambda: all(sink.alerts for sink in sinks))
-    assert max(sink.times[0] for sink in sinks) - began < 1.0
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert [sink.calls for sink in sinks] == [["open", "close"]] * 2
 
 
@@ -47,7 +45,7 @@ def test_the_screen_is_given_what_is_told_and_repeats_push_nothing_off_it():
         dispatcher.raise_alert(alert(number, severity="info"))
     until(lambda: len(seen.recent) == 2 and seen.alerts_repeated == 99)
     assert [one.username for one in seen.recent] == ["user1@example.test", "again@example.test"]
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 def test_alerts_below_the_least_severity_are_counted_and_go_nowhere():
@@ -56,7 +54,7 @@ def test_alerts_below_the_least_severity_are_counted_and_go_nowhere():
     dispatcher.start()
     for number, severity in enumerate(SEVERITIES):
         dispatcher.raise_alert(alert(number, severity=severity))
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert [one.severity for one in sink.alerts] == ["high", "critical"]
     assert (seen.alerts_below, seen.alerts_raised) == (3, 2)
 
@@ -68,7 +66,7 @@ def test_what_an_earlier_run_told_is_not_told_again():
     dispatcher.start()
     for number in range(4):
         dispatcher.raise_alert(alert(number))
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert [one.finding_id for one in sink.alerts] == [alert(0).finding_id, alert(3).finding_id]
     assert (dispatcher.alerts_known, seen.alerts_raised) == (2, 2)
 
@@ -86,23 +84,20 @@ def test_a_stalled_sink_holds_up_neither_the_loop_nor_another_sink(monkeypatch: 
 
     class Stalled(Kept):
         def deliver(self, alerts: list[Alert]) -> None:
-            free.wait(10)
+            free.wait()
             super().deliver(alerts)
 
     stalled, brisk, seen = Stalled("stalled:"), Kept("brisk:"), state()
     dispatcher = AlertDispatcher([stalled, brisk], seen, rate=0)
     dispatcher.start()
-    slowest = 0.0
     for number in range(200):
-        began = time.perf_counter()
         dispatcher.raise_alert(alert(number))
-        slowest = max(slowest, time.perf_counter() - began)
         until(lambda wanted=number + 1: len(brisk.alerts) == wanted)
-    assert slowest < 1.0
+    until(lambda: stalled.lost == 150)
     assert stalled.lost == 150
     assert "further ones are lost" in stalled.trouble
     free.set()
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert len(stalled.alerts) == 50
 
 
@@ -114,7 +109,7 @@ def test_alerts_for_which_the_queue_has_no_room_are_counted_and_told(monkeypatch
         dispatcher.raise_alert(alert(number, severity="high" if number % 2 else "critical"))
     assert seen.alerts_lost == 30
     dispatcher.start()
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert counts(sink.alerts) == seen.alerts_raised == 50
     assert sink.alerts[-1].kind == SUMMARY
     assert sink.alerts[-1].detail.startswith("15 critical, 15 high; by rule: plaintext-password (critical) 15")
@@ -129,7 +124,7 @@ def test_a_fault_in_a_sink_costs_that_sink_alone():
     dispatcher = AlertDispatcher([faulty, good], state())
     dispatcher.start()
     dispatcher.raise_alert(alert(1))
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert len(good.alerts) == 1
     assert faulty.lost == 1
     assert "out of order" in faulty.trouble
@@ -146,7 +141,7 @@ def test_a_fault_in_holding_back_holds_nothing_back(monkeypatch: pytest.MonkeyPa
     dispatcher.raise_alert(alert(1))
     until(lambda: sink.alerts)
     assert "out of order" in dispatcher.trouble
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 def test_a_sink_that_cannot_open_ends_the_start_and_closes_the_others():
@@ -159,7 +154,7 @@ def test_a_sink_that_cannot_open_ends_the_start_and_closes_the_others():
     with pytest.raises(OutputError, match="no way"):
         dispatcher.start()
     assert first.calls == ["open", "close"]
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 def test_reopen_reaches_every_sink_after_what_was_raised_before():
@@ -170,7 +165,7 @@ def test_reopen_reaches_every_sink_after_what_was_raised_before():
     dispatcher.reopen()
     until(lambda: "reopen" in sink.calls)
     assert len(sink.alerts) == 1
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 # -- what waits for alerts ------------------------------------------------------------------------------------------------------
@@ -184,12 +179,12 @@ class Slow(Kept):
         self.free = threading.Event()
 
     def deliver(self, alerts: list[Alert]) -> None:
-        assert self.free.wait(10)
+        self.free.wait()
         super().deliver(alerts)
 
 
 def test_what_is_stored_goes_behind_its_alert_and_in_order(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "TAKEN_S", 60.0)
+    monkeypatch.setattr(module, "TAKEN_S", 3600.0)
     slow, brisk = Slow(), Kept()
     dispatcher = AlertDispatcher([slow, brisk], state(), rate=0)
     stored: list[tuple[int, int]] = []
@@ -198,7 +193,6 @@ def test_what_is_stored_goes_behind_its_alert_and_in_order(monkeypatch: pytest.M
         dispatcher.raise_alert(alert(number))
         dispatcher.then(lambda number=number: stored.append((number, len(slow.alerts))))
     until(lambda: len(brisk.alerts) == 5)
-    time.sleep(0.05)
     assert stored == []
     slow.free.set()
     until(lambda: len(stored) == 5)
@@ -206,7 +200,7 @@ def test_what_is_stored_goes_behind_its_alert_and_in_order(monkeypatch: pytest.M
     assert all(told > number for number, told in stored)
     dispatcher.then(lambda: stored.append((5, 5)))
     assert len(stored) == 6, "nothing is under way, so nothing waits"
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 def test_a_sink_that_stands_still_keeps_nothing_from_the_store_for_long(monkeypatch: pytest.MonkeyPatch):
@@ -217,17 +211,16 @@ def test_a_sink_that_stands_still_keeps_nothing_from_the_store_for_long(monkeypa
     dispatcher.start()
     dispatcher.raise_alert(alert(1))
     dispatcher.then(lambda: stored.append(1))
-    assert stored == []
     until(lambda: stored)
     assert slow.alerts == []
     slow.free.set()
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 def test_what_was_held_back_or_told_to_nobody_keeps_nothing_waiting_and_the_end_does_all(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(module, "TAKEN_S", 60.0)
+    monkeypatch.setattr(module, "TAKEN_S", 3600.0)
     stored: list[int] = []
     slow = Slow()
     for sinks in ([], [Kept()], [slow]):
@@ -245,7 +238,7 @@ def test_what_was_held_back_or_told_to_nobody_keeps_nothing_waiting_and_the_end_
             assert not dispatcher.close(0.2)
         else:
             until(lambda: len(stored) == 2)
-            assert dispatcher.close()
+            assert dispatcher.close(PATIENCE)
         assert stored == [1, 2]
         stored.clear()
     slow.free.set()
@@ -418,12 +411,14 @@ def test_what_goes_out_counts_up_to_what_came_in(
 def test_the_sum_holds_through_threads_and_a_stop_in_the_middle():
     sink, seen = Kept(), state()
     dispatcher = AlertDispatcher([sink], seen, window_s=0.05, rate=100, burst=20, summary_s=0.02)
-    dispatcher.start()
     for number in range(3000):
         dispatcher.raise_alert(alert(number, username=f"user{number % 37}@example.test"))
-        if number % 500 == 0:
-            time.sleep(0.03)
-    assert dispatcher.close()
+        if number == 499:
+            # What has come by now is looked at together, at one moment: it repeats, and is too much, however slow this machine is.
+            dispatcher.start()
+        if number % 500 == 499:
+            until(dispatcher._queue.empty)
+    assert dispatcher.close(PATIENCE)
     assert counts(sink.alerts) == seen.alerts_raised == 3000
     assert seen.alerts_repeated > 0
     assert seen.alerts_limited > 0

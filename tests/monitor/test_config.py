@@ -4,7 +4,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from support.alerts import Kept, alert, state, until
+from support.alerts import Kept, alert, state
+from support.waiting import PATIENCE, until
 
 from analyzer.errors import UsageError
 from analyzer.monitor.alerts import AlertDispatcher
@@ -197,7 +198,7 @@ def test_a_reload_exchanges_limits_and_sinks(tmp_path: Path):
     until(lambda: len(kept.alerts) == 2 and gone.calls == ["open", "close"])
     assert seen.sinks[0] is kept
     assert seen.alerts_below == 1
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert len(gone.alerts) == 1
     assert len(path.read_text(encoding="utf-8").splitlines()) == 1
 
@@ -213,7 +214,7 @@ def test_a_sink_of_a_reload_that_cannot_open_is_tried_again(tmp_path: Path):
     path.parent.mkdir()
     until(lambda: path.exists() and path.read_text(encoding="utf-8"))
     until(lambda: seen.sinks[0].trouble == "")
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
 
 
 def test_a_reload_that_makes_no_sense_changes_nothing():

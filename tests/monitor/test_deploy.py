@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.waiting import CHILD_PATIENCE
 
 import analyzer
 from analyzer.monitor import deploy
@@ -70,7 +71,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "mailtap-monitor.service"
     unit.write_text(deploy.unit(["-i", "eth0", "--filter", "tcp port 25 or tcp port 110"], ["/bin/sh"]))
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False, timeout=CHILD_PATIENCE
     )
     assert "mailtap-monitor.service" not in done.stderr, done.stderr
     assert done.returncode == 0, done.stderr
@@ -82,7 +83,7 @@ def test_the_service_is_exposed_little(tmp_path: Path) -> None:
     unit.write_text(deploy.unit(program=["/bin/sh"]))
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=CHILD_PATIENCE,
     )  # fmt: skip
     level = re.search(r"Overall exposure level for mailtap-monitor\.service: (\d+\.\d)", done.stdout)
     assert level, done.stdout

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.waiting import PATIENCE, until
 
 from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.files import read_capture
@@ -76,9 +77,9 @@ def loop_over(*sources: LiveSource) -> tuple[PacketLoop, Kept]:
     return PacketLoop(list(sources), watch, watch.state), kept
 
 
-def patience(seconds: float) -> Iterator[bool]:
+def patience() -> Iterator[bool]:
     """False until the time is up: for loops that wait for something."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while True:
         yield time.monotonic() > end
 
@@ -88,7 +89,7 @@ def test_sessions_become_final_when_no_more_packets_come() -> None:
     """Closed connections wait for late packets; on a quiet line it is the clock that ends the wait, not the next packet."""
     source = Interface(records_at(time.time_ns() - 10 * 1_000_000_000))
     loop, kept = loop_over(source)
-    up = patience(15)
+    up = patience()
     loop.run(lambda: next(up) or (bool(kept.sessions) and kept.final() == len(kept.sessions)))
     assert kept.sessions
     assert kept.final() == len(kept.sessions)
@@ -109,7 +110,7 @@ def test_clock_that_is_set_back_holds_nothing_up() -> None:
     assert before
     source.records = records_at(now - HOUR_NS, "imap-login.pcap")
     wanted = before + len(run(str(SAMPLES / "imap-login.pcap")).sessions)
-    up = patience(15)
+    up = patience()
     loop.run(lambda: next(up) or kept.final() >= wanted)
     assert kept.final() == len(kept.sessions) == wanted
     loop.finish()
@@ -119,12 +120,15 @@ def test_stop_tells_of_open_sessions() -> None:
     records = records_at(time.time_ns())
     source = Interface(records[: len(records) // 2])
     loop, kept = loop_over(source)
-    stopper = threading.Timer(0.6, loop.stop)
+
+    def stop() -> None:
+        until(lambda: source._counters.packets == len(records) // 2)
+        loop.stop()
+
+    stopper = threading.Thread(target=stop)
     stopper.start()
-    began = time.monotonic()
     loop.run()
     stopper.join()
-    assert time.monotonic() - began < 5
     loop.finish()
     assert kept.sessions
     assert kept.final() == len(kept.sessions)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.waiting import SOCKET_PATIENCE
 
 from analyzer.monitor import notify
 from analyzer.monitor.notify import Notifier
@@ -19,7 +20,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
     name = f"{tmp_path}/notify" if request.param == "path" else f"@mailtap-test-{os.getpid()}-{id(request)}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(name.replace("@", "\0", 1) if name.startswith("@") else name)
-        ear.settimeout(2)
+        ear.settimeout(SOCKET_PATIENCE)
         yield ear, name
 
 
@@ -41,7 +42,7 @@ def test_the_life_of_a_service_is_told(manager: tuple[socket.socket, str]) -> No
     notifier.reloading()
     reloading, clock = heard(ear)
     assert reloading == "RELOADING=1"
-    assert 0 <= time.monotonic_ns() // 1000 - int(clock.removeprefix("MONOTONIC_USEC=")) < 60_000_000
+    assert 0 <= time.monotonic_ns() // 1000 - int(clock.removeprefix("MONOTONIC_USEC=")) < 600_000_000
     notifier.ready()
     assert heard(ear) == ["READY=1"]
     notifier.stopping()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import CHILD_PATIENCE
 
 from analyzer.errors import OutputError, UsageError
 from analyzer.monitor import privileges
@@ -34,7 +35,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 def packet_socket():
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     opened.bind(("lo", 0))
-    opened.settimeout(5)
+    opened.settimeout(60)
     return opened
 
 def can(function, *arguments):
@@ -82,7 +83,7 @@ def run(script: str, **keywords: Any) -> Any:
     """The last line that the script prints, from JSON."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", PREAMBLE + textwrap.dedent(script)],
-        capture_output=True, text=True, timeout=60, check=False, **keywords,
+        capture_output=True, text=True, timeout=CHILD_PATIENCE, check=False, **keywords,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -131,7 +132,7 @@ def test_the_ring_still_reads_without_any_right() -> None:
         sink = RecordList()
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as caller:
             caller.connect_ex(("127.0.0.1", 4190))  # refused, or taken: the beginning of a connection to a mail port
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not sink.records and time.monotonic() < until:
             source.read(sink)
             time.sleep(0.01)

@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from support.alerts import Behind
+from support.waiting import CHILD_PATIENCE
 
 from analyzer.capture.live import LiveCounters, LiveSource
 from analyzer.errors import UsageError
@@ -288,13 +289,17 @@ os.dup2(0, 1)
 sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
 from analyzer.errors import UsageError
 from analyzer.monitor.base import MonitorState
+from analyzer.monitor import screen as room
 from analyzer.monitor.screen import Screen
+room.STOP_S = 120.0  # a slow machine must not look like a terminal that hangs
 state = MonitorState("1.2.3", "gateway", time.time_ns())
 state.turn_ns = time.time_ns()
 quit = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: quit.set())
+told = threading.Event()
+signal.signal(signal.SIGUSR1, lambda *_: told.set())
 def wait():
-    if not quit.wait(20):
+    if not quit.wait(120):
         sys.exit("nobody quit")
 """
 
@@ -315,7 +320,7 @@ class Terminal:
         self.seen = ""
 
     def expect(self, words: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + CHILD_PATIENCE
         while words not in self.seen:
             left = deadline - time.monotonic()
             assert left > 0, f"{words!r} did not come: {self.seen[-2000:]!r}"
@@ -334,12 +339,12 @@ class Terminal:
 
     def end(self) -> tuple[int, str]:
         """Exit code and standard error; all that was written is in ``seen``."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + CHILD_PATIENCE
         while self.program.poll() is None and time.monotonic() < deadline:
             self._read(0.05)
         while self._read(0):
             pass
-        _, errors = self.program.communicate(timeout=5)
+        _, errors = self.program.communicate(timeout=CHILD_PATIENCE)
         return self.program.returncode, errors
 
     def is_as_before(self) -> bool:
@@ -404,31 +409,33 @@ def test_the_terminal_is_given_back(way: Callable[[Terminal], None]) -> None:
 
 def test_a_picture_that_is_late_is_no_fault() -> None:
     script = """
-    from analyzer.monitor import screen as room
     room.STOP_S = 0.05
     go_on, drawing = threading.Event(), threading.Event()
     class Late(Screen):
         def draw(self, *size):
             drawing.set()
-            go_on.wait(20)
+            go_on.wait()
             return super().draw(*size)
     screen = Late(state, quit.set)
     screen.start()
     thread = screen._thread
-    drawing.wait(20)
+    drawing.wait()
+    told.wait()
     screen.stop()
     go_on.set()
-    thread.join(20)
+    thread.join()
     print(thread.is_alive(), [screen.trouble], quit.is_set(), file=sys.stderr)
     """
     with terminal(script) as opened:
+        # What a terminal has not shown yet is thrown away.
+        opened.expect("\x1b[?1049h")
+        opened.program.send_signal(signal.SIGUSR1)
         assert opened.end() == (0, "False [''] False\n")
         assert opened.is_as_before()
 
 
 def test_a_terminal_that_takes_nothing_more_does_not_hold_up_the_end() -> None:
     script = """
-    from analyzer.monitor import screen as room
     room.REFRESH_S, room.STOP_S = 0.01, 0.5
     drawn = [-1, 0]
     class Counted(Screen):
@@ -443,7 +450,7 @@ def test_a_terminal_that_takes_nothing_more_does_not_hold_up_the_end() -> None:
     print("back", file=sys.stderr)
     """
     with terminal(script) as opened:
-        assert opened.program.wait(30) == 0  # without reading what it shows
+        assert opened.program.wait(CHILD_PATIENCE) == 0  # without reading what it shows
         assert opened.end() == (0, "said meanwhile\nback\n")
         assert "\x1b[?1049l" in opened.seen
         assert termios.tcgetattr(opened.slave) == opened.before
@@ -472,7 +479,7 @@ def test_a_fault_in_a_picture_ends_the_pictures_and_not_the_monitor() -> None:
     script = """
     state.sources = None
     with Screen(state, quit.set) as screen:
-        screen._thread.join(10)
+        screen._thread.join()
         print(screen.trouble)
     print("goes on", quit.is_set())
     """
@@ -495,7 +502,7 @@ def test_who_closes_the_terminal_quits() -> None:
         opened.expect("q quits")
         master, opened.master = opened.master, os.open("/dev/null", os.O_RDWR)
         os.close(master)
-        assert opened.program.wait(20) == 0
+        assert opened.program.wait(CHILD_PATIENCE) == 0
 
 
 def test_standard_input_may_be_a_pipe_of_packets() -> None:

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import typer
+from support.waiting import CHILD_PATIENCE, until
 
 from analyzer.cli import make_app
 from analyzer.monitor.config import keys
@@ -75,16 +75,16 @@ def test_growing_file_is_followed_and_sighup_opens_alerts_anew(tmp_path: Path) -
         monitor(tmp_path, "--follow", str(growing), "--alerts", f"jsonl:{alerts}"), stderr=subprocess.PIPE, text=True
     )
     try:
-        wait_for(lambda: alerts.exists() and alerts.stat().st_size > 0)
+        until(lambda: alerts.exists() and alerts.stat().st_size > 0, CHILD_PATIENCE)
         alerts.rename(tmp_path / "rotated.jsonl")
         process.send_signal(signal.SIGHUP)
-        wait_for(alerts.exists)
+        until(alerts.exists, CHILD_PATIENCE)
         with growing.open("ab") as file:
             file.write(octets[len(octets) // 2 :])
-        wait_for(lambda: alerts.stat().st_size > 0)
+        until(lambda: alerts.stat().st_size > 0, CHILD_PATIENCE)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=CHILD_PATIENCE)
     assert process.returncode == 0, said
     assert "watching" in said
     assert "stopped: " in said
@@ -98,14 +98,6 @@ def test_growing_file_is_followed_and_sighup_opens_alerts_anew(tmp_path: Path) -
         for row in offline(SAMPLES / "pop3-login.pcap")["findings"]
         if row["rule"] == "plaintext-password"
     }
-
-
-def wait_for(condition: object, seconds: float = 20) -> None:
-    assert callable(condition)
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.alerts import HOSTILE, alert, state, until
+from support.alerts import HOSTILE, alert, state
+from support.waiting import PATIENCE, until
 
 from analyzer.errors import OutputError, UsageError
 from analyzer.monitor.alerts import AlertDispatcher
@@ -74,7 +75,7 @@ def test_a_file_is_opened_anew_after_it_was_moved_away(tmp_path: Path):
     until(lambda: one.delivered == 2)
     dispatcher.reopen()
     dispatcher.raise_alert(alert(3))
-    assert dispatcher.close()
+    assert dispatcher.close(PATIENCE)
     assert [told["frame"] for told in objects(moved)] == [8, 9]
     assert [told["frame"] for told in objects(path)] == [10]
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from support.alerts import state, until
+from support.alerts import state
 from support.jobs import SAMPLES, UNSAFE_CHARACTERS, hostile_result, result_of
+from support.waiting import PATIENCE, until
 
 from analyzer.findings.catalogue import RULES
 from analyzer.findings.engine import find
@@ -34,7 +35,7 @@ def told(alerts: list[Alert], folder: Path) -> bytes:
     dispatcher.start()
     for one in alerts:
         dispatcher.raise_alert(one)
-    assert dispatcher.close(20)
+    assert dispatcher.close(PATIENCE)
     spooled = [sink for sink in sinks if isinstance(sink, SpooledSink)]
     until(lambda: all(sink.waiting for sink in spooled) or not alerts)
     files = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]

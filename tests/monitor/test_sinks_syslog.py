@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.alerts import HOSTILE, alert, state, until
+from support.alerts import HOSTILE, alert, state
 from support.receivers import Datagrams, Stream, authority, identity, server_context
+from support.waiting import PATIENCE, SOCKET_PATIENCE, until
 
 from analyzer.errors import OutputError, UsageError
 from analyzer.findings.catalogue import RULES
 from analyzer.model import SEVERITIES
 from analyzer.monitor.alerts import AlertDispatcher
-from analyzer.monitor.sinks import SinkOptions, make_sink, syslog
+from analyzer.monitor.sinks import SinkOptions, _spooled, make_sink, syslog
 from analyzer.monitor.sinks.syslog import MAX_DATAGRAM, Syslog, message
 
 #: RFC 5424 section 6, for what mailtap writes: header, one element of structured data, BOM and text.
@@ -54,6 +54,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Syslog, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(Syslog, "MAX_PAUSE_S", 0.1)
     monkeypatch.setattr(syslog, "SETTLE_S", 0.2)
+    # A slow machine must not look like a receiver that does not answer.
+    monkeypatch.setattr(Syslog, "TIMEOUT_S", SOCKET_PATIENCE)
+    monkeypatch.setattr(_spooled, "CLOSE_S", SOCKET_PATIENCE)
 
 
 def opened(made: list[Syslog], word: str, options: SinkOptions) -> Syslog:
@@ -103,13 +106,13 @@ def test_any_text_gives_a_message_of_bounded_size(username: str, detail: str, mo
         assert text.isprintable()
 
 
-def test_udp(made: list[Syslog], options: SinkOptions):
+def test_udp(made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch):
+    # An alert does not wait for the sender to look by itself.
+    monkeypatch.setattr(_spooled, "POLL_S", 3600.0)
     with Datagrams() as receiver:
         sink = opened(made, f"syslog://127.0.0.1:{receiver.port}?facility=local4", options)
-        began = time.monotonic()
         sink.deliver([alert(1)])
         until(lambda: receiver.messages)
-        assert time.monotonic() - began < 1.0
         sink.deliver([alert(number, detail="x" * 5000) for number in range(2, 5)])
         until(lambda: len(receiver.messages) == 4)
         until(lambda: sink.delivered == 4)
@@ -151,10 +154,11 @@ def test_tcp_with_its_receiver_crashing_and_coming_back(
     with receiver:
         until(lambda: sink.delivered == 10)
         assert (sink.waiting, sink.trouble) == (0, "")
+        until(lambda: len(receiver.messages) == 10)
         # What its system has acknowledged and it has not read is sent again.
         receiver.stall = True
-        assert receiver.stalled.wait(10)
-        monkeypatch.setattr(syslog, "SETTLE_S", 60)
+        assert receiver.stalled.wait(PATIENCE)
+        monkeypatch.setattr(syslog, "SETTLE_S", 3600)
         sink.deliver([alert(number) for number in range(10, 20)])
         until(lambda: sink.unsettled() == 10)
     assert sink.delivered == 10
@@ -168,10 +172,7 @@ def test_tcp_with_its_receiver_crashing_and_coming_back(
     assert (sink.lost, sink.waiting) == (0, 0)
 
 
-def test_tcp_to_a_receiver_that_reads_nothing_holds_up_nobody(
-    made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(Syslog, "TIMEOUT_S", 0.2)
+def test_tcp_to_a_receiver_that_reads_nothing_holds_up_nobody(made: list[Syslog], options: SinkOptions):
     with Stream() as receiver, Datagrams() as other:
         receiver.stall = True
         stalled = make_sink(f"syslog+tcp://127.0.0.1:{receiver.port}", options)
@@ -180,13 +181,13 @@ def test_tcp_to_a_receiver_that_reads_nothing_holds_up_nobody(
         dispatcher.start()
         for number in range(60):
             dispatcher.raise_alert(alert(number))
-            time.sleep(0.002)
+            until(lambda wanted=number: len(other.messages) > wanted)
         until(lambda: len(other.messages) == 60)
         until(lambda: stalled.waiting + stalled.delivered == 60)
         receiver.stall = False
         until(lambda: stalled.delivered == 60)
-        assert dispatcher.close()
-    assert set(numbers(receiver.messages)) == set(range(60))
+        assert dispatcher.close(PATIENCE)
+        until(lambda: set(numbers(receiver.messages)) == set(range(60)))
 
 
 def test_a_receiver_that_ends_the_connection_in_good_order_gets_nothing_twice(made: list[Syslog], options: SinkOptions):
@@ -210,10 +211,11 @@ def test_tls_checks_who_the_server_is(made: list[Syslog], options: SinkOptions):
         sink = opened(made, f"{word}?ca={authority()[2]}", options)
         sink.deliver([alert(2), alert(3)])
         until(lambda: sink.delivered == 2)
-        assert numbers(receiver.messages) == [2, 3]
+        until(lambda: numbers(receiver.messages) == [2, 3])
     sink.deliver([alert(4)])
     with receiver:
         until(lambda: sink.delivered == 3)
+        until(lambda: 4 in numbers(receiver.messages))
     assert list(dict.fromkeys(numbers(receiver.messages))) == [2, 3, 4]
     with Stream(server_context(identity("mail.example.test"))) as receiver:
         sink = opened(made, f"syslog+tls://127.0.0.1:{receiver.port}?ca={authority()[2]}", options)
@@ -222,24 +224,27 @@ def test_tls_checks_who_the_server_is(made: list[Syslog], options: SinkOptions):
         assert not receiver.messages
 
 
-def test_tls_with_a_certificate_of_our_own(made: list[Syslog], options: SinkOptions):
+def test_tls_with_a_certificate_of_our_own(made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch):
     mine = identity("mirror-1")
     with Stream(server_context(identity("127.0.0.1"), clients=True)) as receiver:
         word = f"syslog+tls://127.0.0.1:{receiver.port}?ca={authority()[2]}"
-        unknown = opened(made, word, options)
-        unknown.deliver([alert(1)])
-        until(lambda: unknown.trouble)
         sink = opened(made, f"{word}&cert={mine}&key={mine}", options)
         sink.deliver([alert(2)])
         until(lambda: sink.delivered == 1)
+        until(lambda: receiver.messages)
+        # However long the server takes to refuse a connection that stands already.
+        monkeypatch.setattr(syslog, "SETTLE_S", 3600)
+        unknown = opened(made, word, options)
+        unknown.deliver([alert(1)])
+        until(lambda: unknown.trouble)
+        assert (unknown.delivered, unknown.waiting) == (0, 1)
     assert numbers(receiver.messages) == [2]
-    assert (unknown.delivered, unknown.waiting) == (0, 1)
 
 
 def test_sighup_connects_anew_and_repeats_nothing(
     made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(syslog, "SETTLE_S", 60)
+    monkeypatch.setattr(syslog, "SETTLE_S", 3600)
     with Stream() as receiver:
         sink = opened(made, f"syslog+tcp://127.0.0.1:{receiver.port}", options)
         sink.deliver([alert(1)])
@@ -249,6 +254,7 @@ def test_sighup_connects_anew_and_repeats_nothing(
         until(lambda: sink.delivered == 1)
         sink.deliver([alert(2)])
         until(lambda: sink.delivered == 2)
+        until(lambda: len(receiver.messages) == 2)
     assert receiver.connections == 2
     assert numbers(receiver.messages) == [1, 2]
 
@@ -256,14 +262,12 @@ def test_sighup_connects_anew_and_repeats_nothing(
 def test_the_stop_waits_for_the_acknowledgement_and_leaves_nothing(
     options: SinkOptions, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(syslog, "SETTLE_S", 60)
+    monkeypatch.setattr(syslog, "SETTLE_S", 3600)
     with Stream() as receiver:
         sink = make_sink(f"syslog+tcp://127.0.0.1:{receiver.port}", options)
         sink.open()
         sink.deliver([alert(number) for number in range(100)])
-        began = time.monotonic()
         sink.close()
-        assert time.monotonic() - began < 3
         assert (sink.delivered, sink.waiting) == (100, 0)
         until(lambda: len(receiver.messages) == 100)
 

@@ -26,11 +26,12 @@ from support.stores import (
     stored_as_seen,
     tables,
 )
+from support.waiting import CHILD_PATIENCE, PATIENCE, until
 
 import analyzer
 from analyzer.cli import run_command
 from analyzer.errors import CaptureError, CaptureUnreadable, NotACapture, OutputError
-from analyzer.monitor import schema, store_retention
+from analyzer.monitor import schema, store_place, store_retention
 from analyzer.monitor.batch import Batch
 from analyzer.monitor.store import Store, open_store
 from analyzer.monitor.store_report import load_result
@@ -38,6 +39,12 @@ from analyzer.monitor.writer import StoreWriter
 from analyzer.pipeline import run
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not look like a server that is not there."""
+    monkeypatch.setattr(store_place, "CONNECT_S", int(PATIENCE))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +169,7 @@ def test_two_sensors_write_side_by_side(url: str, tmp_path: Path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [one.close(60) for one in writers] == [True, True]
+    assert [one.close(CHILD_PATIENCE) for one in writers] == [True, True]
     assert [one.lost for one in writers] == [0, 0]
     for one in stores:
         assert one.count(until_ns=BEGAN_NS + 600 * STEP_NS, sensor=one.sensor) == 600
@@ -195,20 +202,18 @@ def test_a_restart_in_the_middle_of_writing_loses_nothing(store: Store, server: 
         if number == 500:
             server.stop(how)
         if number == 900:
-            deadline = time.monotonic() + 20
-            while not writer.trouble and time.monotonic() < deadline:
-                time.sleep(0.02)
+            until(lambda: writer.trouble)
             troubles.add(writer.trouble)
             assert writer.waiting > 0
             server.start()
         time.sleep(0.003)
-    assert writer.flush(30), writer.trouble
+    assert writer.flush(CHILD_PATIENCE), writer.trouble
     assert (store.count(), writer.lost, writer.waiting, writer.written) == (1500, 0, 0, 3000)
     assert len(store.finding_ids()) == 1500
     (said,) = troubles
     assert "cannot be written" in said
     assert PASSWORD not in said
-    assert writer.close()
+    assert writer.close(PATIENCE)
 
 
 def test_a_server_that_is_not_there_at_the_start_is_waited_for(url: str, server: Postgres, tmp_path: Path):
@@ -220,17 +225,15 @@ def test_a_server_that_is_not_there_at_the_start_is_waited_for(url: str, server:
         with pytest.raises(CaptureUnreadable, match="cannot be read"):
             store.finding_ids()
         writer = StoreWriter(store, keep_ns=STEP_NS)
-        deadline = time.monotonic() + 20
-        while not writer.trouble and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: writer.trouble)
         assert "cannot be opened" in writer.trouble
         writer.submit(made_batch(0, 5))
         assert not writer.flush(0.5)
     finally:
         server.start()
-    assert writer.flush(30), writer.trouble
+    assert writer.flush(CHILD_PATIENCE), writer.trouble
     assert (store.count(), writer.lost) == (5, 0)
-    assert writer.close()
+    assert writer.close(PATIENCE)
     store.close()
     # Who is not let in is told at once.
     with pytest.raises(OutputError, match="authentication failed"):

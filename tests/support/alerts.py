@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from analyzer.monitor.base import FINDING, Alert, AlertSink, MonitorState
@@ -67,7 +65,6 @@ class Kept(AlertSink):
     def __init__(self, name: str = "kept:") -> None:
         super().__init__(name)
         self.alerts: list[Alert] = []
-        self.times: list[float] = []
         self.calls: list[str] = []
 
     def open(self) -> None:
@@ -75,18 +72,9 @@ class Kept(AlertSink):
 
     def deliver(self, alerts: list[Alert]) -> None:
         self.alerts += alerts
-        self.times += [time.monotonic()] * len(alerts)
 
     def reopen(self) -> None:
         self.calls.append("reopen")
 
     def close(self) -> None:
         self.calls.append("close")
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for a condition; fail where it does not come true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.005)

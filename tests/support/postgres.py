@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.waiting import CHILD_PATIENCE
+
 PASSWORD = "made-up-word-of-the-database"
 
 
@@ -36,18 +38,20 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [*self._as_user, str(programs() / program), *arguments], capture_output=True, text=True, check=False, cwd="/", timeout=60,
+            [*self._as_user, str(programs() / program), *arguments], capture_output=True, text=True, check=False, cwd="/", timeout=CHILD_PATIENCE,
             env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.folder / "log"), "start")
+        self._run(
+            "pg_ctl", "-D", str(self.data), "-w", "-t", f"{CHILD_PATIENCE:.0f}", "-l", str(self.folder / "log"), "start"
+        )
 
     def stop(self, how: str = "immediate") -> None:
         """Stop it: ``fast`` says good-bye, ``immediate`` does not."""
-        self._run("pg_ctl", "-D", str(self.data), "-w", "-m", how, "stop")
+        self._run("pg_ctl", "-D", str(self.data), "-w", "-t", f"{CHILD_PATIENCE:.0f}", "-m", how, "stop")
 
     def url(self, database: str = "postgres") -> str:
         """The address of a database."""

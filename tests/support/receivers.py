@@ -432,8 +432,9 @@ class Web(_Receiver):
         self._thread.start()
 
     def stop(self) -> None:
-        self._release.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
         self._place.hold()
+        # Who waits for an answer comes again when the connection ends: nobody listens by then.
+        self._release.set()

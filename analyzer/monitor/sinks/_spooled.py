@@ -86,6 +86,7 @@ class SpooledSink(AlertSink):
         self._sending_memory = threading.Lock()
         self._spool_trouble = ""
         self._send_trouble = ""
+        self._showing = threading.Lock()
         #: the last alert of the spool that was sent
         self._sent = 0
         self._failures = 0
@@ -243,10 +244,12 @@ class SpooledSink(AlertSink):
             self.lose(1)
 
     def _show_trouble(self) -> None:
-        if self._given_up and time.monotonic() >= self._given_up_until:
-            self._given_up = ""
-        said = (self._send_trouble, self._given_up, self._spool_trouble)
-        self.trouble = "; ".join([text for text in said if text])
+        # Two threads do this: the one that knows less must not have the last word.
+        with self._showing:
+            if self._given_up and time.monotonic() >= self._given_up_until:
+                self._given_up = ""
+            said = (self._send_trouble, self._given_up, self._spool_trouble)
+            self.trouble = "; ".join([text for text in said if text])
 
     # -- the sender's thread; counts last, so that who sees a number sees what belongs to it -------------------------------------
 
@@ -292,10 +295,7 @@ class SpooledSink(AlertSink):
     def _turn(self) -> bool:
         """Settle what was sent, send what waits; whether there may be more."""
         self._settle()
-        if self._renew and not self.unsettled():
-            self.disconnect()
-            self.renew()
-            self._renew = False
+        self._renew_if_asked()
         if self.unsettled() >= MAX_UNSETTLED:
             return False
         if self._probed:
@@ -306,6 +306,8 @@ class SpooledSink(AlertSink):
             if not self._memory:
                 raise
             items = []
+        # What came after the wish to renew is sent after it.
+        self._renew_if_asked()
         for item in items:
             if self._stop_at is not None and time.monotonic() >= self._stop_at:
                 return False
@@ -324,6 +326,17 @@ class SpooledSink(AlertSink):
             self._sent = item.number
             self._settle()
         return bool(items) or self._send_from_memory()
+
+    def _renew_if_asked(self) -> None:
+        if not self._renew or self.unsettled():
+            return
+        self.disconnect()
+        self._renew = False  # before: who wishes it meanwhile has changed something again
+        try:
+            self.renew()
+        except OutputError:
+            self._renew = True
+            raise
 
     def _probe(self) -> bool:
         """Try the next alert in place of the suspect; when there is none, the suspect comes again."""
