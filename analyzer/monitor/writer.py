@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: Rows (sessions, findings, captures) that wait at most, and octets of memory that they take.
 MAX_WAITING: Final = 100_000
 MAX_OCTETS: Final = 256 << 20
+#: A part of either that may be taken before those who can wait should: one turn of the watch may bring most of what is left.
+BEHIND_SHARE: Final = 8
 #: Rows in one transaction, more or less.
 ROWS_A_COMMIT: Final = 2000
 #: Seconds between the beginnings of two commits; a commit waits for no more than that.
@@ -117,9 +119,10 @@ class StoreWriter:
 
     @property
     def behind(self) -> bool:
-        """Whether half of the room is taken, and rows are being written: who can wait should. Nobody need wait for what takes nothing at all."""
+        """Whether much waits, and rows are being written: who can wait should. Nobody need wait for what takes nothing at all."""
         with self._change:
-            return (self._rows > MAX_WAITING // 2 or self._octets > MAX_OCTETS // 2) and not self._failing
+            much = self._rows > MAX_WAITING // BEHIND_SHARE or self._octets > MAX_OCTETS // BEHIND_SHARE
+            return much and not self._failing
 
     def submit(self, batch: Batch) -> None:
         """Take a batch in; comes back at once. Its records must not change any more."""

@@ -81,9 +81,9 @@ def test_a_store_says_that_it_is_behind_while_it_writes(store: Store, monkeypatc
     thread = StoreWriter(store)
     assert not thread.behind
     with store.transaction():
-        thread.submit(made_batch(0, 20))
+        thread.submit(made_batch(0, 6))
         assert not thread.behind
-        thread.submit(made_batch(20, 10))
+        thread.submit(made_batch(6, 24))
         assert thread.behind
     until(lambda: not thread.behind)
     assert thread.close(PATIENCE)
