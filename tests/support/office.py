@@ -7,8 +7,9 @@ import pwd
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from support.waiting import CHILD_PATIENCE, SOCKET_PATIENCE, until
 
 SERVER = "192.0.2.10"
 CLIENTS = [f"10.20.0.{number}" for number in range(11, 41)]
@@ -79,7 +80,7 @@ def user(client: str) -> str:
 
 
 def run(*argv: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=CHILD_PATIENCE)
     assert not check or done.returncode == 0, f"{' '.join(argv)}: {done.stderr or done.stdout}"
     return done
 
@@ -140,11 +141,34 @@ class Office:
             self._wait(port)
 
     def _wait(self, port: int) -> None:
-        probe = f"import socket; socket.create_connection(('{SERVER}', {port}), 1)"
-        end = time.monotonic() + 10
-        while run("ip", "netns", "exec", self.outside, sys.executable, "-c", probe, check=False).returncode:
-            assert time.monotonic() < end, f"nobody listens on port {port}"
-            time.sleep(0.1)
+        probe = f"import socket; socket.create_connection(('{SERVER}', {port}), {SOCKET_PATIENCE})"
+        command = ("ip", "netns", "exec", self.outside, sys.executable, "-c", probe)
+        until(lambda: run(*command, check=False).returncode == 0)
+
+    def calm(self) -> None:
+        """Wait until all connections are over, to their last packet."""
+
+        def over() -> bool:
+            for namespace in (self.inside, self.outside):
+                lines = run("ss", "-N", namespace, "-Htan").stdout.splitlines()
+                if not {line.split()[0] for line in lines} <= {"LISTEN", "TIME-WAIT"}:
+                    return False
+            return True
+
+        until(over)
+
+    def end_tap(self, tap: subprocess.Popen[str], path: Path) -> None:
+        """End tcpdump or dumpcap once it has written all there was: a connection to nobody, from a port of its own, comes last."""
+        port = 48879
+        probe = f"import socket; s = socket.socket(); s.bind(('', {port})); s.connect_ex(('{SERVER}', 9))"
+        run("ip", "netns", "exec", self.inside, sys.executable, "-c", probe)
+        refusal = (9).to_bytes(2, "big") + port.to_bytes(2, "big")
+        until(lambda: refusal in path.read_bytes()[-65536:])
+        tap.send_signal(signal.SIGINT)
+        assert tap.stderr is not None
+        tap.stderr.read()
+        tap.wait(CHILD_PATIENCE)
+        tap.stderr.close()
 
     def down(self) -> None:
         run("doveadm", "-c", f"{self.folder}/dovecot.conf", "stop", check=False)
@@ -163,10 +187,8 @@ class Office:
             assert tap.poll() is None
         for client, (protocol, port, encryption) in settings.items():
             self.fetch(client, protocol, port, encryption)
-        time.sleep(0.5)
-        tap.send_signal(signal.SIGINT)
-        tap.wait(10)
-        tap.stderr.close()
+        self.calm()
+        self.end_tap(tap, path)
         return path
 
     def fetch(self, client: str, protocol: str, port: int, encryption: str) -> None:
@@ -191,5 +213,5 @@ class Office:
         scheme = protocol.lower() + ("s" if encryption == "SSL/TLS" else "")
         options = ["--ssl-reqd"] if encryption == "STARTTLS" else []
         path_in_url = "1" if protocol == "POP3" else "INBOX;MAILINDEX=1"
-        run("ip", "netns", "exec", self.inside, "curl", "-sS", "-k", "--max-time", "20", "--interface", client, "-u",
+        run("ip", "netns", "exec", self.inside, "curl", "-sS", "-k", "--max-time", "100", "--interface", client, "-u",
             f"{user(client)}:{secret}", *options, f"{scheme}://{SERVER}:{port}/{path_in_url}")  # fmt: skip
