@@ -14,7 +14,7 @@ from support.waiting import PATIENCE, until
 from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.files import read_capture
 from analyzer.capture.live import LiveCounters, LiveSource
-from analyzer.monitor import writer
+from analyzer.monitor import store_place, writer
 from analyzer.monitor.base import MonitorState
 from analyzer.monitor.loop import PacketLoop
 from analyzer.monitor.store import Store, open_store
@@ -48,6 +48,12 @@ class Source(LiveSource):
 
     def counters(self) -> LiveCounters:
         return self._counters
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not look like a store that somebody holds."""
+    monkeypatch.setattr(store_place, "BUSY_S", PATIENCE)
 
 
 @pytest.fixture
@@ -104,6 +110,7 @@ def test_nobody_waits_for_a_store_that_takes_nothing(store: Store, monkeypatch: 
     assert thread.waiting > 50
     assert not thread.behind
     thread.close(0.1)
+    until(lambda: not thread._thread.is_alive())
 
 
 def test_what_is_written_at_the_last_moment_is_not_called_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
