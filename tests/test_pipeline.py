@@ -138,6 +138,61 @@ def test_any_split_order_and_duplication_gives_the_same_records(tmp_path: Path, 
     assert stable(run_frames(tmp_path, mixed)) == stable(run_frames(tmp_path, spoken(name).frames()))
 
 
+#: What is said before STARTTLS, the request, its grant, and words of clients and servers that may come with them.
+UPGRADES: dict[int, tuple[list[bytes], bytes, bytes, list[bytes], list[bytes]]] = {
+    110: ([b"+OK hi\r\n"], b"STLS\r\n", b"+OK\r\n", [b"USER kim\r\n", b"PASS zulu\r\n", b"AUTH PLAIN\r\n"], [b"-ERR no\r\n", b"+ \r\n"]),
+    143: ([b"* OK hi\r\n"], b"b STARTTLS\r\n", b"b OK go\r\n", [b"c LOGIN kim zulu\r\n", b"c LOGIN {3}\r\n"], [b"* OK\r\n", b"c OK\r\n", b"+ go\r\n"]),
+    587: (
+        [b"220 mx\r\n", b"EHLO me\r\n", b"250-mx\r\n250 STARTTLS\r\n"], b"STARTTLS\r\n", b"220 go\r\n",
+        [b"AUTH PLAIN AGtpbQB6dWx1\r\n", b"MAIL FROM:<a@x.example>\r\n", b"DATA\r\n"], [b"250 ok\r\n", b"454 no\r\n", b"334 \r\n"],
+    ),
+    4190: ([b'"SASL" "PLAIN"\r\n"STARTTLS"\r\nOK\r\n'], b"STARTTLS\r\n", b"OK\r\n", [b'AUTHENTICATE "PLAIN" "AGtpbQB6dWx1"\r\n'], [b"NO\r\n", b'"SASL" ""\r\n']),
+}  # fmt: skip
+#: Octets that are TLS, may become TLS, or only begin like it.
+BEGINNINGS = [
+    b"\x16", b"\x16\x03", b"\x16\x03\x01\x00\x05hello", b"\x15\x03\x01\x00\x02\x02\x28", b"\x17abc\r\n", b"\x80", b"\x80\x2e\x01\x00\x02",
+    b"\x80ABUSER kim\r\n", "\u00e9t\u00e9\r\n".encode(), b"\xff\xfb\x01", b"\0\1",
+]  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(sorted(UPGRADES)), st.data())
+def test_any_split_behind_the_grant_of_tls_gives_the_same_records(
+    tmp_path: Path, port: int, data: st.DataObject
+) -> None:
+    before, request, grant, of_client, of_server = UPGRADES[port]
+    some = [
+        st.lists(st.sampled_from(words + BEGINNINGS), max_size=2).map(b"".join)
+        for words in (of_client, of_server)
+    ]  # fmt: skip
+    said = [(0 if octets.startswith(b"EHLO") else 1, octets) for octets in before]
+    said += [(0, request + data.draw(some[0])), (1, grant + data.draw(some[1]))]
+    for _ in range(data.draw(st.integers(0, 4))):
+        sender = data.draw(st.integers(0, 1))
+        said.append((sender, data.draw(some[sender])))
+    whole, cut = Talk(server_port=port), Talk(server_port=port)
+    for sender, octets in said:
+        pieces = data.draw(st.integers(1, 4))
+        for talk, step in ((whole, len(octets)), (cut, pieces)):
+            for start in range(0, len(octets), step or 1):
+                (talk.client if sender == 0 else talk.server)(octets[start : start + step])
+    assert stable(run_frames(tmp_path, cut.close().frames())) == stable(run_frames(tmp_path, whole.close().frames()))
+
+
+def test_a_login_behind_an_octet_that_may_begin_tls_is_no_secret(tmp_path: Path) -> None:
+    """A server that works with its client sends one octet of TLS, alone in its segment, and goes on in clear."""
+    talk = Talk(server_port=110).play("S: +OK hi\nC: STLS\nS: +OK go")
+    talk.server(b"\x17")
+    talk.server(b"abc\r\n")
+    talk.client(b"USER kim\r\n")
+    talk.server(b"+OK\r\n")
+    talk.client(b"PASS Zulu7Tango\r\n")
+    talk.server(b"+OK in\r\n")
+    result = run_frames(tmp_path, talk.close().frames())
+    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+    assert result.sessions[0].transport == "plaintext"
+
+
 def test_several_connections_interleaved_give_what_each_gives_alone(tmp_path: Path) -> None:
     talks = [spoken(name, 40000 + index) for index, name in enumerate(sorted(DIALOGUES))]
     alone = [one for talk in talks for one in stable(run_frames(tmp_path, talk.frames()))]
@@ -240,7 +295,9 @@ def test_no_secret_nor_its_base64_in_any_output(tmp_path: Path, name: str, form:
     path.write_bytes(capture(Talk(server_port=port).play(LEAKS[name]).close().frames()))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "analyzer", "analyze", str(path), "-f", form, "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, check=True, timeout=CHILD_PATIENCE, env={**os.environ, "COLUMNS": "100"})
+    done = subprocess.run(
+        command, capture_output=True, check=True, timeout=CHILD_PATIENCE, env={**os.environ, "COLUMNS": "100"}
+    )
     files = list(out.iterdir()) if out.is_dir() else [out]
     written = b"".join(file.read_bytes() for file in files) + done.stdout + done.stderr
     # Base64 depends on where in a group of three octets the secret begins: all three ways, without the outer quanta.

@@ -62,6 +62,8 @@ INFLATE_STEP: Final = 65536
 TEXT_LOOK: Final = 16
 #: Octets of a TLS record's header, and the most that its body may have (RFC 5246 section 6.2.3).
 TLS_HEADER: Final = 5
+#: Octets by which TLS is told from text for good.
+TLS_SURE: Final = 3
 MAX_TLS_RECORD: Final = 18432
 #: Dots of one piece of a body that are looked at one by one.
 MAX_DOTS: Final = 64
@@ -118,7 +120,7 @@ def line_end(data: bytes, at: i64, size: i64) -> i64:
 def looks_like_tls(data: bytes) -> bool:
     """Whether octets at the start of a stream begin a TLS record (RFC 8446 section 5.1) or an SSLv2 hello (RFC 5246 appendix E.2).
 
-    One octet is enough for a verdict, so that no way of splitting a stream changes it; more octets only confirm it.
+    One octet is enough for a yes, which two more may take back: see :func:`may_be_tls`.
     """
     size = len(data)
     if size == 0:
@@ -131,6 +133,11 @@ def looks_like_tls(data: bytes) -> bool:
     if first & 0x80:
         return not (size > 2 and data[2] != 1)
     return False
+
+
+def may_be_tls(data: bytes) -> bool:
+    """Whether octets look like TLS so far, and so few that the next ones may say otherwise: who judges them now judges by how they were split."""
+    return len(data) < TLS_SURE and looks_like_tls(data)
 
 
 def is_tls_header(data: bytes) -> bool:
@@ -167,7 +174,7 @@ def split_before_tls(data: bytes) -> i64:
         if at < 0 or at + 1 >= size:
             return -1
         at += 1
-        if looks_like_tls(data[at : at + 3]):
+        if looks_like_tls(data[at : at + TLS_SURE]):
             return at
 
 
@@ -190,6 +197,8 @@ class Side:
         self.offset: i64 = 0
         #: stream offset behind all octets received so far
         self.end: i64 = 0
+        #: stream offset of the TLS octets met (OPAQUE)
+        self.tls_at: i64 = 0
         #: frame and capture time of the first octets that wait (HOLD)
         self.held_frame: i64 = 0
         self.held_ns: i64 = 0
@@ -260,6 +269,8 @@ class Dissector:
         self._injected: bytes = b""
         #: where each part stands of the client's text that came behind the grant and waits (LIMBO); None where none does
         self._text_at: list[Position] | None = None
+        #: octets at the end of what the server has said behind the grant that may begin TLS, too few to tell
+        self._reply_begun: bytes = b""
         #: the last octets of it, where they may begin a TLS record
         self._header_begun: bytes = b""
         self._trailing_client: bytes = b""
@@ -319,6 +330,8 @@ class Dissector:
             return self.events
         if self._text_at is not None:
             self._text_goes_on()
+        elif side.mode == LIMBO:
+            self._judge_few(sender)
         if side.mode == HOLD:
             # No use waiting for the answer: read what waits as if it had come, then the gap is where it leads.
             self._release_all(sender, side)
@@ -377,8 +390,10 @@ class Dissector:
         if self._text_at is not None:
             if sender == CLIENT:
                 self._text_goes_on()
-        elif self._granted and self._grant_seen and not self.tls_started:
-            self._end_limbo(sender)
+        elif self._granted and not self.tls_started:
+            self._judge_few(sender)
+            if self._grant_seen and not self.tls_started:
+                self._end_limbo(sender)
         if side.mode == DOT_BODY and side.parts_size:
             rest = side.take()
             self.block_data(sender, rest, 0, len(rest))
@@ -392,6 +407,9 @@ class Dissector:
         if self._text_at is not None:
             self._text_goes_on()
         self._release_all(CLIENT, self.client)
+        if self._granted and not self.tls_started:
+            self._judge_few(CLIENT)
+            self._judge_few(SERVER)
         if self._granted and not self.tls_started:
             if self._grant_seen:
                 self._end_limbo(SERVER)
@@ -548,12 +566,13 @@ class Dissector:
         self.client.take()
         self.client.mode = OPAQUE
         self.server.mode = OPAQUE
+        side.tls_at = offset + len(data) - len(octets)
         if sender == CLIENT:
             self._trailing_client = octets
         else:
             self._trailing_server = octets
         at = self.at
-        self.events.append(TlsStarted(sender, at.frame, at.timestamp_ns, offset + len(data) - len(octets)))
+        self.events.append(TlsStarted(sender, at.frame, at.timestamp_ns, side.tls_at))
         return True
 
     # -- STARTTLS ------------------------------------------------------------------------------------------------------------
@@ -603,7 +622,6 @@ class Dissector:
             if self._text_at is not None:
                 self._wait_for_tls(side, data)
                 return
-            first = side.parts_size == 0
             side.keep(data)
             if side.body_gap:
                 # The handshake's beginning is missing: whatever is not text is taken for TLS.
@@ -613,7 +631,8 @@ class Dissector:
                 elif verdict < 0:
                     self._tls_found()
                 return
-            if not first:
+            data = side.joined()
+            if may_be_tls(data):
                 return
             if looks_like_tls(data):
                 self._tls_found()
@@ -638,19 +657,32 @@ class Dissector:
             else:
                 self._text_goes_on()
             return
-        where = split_before_tls(data)
-        if where == 0 and side.parts_size and not side.parts[-1].endswith(b"\n"):
-            # Not at the beginning of a line: look behind the first line end.
-            newline = data.find(b"\n")
-            where = -1 if newline < 0 else split_before_tls(data[newline:])
+        begun = self._reply_begun
+        self._reply_begun = b""
+        look = begun + data if begun else data
+        size: i64 = len(look)
+        line_begins = bool(begun) or not side.parts_size or side.parts[-1].endswith(b"\n")
         side.keep(data)
-        if side.body_gap and where < 0:
+        at: i64 = 0 if line_begins else line_end(look, 0, size) + 1
+        if at == 0 and not line_begins:
+            at = size  # no line ends here
+        found = False
+        while at < size and not found:
+            beginning = look[at : at + TLS_SURE]
+            if may_be_tls(beginning):
+                self._reply_begun = beginning
+                return
+            found = looks_like_tls(beginning)
+            at = line_end(look, at, size) + 1
+            if at == 0:
+                break
+        if side.body_gap and not found:
             verdict = text_or_not(side.joined())
             if verdict < 0:
-                where = 0
+                found = True
             elif verdict > 0:
                 side.body_gap = False
-        if where >= 0:
+        if found:
             self._tls_found()
         elif side.parts_size > MAX_HELD:
             self._text_goes_on()
@@ -708,7 +740,9 @@ class Dissector:
             if text and self._grant_seen:
                 self._held_anomaly(SERVER, server, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
             self._trailing_server = b"" if where < 0 else replies[where:]
+            server.tls_at = server.offset + where
         self._trailing_client = client.take()
+        client.tls_at = begins
         client.mode = OPAQUE
         server.mode = OPAQUE
         self.events.append(TlsStarted(CLIENT, at.frame, at.timestamp_ns, begins))
@@ -754,6 +788,16 @@ class Dissector:
                     self._feed(CLIENT, client, waited[number])
                 offset += len(waited[number])
         self.at = here
+
+    def _judge_few(self, sender: Sender) -> None:
+        """No further octets come behind the few that one side has sent since the grant: what looks like TLS so far is taken for it."""
+        if self.tls_started or self._text_at is not None:
+            return
+        side = self.server if sender == SERVER else self.client
+        if side.mode != LIMBO or not side.parts_size:
+            return
+        if bool(self._reply_begun) if sender == SERVER else not side.body_gap and may_be_tls(side.joined()):
+            self._tls_found()
 
     def _end_limbo(self, sender: Sender) -> None:
         if sender == CLIENT:
@@ -1090,6 +1134,8 @@ class Dissector:
                 return
             elif mode == OPAQUE:
                 rest = data[at:] if at else data
+                if not (self._trailing_server if sender == SERVER else self._trailing_client):
+                    side.tls_at = base + at
                 if sender == SERVER:
                     self._trailing_server += rest
                 else:

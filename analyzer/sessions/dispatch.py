@@ -15,7 +15,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer.flows.base import Flow, StreamSink, StreamSinkFactory
 from analyzer.model import CLIENT, SERVER, Position, Sender
-from analyzer.protocols.base import Dissector, looks_like_tls
+from analyzer.protocols.base import Dissector, looks_like_tls, may_be_tls
 from analyzer.protocols.detect import (
     IMPLICIT_TLS_SERVICES,
     MAX_LOOK,
@@ -351,6 +351,8 @@ class SessionStream(StreamSink):
         client_first = client_skip == 0 and waiting[0].sender == CLIENT
         # Behind a gap the next line tells; of TLS, it takes more octets to tell its middle from text.
         final = final or (gap_before and service not in IMPLICIT_TLS_SERVICES)
+        if not final and not gap_before and (may_be_tls(client[client_skip:]) or may_be_tls(server[server_skip:])):
+            return True
         verdict = decide(service, server[server_skip:], client[client_skip:], final, whole, client_first)
         if verdict == "":
             return True
@@ -440,9 +442,11 @@ class SessionStream(StreamSink):
         client = dissector.trailing_data(CLIENT)
         server = dissector.trailing_data(SERVER)
         if client:
-            self._apply(tls.receive_data(CLIENT, client, at))
+            here = Position(at.frame, at.timestamp_ns, dissector.client.tls_at)
+            self._apply(tls.receive_data(CLIENT, client, here))
         if server:
-            self._apply(tls.receive_data(SERVER, server, at))
+            here = Position(at.frame, at.timestamp_ns, dissector.server.tls_at)
+            self._apply(tls.receive_data(SERVER, server, here))
 
     # -- inside TLS ------------------------------------------------------------------------------------------------------------
 
