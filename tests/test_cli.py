@@ -80,7 +80,9 @@ def test_text_and_json_import_neither_pandas_nor_scapy(talk: Path, form: str) ->
         f"run_command(['analyze', {str(talk)!r}, '--format', {form!r}])\n"
         "sys.stderr.write(' '.join(sorted({'pandas', 'scapy', 'matplotlib', 'numpy', 'cryptography'} & set(sys.modules))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=CHILD_PATIENCE
+    )
     assert done.stderr == ""
 
 
@@ -216,7 +218,9 @@ def test_a_file_that_may_not_be_read(talk: Path) -> None:
         "if os.geteuid() == 0: os.seteuid(65534)\n"
         f"sys.exit(run_command(['analyze', {str(talk)!r}]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=CHILD_PATIENCE)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=CHILD_PATIENCE
+    )
     assert done.returncode == 3
     assert "ermission" in done.stderr
     assert "Traceback" not in done.stderr
