@@ -27,6 +27,8 @@ COLLECT_S: Final = 60.0
 STEP_BACK_NS: Final = 5_000_000_000
 #: At the stop, seconds in which what has already come is still read.
 DRAIN_S: Final = 1.0
+#: Seconds that interfaces get for it at least: the kernel hands packets over by the block, full or 50 ms old.
+SETTLE_S: Final = 0.15
 #: Seconds between two looks at whether files and pipes may be read on.
 HELD_S: Final = 0.02
 #: Sources whose packets carry the time of now, and do not wait for us; others may tell of the past, and do.
@@ -148,9 +150,17 @@ class PacketLoop:
 
     def finish(self) -> None:
         """Read what has come already, close the sources, end all flows, and judge what they leave."""
-        deadline = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline and self._read_all() > 0:
-            pass
+        now = time.monotonic()
+        deadline = now + DRAIN_S
+        settled = (
+            now + SETTLE_S if any(source.kind in OF_NOW and not source.finished for source in self.sources) else now
+        )
+        while now < deadline:
+            if self._read_all() == 0:
+                if now >= settled:
+                    break
+                time.sleep(HELD_S)
+            now = time.monotonic()
         for source in self.sources:
             source.close()
         self._look_around()

@@ -163,3 +163,23 @@ def test_same_connection_on_two_interfaces_is_told_of_its_source() -> None:
         loop._read_all()
     loop.finish()
     assert {session.capture for session, _ in kept.sessions.values()} == {"eth0", "eth1"}
+
+
+def test_packets_that_the_kernel_hands_over_after_the_stop_are_read() -> None:
+    source = Interface(records_at(time.time_ns()))
+    late, source.records = source.records, []
+    looks = [0]
+
+    def read(sink: RecordSink) -> int:
+        looks[0] += 1
+        if looks[0] == 2:
+            source.records = late
+        return Interface.read(source, sink)
+
+    source.read = read  # type: ignore[method-assign]
+    loop, kept = loop_over(source)
+    loop.stop()
+    loop.run()
+    loop.finish()
+    assert [stats.packets for stats in loop.captures()] == [len(late)]
+    assert kept.final() == len(kept.sessions) > 0
