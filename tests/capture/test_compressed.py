@@ -134,9 +134,9 @@ def test_skippable_frame_first(tmp_path: Path, kind: str):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_bomb_takes_no_memory(tmp_path: Path, kind: str):
-    # 60 MB of zeros behind a good start; what reading them adds to the memory is measured in a process of its own.
+    # 120 MB of zeros behind a good start; what reading them adds to the memory is measured in a process of its own.
     path = tmp_path / "bomb"
-    path.write_bytes(COMPRESS[kind](CONTENT) + COMPRESS[kind](bytes(60_000_000)))
+    path.write_bytes(COMPRESS[kind](CONTENT) + COMPRESS[kind](bytes(120_000_000)))
     code = (
         "import re, sys\n"
         "from analyzer.capture.compressed import CompressedSource, FileSource, CHUNK\n"
@@ -160,8 +160,9 @@ def test_bomb_takes_no_memory(tmp_path: Path, kind: str):
         [sys.executable, "-c", code, str(path), kind], capture_output=True, text=True, check=True, env=os.environ
     )
     size, added = map(int, done.stdout.split())
-    assert size == len(CONTENT) + 60_000_000
-    assert added < 40
+    assert size == len(CONTENT) + 120_000_000
+    # A step of zstd may come to 16 MB, three times while it grows.
+    assert added < 80
 
 
 @pytest.mark.parametrize(("kind", "package"), [("zstd", "zstandard"), ("lz4", "lz4")])
