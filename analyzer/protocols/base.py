@@ -197,8 +197,8 @@ class Side:
         self.offset: i64 = 0
         #: stream offset behind all octets received so far
         self.end: i64 = 0
-        #: stream offset of the TLS octets met (OPAQUE)
-        self.tls_at: i64 = 0
+        #: stream offset of the TLS octets met (OPAQUE); -1 where none were
+        self.tls_at: i64 = -1
         #: frame and capture time of the first octets that wait (HOLD)
         self.held_frame: i64 = 0
         self.held_ns: i64 = 0
@@ -330,13 +330,13 @@ class Dissector:
             return self.events
         if self._text_at is not None:
             self._text_goes_on()
-        elif side.mode == LIMBO:
-            self._judge_few(sender)
         if side.mode == HOLD:
             # No use waiting for the answer: read what waits as if it had come, then the gap is where it leads.
             self._release_all(sender, side)
             if side.mode == HOLD:
                 self._overflow(sender, side)
+        if side.mode == LIMBO:
+            self._judge_few(sender)
         self._gap(sender, side, size)
         return self.events
 
@@ -391,7 +391,9 @@ class Dissector:
             if sender == CLIENT:
                 self._text_goes_on()
         elif self._granted and not self.tls_started:
-            self._judge_few(sender)
+            self._judge_few(CLIENT)  # whoever ends: without the server there will be no more of a handshake
+            if sender == SERVER:
+                self._judge_few(SERVER)
             if self._grant_seen and not self.tls_started:
                 self._end_limbo(sender)
         if side.mode == DOT_BODY and side.parts_size:
@@ -551,12 +553,12 @@ class Dissector:
         first = data[0] if side.parts_size == 0 else side.parts[0][0]
         if not 0x14 <= first <= 0x17 or side.inflater is not None:
             return False
-        if side.parts_size + len(data) < TLS_HEADER:
-            if side.parts_size == 0:
-                side.offset = offset
-            side.keep(data)
-            return True
         octets = side.take() + data
+        if len(octets) < TLS_HEADER and looks_like_tls(octets):
+            if len(octets) == len(data):
+                side.offset = offset
+            side.keep(octets)
+            return True
         if not is_tls_header(octets):
             if len(octets) > len(data):
                 side.keep(octets[: len(octets) - len(data)])
@@ -605,58 +607,65 @@ class Dissector:
         self.server.take()
         self.server.mode = LIMBO
         self.server.body_gap = False
+        self._reply_begun = b""
         if injected:
             where = split_before_tls(injected)
-            if where == 0:
-                client.keep(injected)
-                self._tls_found()
-            elif where > 0:
+            if where >= 0:
+                begun = injected[where:]
                 self._injected = injected[:where]
-                client.keep(injected[where:])
-                self._tls_found()
+                client.keep(begun)
+                if not may_be_tls(begun):
+                    self._tls_found()
             else:
                 self._injected = injected
 
     def _limbo(self, sender: Sender, side: Side, data: bytes) -> None:
+        """Octets behind the grant, in which nothing but TLS is due."""
         if sender == CLIENT:
-            if self._text_at is not None:
-                self._wait_for_tls(side, data)
-                return
-            side.keep(data)
-            if side.body_gap:
-                # The handshake's beginning is missing: whatever is not text is taken for TLS.
-                verdict = text_or_not(side.joined())
-                if verdict > 0:
-                    self._text_goes_on()
-                elif verdict < 0:
-                    self._tls_found()
-                return
-            data = side.joined()
-            if may_be_tls(data):
-                return
-            if looks_like_tls(data):
-                self._tls_found()
-            elif self._injected and not self._injected.endswith(b"\n"):
-                # The injected text was cut in two by the grant: the rest of its line is text as well, anything may follow.
-                side.take()
-                newline: i64 = data.find(b"\n")
-                if newline < 0:
-                    self._injected += data
-                    if len(self._injected) > MAX_HELD:
-                        self._text_goes_on()
-                    return
-                self._injected += data[: newline + 1]
-                if newline + 1 < len(data):
-                    self._limbo(sender, side, data[newline + 1 :])
-            elif self._grant_seen:
-                side.take()
-                self._text_at = []
-                self._header_begun = b""
-                side.line_start = True
-                self._wait_for_tls(side, data)
-            else:
-                self._text_goes_on()
+            self._client_in_limbo(side, data)
+        else:
+            self._server_in_limbo(side, data)
+
+    def _client_in_limbo(self, side: Side, data: bytes) -> None:
+        if self._text_at is not None:
+            self._wait_for_tls(side, data)
             return
+        side.keep(data)
+        if side.body_gap:
+            # The handshake's beginning is missing: whatever is not text is taken for TLS.
+            verdict = text_or_not(side.joined())
+            if verdict > 0:
+                self._text_goes_on()
+            elif verdict < 0:
+                self._tls_found()
+            return
+        data = side.joined()
+        if may_be_tls(data):
+            return
+        if looks_like_tls(data):
+            self._tls_found()
+        elif self._injected and not self._injected.endswith(b"\n"):
+            # The injected text was cut in two by the grant: the rest of its line is text as well, anything may follow.
+            side.take()
+            newline: i64 = data.find(b"\n")
+            if newline < 0:
+                self._injected += data
+                if len(self._injected) > MAX_HELD:
+                    self._text_goes_on()
+                return
+            self._injected += data[: newline + 1]
+            if newline + 1 < len(data):
+                self._client_in_limbo(side, data[newline + 1 :])
+        elif self._grant_seen:
+            side.take()
+            self._text_at = []
+            self._header_begun = b""
+            side.line_start = True
+            self._wait_for_tls(side, data)
+        else:
+            self._text_goes_on()
+
+    def _server_in_limbo(self, side: Side, data: bytes) -> None:
         begun = self._reply_begun
         self._reply_begun = b""
         look = begun + data if begun else data
@@ -724,7 +733,8 @@ class Dissector:
         if side.parts_size + len(self._injected) > MAX_HELD:
             self._text_goes_on()
 
-    def _tls_found(self) -> None:
+    def _tls_found(self, few: bool = False) -> None:
+        """TLS has begun. With ``few`` it is only taken for that: then what the server has said since may be its word on what it got."""
         at = self.at
         self.tls_started = True
         client, server = self.client, self.server
@@ -737,10 +747,11 @@ class Dissector:
         if replies:
             where = 0 if server.body_gap else split_before_tls(replies)
             text = replies if where < 0 else replies[:where]
-            if text and self._grant_seen:
+            if text and self._grant_seen and not (few and server.held_frame > client.held_frame):
                 self._held_anomaly(SERVER, server, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
             self._trailing_server = b"" if where < 0 else replies[where:]
-            server.tls_at = server.offset + where
+            if where >= 0:
+                server.tls_at = server.offset + where
         self._trailing_client = client.take()
         client.tls_at = begins
         client.mode = OPAQUE
@@ -793,11 +804,12 @@ class Dissector:
         """No further octets come behind the few that one side has sent since the grant: what looks like TLS so far is taken for it."""
         if self.tls_started or self._text_at is not None:
             return
-        side = self.server if sender == SERVER else self.client
-        if side.mode != LIMBO or not side.parts_size:
-            return
-        if bool(self._reply_begun) if sender == SERVER else not side.body_gap and may_be_tls(side.joined()):
-            self._tls_found()
+        client = self.client
+        if sender == SERVER:
+            if self._reply_begun:
+                self._tls_found()
+        elif client.mode == LIMBO and client.parts_size and not client.body_gap and may_be_tls(client.joined()):
+            self._tls_found(few=True)
 
     def _end_limbo(self, sender: Sender) -> None:
         if sender == CLIENT:
@@ -1296,6 +1308,7 @@ class Dissector:
             side.body_gap = False
             self.server.mode = LIMBO
             self.server.body_gap = False
+            self._reply_begun = b""
             if waiting:
                 begins = split_before_tls(waiting)
                 if begins > 0 and is_tls_header(waiting[begins:]) and not asks_for_tls(waiting[:begins]):

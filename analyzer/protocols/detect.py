@@ -266,6 +266,8 @@ def decide(
         return _decide_unlisted(greeting, command, line, final)
     expected = PROTOCOL_OF[service]
     if greeting == "tls":
+        if not client and server[0] == TLS_ALERT and not final and len(server) < MAX_LOOK:
+            return UNDECIDED  # the server complains of something, and the client's octets tell of what
         if client and server[0] == TLS_ALERT and command != "tls" and not is_binary(client):
             # Text at a port of TLS: all that some servers have to say to it is an alert.
             if command == UNDECIDED and not final and len(client) < MAX_LOOK:

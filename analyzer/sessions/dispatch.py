@@ -212,9 +212,9 @@ class SessionStream(StreamSink):
                 if sender != self._unread:
                     self._apply(dissector.receive_gap(sender, size, at))
                     if dissector.tls_started:
-                        # What waited for the answer to STARTTLS is TLS; of the client's side the gap is behind it.
+                        # What waited is TLS, and the gap is behind it.
                         self._pass_on_to_tls(dissector, at)
-                        if sender == CLIENT and self._tls is not None:
+                        if self._tls is not None and (sender == CLIENT or dissector.server.tls_at >= 0):
                             self._apply(self._tls.receive_gap(sender, size, at))
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
