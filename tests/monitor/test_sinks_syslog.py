@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,6 +245,7 @@ def test_sighup_connects_anew_and_repeats_nothing(
     made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(syslog, "SETTLE_S", 3600)
+    monkeypatch.setattr(_spooled, "RENEW_S", 3600)
     with Stream() as receiver:
         sink = opened(made, f"syslog+tcp://127.0.0.1:{receiver.port}", options)
         sink.deliver([alert(1)])
@@ -257,6 +258,57 @@ def test_sighup_connects_anew_and_repeats_nothing(
         until(lambda: len(receiver.messages) == 2)
     assert receiver.connections == 2
     assert numbers(receiver.messages) == [1, 2]
+
+
+def test_sighup_connects_anew_though_alerts_never_cease(
+    made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(_spooled, "RENEW_S", 3600)
+    with Stream() as receiver:
+        sink = opened(made, f"syslog+tcp://127.0.0.1:{receiver.port}", options)
+        count = [0]
+
+        def steadily(condition: Callable[[], bool]) -> Callable[[], bool]:
+            def more() -> bool:
+                # One waits or is unsettled at every moment.
+                while sink.waiting < 3:
+                    sink.deliver([alert(count[0])])
+                    count[0] += 1
+                return condition()
+
+            return more
+
+        until(steadily(lambda: sink.delivered > 3))
+        sink.reopen()
+        until(steadily(lambda: receiver.connections == 2))
+        taken = sink.delivered
+        until(steadily(lambda: sink.delivered > taken + 3))
+        until(lambda: sink.waiting == 0)
+        until(lambda: len(receiver.messages) >= count[0])
+    # Nothing was sent on the old connection that had to be sent again.
+    assert numbers(receiver.messages) == list(range(count[0]))
+    assert receiver.connections == 2
+
+
+def test_sighup_connects_anew_to_a_receiver_that_settles_nothing(
+    made: list[Syslog], options: SinkOptions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(syslog, "SETTLE_S", 3600)
+    monkeypatch.setattr(_spooled, "RENEW_S", 0.3)
+    with Stream() as receiver:
+        sink = opened(made, f"syslog+tcp://127.0.0.1:{receiver.port}", options)
+        sink.deliver([alert(1), alert(2)])
+        until(lambda: sink.unsettled() == 2)
+        sink.reopen()
+        until(lambda: receiver.connections == 2)
+        until(lambda: sink.unsettled() == 2)
+        assert (sink.delivered, sink.waiting) == (0, 2)
+        monkeypatch.setattr(syslog, "SETTLE_S", 0.2)
+        until(lambda: sink.delivered == 2)
+        # What was not settled is sent again, in order.
+        until(lambda: len(receiver.messages) == 4)
+    assert sorted(numbers(receiver.messages)) == [1, 1, 2, 2]
+    assert sink.lost == 0
 
 
 def test_the_stop_waits_for_the_acknowledgement_and_leaves_nothing(

@@ -40,6 +40,8 @@ CLOSE_S: Final = 2.0
 #: Seconds between two looks at a receiver that has not settled what it was sent; and between two looks at all.
 SETTLE_POLL_S: Final = 0.1
 POLL_S: Final = 1.0
+#: Seconds that what was sent is waited for before a connection is made anew, with nothing more sent on the old one.
+RENEW_S: Final = 5.0
 #: Answered attempts after which others are tried in place of an alert; of one that has been put behind before, the first.
 ATTEMPTS: Final = 4
 #: The longest pause between two attempts at different alerts, of which one may be to blame.
@@ -108,6 +110,8 @@ class SpooledSink(AlertSink):
         self._given_up_until = 0.0
         self._wake = threading.Event()
         self._renew = False
+        #: until when it waits for what was sent; 0 while it does not
+        self._renew_by = 0.0
         self._stop_at: float | None = None
         #: the sink is closed, and the sender has come to its end: the later of the two closes the spool
         self._ending = threading.Lock()
@@ -254,6 +258,15 @@ class SpooledSink(AlertSink):
     # -- the sender's thread; counts last, so that who sees a number sees what belongs to it -------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        finally:
+            with self._ending:
+                self._ended = True
+                if self._abandoned:
+                    self._spool.close()
+
+    def _send_all(self) -> None:
         while True:
             self._wake.clear()
             pause = self._not_before - time.monotonic()
@@ -278,11 +291,18 @@ class SpooledSink(AlertSink):
                 continue
             if not busy:
                 self._wake.wait(SETTLE_POLL_S if self.unsettled() or self._stop_at is not None else POLL_S)
-        self.disconnect()
-        with self._ending:
-            self._ended = True
-            if self._abandoned:
-                self._spool.close()
+        fault = self._let_go()
+        if fault:
+            self._send_trouble = f"the last one was sent{fault}"
+            self._show_trouble()
+
+    def _let_go(self) -> str:
+        """Disconnect; words for people about what went wrong with that."""
+        try:
+            self.disconnect()
+        except Exception as error:  # noqa: BLE001 - the connection is of no use any more, whatever its end looks like
+            return f"; the connection could not be ended in good order ({type(error).__name__}: {error})"
+        return ""
 
     def _finished(self) -> bool:
         """Whether the stop need not wait any longer."""
@@ -295,8 +315,7 @@ class SpooledSink(AlertSink):
     def _turn(self) -> bool:
         """Settle what was sent, send what waits; whether there may be more."""
         self._settle()
-        self._renew_if_asked()
-        if self.unsettled() >= MAX_UNSETTLED:
+        if not self._renewed() or self.unsettled() >= MAX_UNSETTLED:
             return False
         if self._probed:
             return self._probe()
@@ -307,7 +326,8 @@ class SpooledSink(AlertSink):
                 raise
             items = []
         # What came after the wish to renew is sent after it.
-        self._renew_if_asked()
+        if not self._renewed():
+            return False
         for item in items:
             if self._stop_at is not None and time.monotonic() >= self._stop_at:
                 return False
@@ -327,20 +347,33 @@ class SpooledSink(AlertSink):
             self._settle()
         return bool(items) or self._send_from_memory()
 
-    def _renew_if_asked(self) -> None:
-        if not self._renew or self.unsettled():
-            return
+    def _renewed(self) -> bool:
+        """Renew where that is wished. False while what was sent before is to be settled first: nothing more is sent until then."""
+        if not self._renew:
+            return True
+        if self.unsettled():
+            now = time.monotonic()
+            if not self._renew_by:
+                self._renew_by = now + RENEW_S
+            if now < self._renew_by:
+                return False
+            # The receiver takes its time, or is what is to be connected to anew: all of it is sent again.
+            self._sent = 0
+        self._renew_by = 0.0
         self.disconnect()
         self._renew = False  # before: who wishes it meanwhile has changed something again
         try:
             self.renew()
-        except OutputError:
+        except BaseException:
             self._renew = True
             raise
+        return True
 
     def _probe(self) -> bool:
         """Try the next alert in place of the suspect; when there is none, the suspect comes again."""
         for item in self._spool.first(1, self._probed):
+            if not self._renewed():
+                return False
             self._probed = item.number
             try:
                 self.send(item)
@@ -402,6 +435,8 @@ class SpooledSink(AlertSink):
                 item = self._memory[0]
             except IndexError:
                 return False
+            if not self._renewed():
+                return False
             try:
                 self.send(item)
             except Refused as error:
@@ -444,7 +479,7 @@ class SpooledSink(AlertSink):
 
     def _failed(self, why: str, after_s: float | None, *, probing: bool = False) -> None:
         """Try again later, from the oldest alert that is not settled; soon where the next one may fare better."""
-        self.disconnect()
+        why += self._let_go()
         self._sent = 0
         pause = min(self.MAX_PAUSE_S, self.FIRST_PAUSE_S * 2.0 ** min(self._failures, 20))
         if probing:
