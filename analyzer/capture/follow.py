@@ -42,8 +42,10 @@ from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture
 LOOK_S: Final = 0.2
 #: A look through a folder may take this part of the time,
 LOOK_SHARE: Final = 0.05
-#: unless the next one would be further away than this, or than a look takes: one slow look must not blind us for long.
+#: unless the next one would be further away than this: one slow look must not blind us for long.
 MAX_REST_S: Final = 3.0
+#: Between two looks there is so many times what one takes in any case: whatever else is read meanwhile gets most of the time.
+MIN_RESTS: Final = 4.0
 #: Octets by which a file that was begun anew is told from the old one: they hold the time of its first packet.
 HEAD: Final = 64
 #: Octets looked at for the time of a file's first packet.
@@ -159,6 +161,15 @@ class Tail:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def measure(self) -> int:
+        """Octets that are there and were not read; its size is up to date then, where it is open."""
+        if self._descriptor >= 0:
+            try:
+                self.size = os.fstat(self._descriptor).st_size
+            except OSError as error:
+                self.failure = error.strerror or str(error)
+        return self.size - self.position
 
     def drain(self, sink: RecordSink, records: int) -> int:
         """Read to the end of what is there, or until about so many records have come."""
@@ -287,6 +298,8 @@ class FileSource(FollowSource):
     def __init__(self, path: str) -> None:
         super().__init__(path)
         self._tail: Tail | None = None
+        # Those that had the name before and are still to be read, held open; the oldest first.
+        self._older: list[Tail] = []
 
     def open(self) -> None:
         self._look()
@@ -302,23 +315,44 @@ class FileSource(FollowSource):
             raise NotACapture(f"{self.name}: {tail.failure}")
 
     def read(self, sink: RecordSink) -> int:
-        taken = 0 if self._tail is None else self._drain(self._tail, sink, MAX_RECORDS_A_READ)
-        now = time.monotonic()
-        tail = self._tail
-        if (tail is None or tail.at_end) and (now - self._looked >= LOOK_S or (tail is not None and tail.restarted)):
-            self._looked = now
-            before = self._tail
-            self._look()
-            if before is not None and self._tail is not before:
-                # It was replaced: what was written to the old one until then is still to be had.
-                while True:
-                    taken += self._drain(before, sink, MAX_RECORDS_A_READ)
-                    if before.at_end:
-                        break
-                self._end(before)
-            if self._tail is not None and self._tail is not before:
-                taken += self._drain(self._tail, sink, MAX_RECORDS_A_READ)
+        taken = self._read_on(sink, MAX_RECORDS_A_READ)
+        before = self._tail
+        if before is not None and before.restarted:
+            self._looked = 0.0
+        self.look()
+        if self._tail is not before:
+            # What was written to the old one until it was replaced is still to be had.
+            taken += self._read_on(sink, MAX_RECORDS_A_READ - taken)
         return taken
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_S:
+            self._looked = now
+            self._look()
+
+    def _read_on(self, sink: RecordSink, records: int) -> int:
+        """Read those that were replaced to their end, then the one of the name, until about so many records have come."""
+        taken = 0
+        while self._older:
+            tail = self._older[0]
+            taken += self._drain(tail, sink, records - taken)
+            if not tail.at_end:
+                return taken
+            self._end(tail)
+            self._older.pop(0)
+        if self._tail is not None:
+            taken += self._drain(self._tail, sink, records - taken)
+        return taken
+
+    def _put_behind(self, tail: Tail) -> None:
+        """A file whose name is another's by now waits to be read to its end."""
+        self._older.append(tail)
+        if len(self._older) > MAX_OPEN:
+            oldest = self._older.pop(0)
+            oldest.measure()
+            self._lose(oldest, "was replaced before it was read")
+            self._end(oldest)
 
     def _look(self) -> None:
         """Is there a file of this name, and is it still the same?"""
@@ -343,6 +377,8 @@ class FileSource(FollowSource):
         if tail is None or (status.st_dev, status.st_ino) != tail.identity:
             opened = self._begin(self.name)
             if opened is not None:
+                if tail is not None:
+                    self._put_behind(tail)
                 self._tail = opened
         self.up = self._tail is not None
         if self._tail is not None and self._tail.inlet.trouble:
@@ -353,12 +389,13 @@ class FileSource(FollowSource):
             self.trouble = self._note.text()
 
     def _tails(self) -> list[Tail]:
-        return [] if self._tail is None else [self._tail]
+        return self._older if self._tail is None else [*self._older, self._tail]
 
     def close(self) -> None:
-        if self._tail is not None:
-            self._end(self._tail)
-            self._tail = None
+        for tail in self._tails():
+            self._end(tail)
+        self._older.clear()
+        self._tail = None
 
 
 class Ring:
@@ -369,6 +406,8 @@ class Ring:
         self.waiting: list[Tail] = []
         #: the number in the name of the file read last (dumpcap)
         self.number = -1
+        #: numbers of files behind that one that were seen, and are counted as lost
+        self.lost: set[int] = set()
 
     def order(self) -> tuple[bool, int]:
         """By which rings go: the time of the first packet still to be read."""
@@ -392,6 +431,7 @@ class FolderSource(FollowSource):
         # Time that the present look has spent on opening files that are new: it is spent once, so looks need not be rarer for it.
         self._meeting = 0.0
         self._full = False
+        self._missing = False
         # Descriptors held at the last look, and whether that is too many.
         self._held = 0
         self._crowded = False
@@ -407,8 +447,7 @@ class FolderSource(FollowSource):
 
     def read(self, sink: RecordSink) -> int:
         taken = 0
-        if time.monotonic() - self._looked >= self._rest:
-            self._look()
+        self._look_when_due()
         for ring in sorted(self._rings.values(), key=Ring.order):
             while taken < MAX_RECORDS_A_READ and ring.tail is not None:
                 tail = ring.tail
@@ -429,6 +468,14 @@ class FolderSource(FollowSource):
         self._tell()
         return taken
 
+    def look(self) -> None:
+        self._look_when_due()
+        self._tell()
+
+    def _look_when_due(self) -> None:
+        if time.monotonic() - self._looked >= self._rest:
+            self._look()
+
     def _next(self, ring: Ring) -> None:
         """The turn of the next file of a ring."""
         for tail in ring.waiting:
@@ -439,10 +486,11 @@ class FolderSource(FollowSource):
             self._lose(tail, "vanished before it was read")
         elif self._held > MAX_OPEN:
             tail.park()
-        found = _NUMBERED.search(tail.path)
-        if found is not None:
-            number = int(found.group(1))
-            missed = number - ring.number - 1
+        number = _number(tail.path)
+        if number >= 0:
+            told = [one for one in ring.lost if one < number]
+            ring.lost.difference_update(told)
+            missed = number - ring.number - 1 - len(told)
             if ring.number >= 0 and 0 < missed < MAX_FILES:
                 self.lost_files += missed
                 self._past.damaged += missed
@@ -453,6 +501,7 @@ class FolderSource(FollowSource):
         """Look through the folder: files that are new, begun anew, renamed, gone."""
         began = time.monotonic()
         self._meeting = 0.0
+        self._missing = not os.path.isdir(self.name)
         found = self._walk()
         paths = {path for path, _ in found}
         present: set[tuple[int, int]] = set()
@@ -487,9 +536,10 @@ class FolderSource(FollowSource):
             return
         grown = status.st_size - tail.size
         if tail.is_another(status):
+            gone = tail.path != path  # its place on the disk is another file's by now
             if not tail.over:
-                self._lose(tail, "was begun anew")
-            self._forget(tail)
+                self._lose(tail, "has gone" if gone else "was begun anew")
+            self._forget(tail, gone)
             self._meet(path, rings)
         elif tail.failure and grown:
             self._forget(tail)
@@ -500,7 +550,7 @@ class FolderSource(FollowSource):
                 f"{path} grew again after the next one of its ring had been begun: {grown:,} octets were lost"
             )
 
-    def _forget(self, tail: Tail) -> None:
+    def _forget(self, tail: Tail, gone: bool = False) -> None:
         """Take a tail out of its ring."""
         self._known.pop(tail.identity, None)
         for ring in self._rings.values():
@@ -508,6 +558,9 @@ class FolderSource(FollowSource):
                 ring.tail = None
             elif tail in ring.waiting:
                 ring.waiting.remove(tail)
+                number = _number(tail.path)
+                if gone and number >= 0 and len(ring.lost) < MAX_VANISHED:
+                    ring.lost.add(number)
         self._end(tail)
 
     def _meet(self, path: str, rings: set[str]) -> None:
@@ -565,10 +618,12 @@ class FolderSource(FollowSource):
             ring = self._rings[key]
             tail = ring.tail
             if tail is not None and tail.at_end:
-                if tail.gone and not ring.waiting:
+                if tail.gone and not ring.waiting and (not tail.opened or tail.measure() <= 0):
                     # Its writer may go on through its own descriptor, for as long as it likes: ours is kept a while.
                     tail.idle_looks += 1
                     if tail.idle_looks > MAX_GONE_LOOKS:
+                        if tail.measure() > 0:
+                            self._lose(tail, "vanished before it was read to its end")
                         self._end(tail)
                         ring.tail = None
                 idle.append(tail)
@@ -584,7 +639,7 @@ class FolderSource(FollowSource):
     def _tell(self) -> None:
         """What is odd right now."""
         self.up = bool(self._rings)
-        if not os.path.isdir(self.name):
+        if self._missing:
             self.trouble = "the folder has gone"
         elif self._full:
             self.trouble = f"more than {MAX_RINGS} rings are in this folder; the further ones are not read"
@@ -603,7 +658,13 @@ class FolderSource(FollowSource):
 
 def _rest_after(spent: float) -> float:
     """Seconds until the next look through a folder, after one that took so many."""
-    return max(LOOK_S, min(spent / LOOK_SHARE, max(MAX_REST_S, spent)))
+    return max(LOOK_S, min(spent / LOOK_SHARE, max(MAX_REST_S, MIN_RESTS * spent)))
+
+
+def _number(path: str) -> int:
+    """The number in the name of a file of dumpcap's, -1 for none."""
+    found = _NUMBERED.search(path)
+    return -1 if found is None else int(found.group(1))
 
 
 def _turn(tail: Tail) -> tuple[bool, int, list[tuple[int, str]]]:

@@ -69,6 +69,9 @@ class LiveSource:
         """Hand over what has come, without waiting, about ``MAX_RECORDS_A_READ`` at most; the number of records."""
         return 0
 
+    def look(self) -> None:
+        """In place of ``read``, as often, where what there is must wait: what would be gone later is laid hold of."""
+
     def counters(self) -> LiveCounters:
         """What was counted so far; cheap enough for once a second."""
         return LiveCounters()

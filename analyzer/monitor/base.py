@@ -167,6 +167,8 @@ class MonitorState:
     store_waiting: int = 0
     store_lost: int = 0
     store_trouble: str = ""
+    #: followed files were not read for some of the last second, because the store was behind
+    files_wait: bool = False
     #: seconds between the latest packet's time and the moment it was read
     lag_s: float = 0.0
 

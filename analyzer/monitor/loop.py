@@ -29,10 +29,12 @@ STEP_BACK_NS: Final = 5_000_000_000
 DRAIN_S: Final = 1.0
 #: Seconds that interfaces get for it at least: the kernel hands packets over by the block, full or 50 ms old.
 SETTLE_S: Final = 0.15
-#: Seconds between two looks at whether files and pipes may be read on.
+#: Seconds between two looks at whether files may be read on.
 HELD_S: Final = 0.02
 #: Sources whose packets carry the time of now, and do not wait for us; others may tell of the past, and do.
 OF_NOW: Final = ("ring", "scapy")
+#: Sources that can be made to wait. The writer of a pipe may be a program that captures: it would lose packets, and alerts with them.
+PATIENT: Final = "follow"
 
 
 class _Clock:
@@ -67,7 +69,7 @@ class PacketLoop:
     """Everything from sources to the watch, in one thread.
 
     ``every_second`` is called about once a second, with the loop's own counters up to date in the state. While ``behind`` says so, files
-    and pipes are not read: what is in them can wait, and whoever takes what is found in them cannot follow.
+    are not read: what is in them can wait, and whoever takes what is found in them cannot follow. Those that come and go are noted.
     """
 
     def __init__(
@@ -102,8 +104,9 @@ class PacketLoop:
             watch.factories.append(pipeline.factory)
         state.sources = sources
         self._every_second = every_second
-        self._behind = behind
+        self._behind = behind if any(source.kind == PATIENT for source in sources) else None
         self._held = False
+        self._was_held = False
         self._waker, self._alarm = os.pipe()
         os.set_blocking(self._waker, False)
         os.set_blocking(self._alarm, False)
@@ -179,7 +182,11 @@ class PacketLoop:
         handed = 0
         self._held = self._behind is not None and self._behind()
         for source, clock in zip(self.sources, self._clocks, strict=True):
-            if source.finished or (self._held and source.kind not in OF_NOW):
+            if source.finished:
+                continue
+            if self._held and source.kind == PATIENT:
+                self._was_held = True
+                source.look()
                 continue
             pipeline = clock.pipeline
             pipeline.table.capture = pipeline.factory.captures.index(source.name)
@@ -201,6 +208,7 @@ class PacketLoop:
         if now >= self._next_second:
             self._next_second = now + SECOND_S
             self._look_around()
+            self.state.files_wait, self._was_held = self._was_held, False
             if self._every_second is not None:
                 self._every_second()
         if now >= self._next_collection:

@@ -169,6 +169,12 @@ class StateCollector:
         yield _single(
             "gauge", "mailtap_store_trouble", "1 while something is wrong with the store.", bool(state.store_trouble)
         )
+        yield _single(
+            "gauge",
+            "mailtap_followed_files_wait",
+            "1 while followed files wait for the store, which takes less than they give.",
+            state.files_wait,
+        )
 
     def _alerts(self) -> Iterator[Metric]:
         state = self.state

@@ -394,6 +394,7 @@ def _store(state: MonitorState, width: int) -> Line:
     words = [f"{state.store_written:,} rows written" if state.store_written else "nothing written so far"]
     words += [f"{state.store_waiting:,} waiting"] if state.store_waiting else []
     words += [f"{state.store_lost:,} LOST"] if state.store_lost else []
+    words += ["followed files wait for it"] if state.files_wait else []
     words += ["IN TROUBLE"] if state.store_trouble else []
     return _named(" Store", ", ".join(words), "bold red" if state.store_lost or state.store_trouble else "", width)
 

@@ -297,7 +297,7 @@ class Monitor:
             dispatcher.then(lambda: writer.submit(batch))
 
     def _behind(self) -> bool:
-        """Whether files and pipes had better wait for the store."""
+        """Whether files had better wait for the store."""
         return self._writer is not None and self._writer.behind
 
     def _second(self) -> None:

@@ -51,8 +51,9 @@ if TYPE_CHECKING:
     from analyzer.sessions.certificates import TrustStore
     from analyzer.sessions.records import Session
 
-#: Seconds that one statement may take that writes to PostgreSQL.
+#: Seconds that one statement may take that writes to PostgreSQL, and of them for a lock that somebody else holds.
 STATEMENT_S: Final = 30
+LOCK_S: Final = 10
 #: What a server says that will not let us in, however long somebody waits.
 FOR_GOOD: Final = ("authentication failed", "pg_hba.conf", "does not exist", "password supplied", "permission denied")
 #: Identifiers in one statement.
@@ -555,7 +556,10 @@ class _Writing:
         try:
             connection.begin()
             if store.is_postgres:
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{STATEMENT_S}s'")
+                # Both for this transaction, in one exchange.
+                connection.exec_driver_sql(
+                    f"SELECT set_config('statement_timeout', '{STATEMENT_S}s', true), set_config('lock_timeout', '{LOCK_S}s', true)"
+                )
         except BaseException:
             connection.close()
             raise

@@ -34,6 +34,10 @@ MAX_OCTETS: Final = 256 << 20
 BEHIND_SHARE: Final = 8
 #: Rows in one transaction, more or less.
 ROWS_A_COMMIT: Final = 2000
+#: Seconds without any progress after which nobody waits any more: a store that somebody holds, or whose disk hangs, says nothing of it.
+STUCK_S: Final = 2.0
+#: Seconds of that after which it is said.
+SILENT_S: Final = 10.0
 #: Seconds between the beginnings of two commits; a commit waits for no more than that.
 COMMIT_S: Final = 0.25
 #: Seconds before a failed commit is tried again: at first, and at most.
@@ -57,6 +61,7 @@ class _Waiting:
 
     def __init__(self, batch: Batch) -> None:
         self.batch: Batch | None = batch
+        #: counted as lost
         self.dropped = False
         #: its rows, once rendered
         self.rows: BatchRows | None = None
@@ -65,6 +70,11 @@ class _Waiting:
     @property
     def octets(self) -> int:
         return 0 if self.rows is None else self.rows.octets
+
+    @property
+    def left_out(self) -> int:
+        """Records that no rows could be made of; they are counted as lost already."""
+        return 0 if self.rows is None else self.rows.left_out
 
 
 class StoreWriter:
@@ -99,6 +109,8 @@ class StoreWriter:
         self._done = 0
         #: batches at the head of the queue that are being written
         self._busy = 0
+        #: when rows were made or committed last, or there began to be something to do (monotonic)
+        self._moved_at = time.monotonic()
         self._urgent = 0
         self._closing = False
         self._stopped = False
@@ -109,7 +121,12 @@ class StoreWriter:
     @property
     def trouble(self) -> str:
         """What is wrong, for people; empty when all is well. The same words as long as the same is wrong."""
-        return "; ".join(one for one in (self._failing, self._retention.trouble) if one)
+        with self._change:
+            silent = bool(self._queue) and time.monotonic() - self._moved_at >= SILENT_S
+            failing = self._failing
+        if silent and not failing:
+            failing = f"the store {self.store.name} takes nothing, and says nothing (held by another program, or its disk hangs?); rows wait in memory"
+        return "; ".join(one for one in (failing, self._retention.trouble) if one)
 
     @property
     def waiting(self) -> int:
@@ -119,10 +136,13 @@ class StoreWriter:
 
     @property
     def behind(self) -> bool:
-        """Whether much waits, and rows are being written: who can wait should. Nobody need wait for what takes nothing at all."""
+        """Whether much waits, and rows are being written: who can wait should. Nobody need wait for what takes nothing at all.
+
+        A store takes nothing where it says so, and where nothing has moved for ``STUCK_S``.
+        """
         with self._change:
             much = self._rows > MAX_WAITING // BEHIND_SHARE or self._octets > MAX_OCTETS // BEHIND_SHARE
-            return much and not self._failing
+            return much and not self._failing and time.monotonic() - self._moved_at < STUCK_S
 
     def submit(self, batch: Batch) -> None:
         """Take a batch in; comes back at once. Its records must not change any more."""
@@ -131,6 +151,8 @@ class StoreWriter:
             if self._closing:
                 self.lost += one.size
                 return
+            if not self._queue:
+                self._moved_at = time.monotonic()
             self._queue.append(one)
             self._fresh.append(one)
             self._rows += one.size
@@ -157,7 +179,7 @@ class StoreWriter:
     def close(self, timeout: float = 10.0) -> bool:
         """Write what waits, and stop. False where not everything was written in time; what is left is counted as lost.
 
-        The store itself stays open.
+        The store itself stays open. A commit that is under way for longer than that may still succeed; its rows count as written then.
         """
         lost = self.lost
         self.flush(timeout)
@@ -166,10 +188,14 @@ class StoreWriter:
             self._change.notify_all()
         self._thread.join(max(0.1, timeout / 2))
         with self._change:
-            if self._queue:
-                self.lost += self._rows
-                self._queue.clear()
-                self._fresh.clear()
+            for one in self._queue:
+                if not one.dropped:
+                    one.dropped = True
+                    self.lost += one.size - one.left_out
+            # What is being written stays until that is over, one way or the other.
+            while len(self._queue) > self._busy:
+                self._queue.pop()
+            self._fresh.clear()
             return self.lost == lost
 
     # -- the thread ------------------------------------------------------------------------------------------------------------------
@@ -242,6 +268,7 @@ class StoreWriter:
                 self.lost += rows.left_out
                 self.faults.extend(rows.faults[: max(0, MAX_FAULTS - len(self.faults))])
                 self._octets += rows.octets
+                self._moved_at = time.monotonic()
                 self._bound()
 
     def _write_some(self) -> None:
@@ -326,16 +353,20 @@ class StoreWriter:
         return True
 
     def _finish(self, group: list[_Waiting], *, refused: int = 0) -> None:
-        """Groups that are done with: written but for so many rows."""
+        """Groups that are done with: written but for so many rows. The store takes rows again, however many still wait."""
         with self._change:
+            self._moved_at = time.monotonic()
+            self._failing, self._is_full = "", False
             for one in group:
                 self._queue.popleft()
                 self._busy -= 1
                 self._done += 1
                 self._rows -= one.size
                 self._octets -= one.octets
-                left_out = 0 if one.rows is None else one.rows.left_out
-                self.written += one.size - left_out
+                self.written += one.size - one.left_out
+                if one.dropped:
+                    # Given up at the close, and written after all.
+                    self.lost -= one.size - one.left_out
             self.written -= refused
             self.lost += refused
             self._change.notify_all()
@@ -351,7 +382,7 @@ class StoreWriter:
                 self._fresh.remove(one)
             self._rows -= one.size
             self._octets -= one.octets
-            self.lost += one.size - (0 if one.rows is None else one.rows.left_out)
+            self.lost += one.size - one.left_out
             self._done += 1
 
     def _prune(self) -> None:
@@ -392,7 +423,7 @@ class StoreWriter:
             advice = "; free some space, or let retention keep less"
             # The floor of free space is retention's business, and cannot wait for its turn.
             self._prune_at = min(self._prune_at, time.monotonic())
-        elif "locked" in said:
+        elif "locked" in said or "lock timeout" in said:
             advice = "; another program holds it"
         self._failing = f"the store {self.store.name} cannot be written ({said}){advice}; rows wait in memory"
         if not self._is_full:

@@ -22,6 +22,7 @@ from support.captures import NEW_YEAR, block, option, pcap, pcap_header, pcap_re
 from support.descriptors import descriptors_below
 from support.waiting import PATIENCE
 
+from analyzer.capture import follow
 from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.follow import FileSource, FolderSource, FollowSource
 from analyzer.capture.inlet import Inlet
@@ -439,7 +440,7 @@ def test_descriptors_are_given_back(tmp_path: Path):
     assert descriptors_below(tmp_path) == []
 
 
-@pytest.mark.parametrize(("call", "late"), [("open", 0.25), ("stat", 3.1)])
+@pytest.mark.parametrize(("call", "late"), [("open", 0.25), ("stat", 10.1)])
 def test_slow_disks_blind_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, late: float):
     # Opening many files once must not make looks rare, nor one look that took seconds.
     clock = [1000.0]
@@ -464,6 +465,142 @@ def test_slow_disks_blind_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     source.read(sink)
     assert len(sink.records) == 10
     source.close()
+
+
+@pytest.mark.parametrize("one", [0.02, 0.3, 0.8, 5.0])
+def test_looks_through_a_slow_folder_leave_most_of_the_time_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: float
+):
+    clock = [1000.0]
+    fast = os.stat
+
+    def slow(*arguments: object, **keywords: object) -> object:
+        clock[0] += one
+        return fast(*arguments, **keywords)  # type: ignore[arg-type]
+
+    for index in range(4):
+        (tmp_path / f"alone{index}.pcap").write_bytes(pcap(FRAMES[:2], start=NEW_YEAR + index))
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(os, "stat", slow)
+    source = FolderSource(str(tmp_path))
+    source.open()
+    looking = 0.0
+    looks = 0
+    began = clock[0]
+    while clock[0] < began + 600:
+        before = clock[0]
+        source.look()
+        spent = clock[0] - before
+        looking += spent
+        looks += spent > 2 * one
+        clock[0] += 0.01
+    assert looking < 600 * 0.25
+    # and none is put off for long
+    assert looks > 600 / max(3.5, 6 * 5 * one) - 1
+    source.close()
+
+
+def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: bool) -> tuple[Watched, Callable[[], None]]:
+    """A source that looks whenever it is asked to: what it gave before it had to wait, and how to let it look."""
+    monkeypatch.setattr(follow, "LOOK_S", 0.0)
+    path = tmp_path / "x.pcap"
+    if one:
+        path.write_bytes(pcap(FRAMES[:2]))
+    watched = Watched(FileSource(str(path)) if one else FolderSource(str(tmp_path)))
+    watched.source.open()
+
+    def look() -> None:
+        assert isinstance(watched.source, FollowSource)
+        watched.source._looked = 0.0
+        watched.source.look()
+
+    return watched, look
+
+
+def test_a_ring_that_rotates_while_it_may_not_be_read_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    watched, look = watching(tmp_path, monkeypatch, one=False)
+    for index, name in enumerate(names_of_dumpcap(6)):
+        (tmp_path / name).write_bytes(pcapng(FRAMES[2 * index : 2 * index + 2], NEW_YEAR + 100 * index))
+        look()
+        (tmp_path / name).unlink()
+        look()
+    assert watched.data == []
+    watched.has(12)
+    assert watched.data == FRAMES
+    assert (watched.source.counters().damaged, watched.source.counters().packets) == (0, 12)
+    watched.source.close()
+    assert descriptors_below(tmp_path) == []
+
+
+def test_what_is_held_while_it_may_not_be_read_is_bounded_and_the_rest_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    watched, look = watching(tmp_path, monkeypatch, one=False)
+    size = len(pcapng(FRAMES[:1]))
+    count = follow.MAX_OPEN + 20
+    for index in range(count):
+        name = tmp_path / f"ring_{index + 1:05}_20260101{index:06}.pcapng"
+        name.write_bytes(pcapng(FRAMES[:1], NEW_YEAR + 100 * index))
+        look()
+        name.unlink()
+        assert len(descriptors_below(tmp_path)) <= follow.MAX_OPEN + 1
+    watched.read()
+    counters = watched.source.counters()
+    lost = count - counters.packets
+    assert 0 < lost <= 20
+    assert (counters.damaged, counters.skipped_bytes) == (lost, lost * size)
+    watched.source.close()
+
+
+def test_files_replaced_one_after_another_while_they_may_not_be_read_are_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    watched, look = watching(tmp_path, monkeypatch, one=True)
+    path = tmp_path / "x.pcap"
+    for index in range(1, 6):
+        path.rename(tmp_path / "x.pcap.1")
+        path.write_bytes(pcap(FRAMES[2 * index : 2 * index + 2], start=NEW_YEAR + 100 * index))
+        look()
+    assert watched.data == []
+    watched.has(12)
+    assert watched.data == FRAMES
+    assert watched.frames == [1, 2] * 6
+    assert (watched.source.counters().damaged, watched.source.up, watched.source.trouble) == (0, True, "")
+    watched.read()
+    assert len(descriptors_below(tmp_path)) == 1
+    watched.source.close()
+    assert descriptors_below(tmp_path) == []
+
+
+def test_files_replaced_too_often_meanwhile_are_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    watched, look = watching(tmp_path, monkeypatch, one=True)
+    monkeypatch.setattr(follow, "MAX_OPEN", 3)
+    path = tmp_path / "x.pcap"
+    sizes = [path.stat().st_size]
+    for index in range(1, 6):
+        path.rename(tmp_path / "x.pcap.1")
+        path.write_bytes(pcap(FRAMES[2 * index : 2 * index + 2], start=NEW_YEAR + 100 * index))
+        sizes.append(path.stat().st_size)
+        look()
+    watched.has(8).read()
+    assert watched.data == FRAMES[4:]
+    counters = watched.source.counters()
+    assert (counters.packets, counters.damaged, counters.skipped_bytes) == (8, 2, sum(sizes[:2]))
+    watched.source.close()
+    assert descriptors_below(tmp_path) == []
+
+
+def test_a_file_begun_anew_while_it_may_not_be_read_is_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    watched, look = watching(tmp_path, monkeypatch, one=True)
+    path = tmp_path / "x.pcap"
+    lost = path.stat().st_size
+    path.write_bytes(pcap(FRAMES[2:12], start=NEW_YEAR + 1000))
+    look()
+    assert "begun anew" in watched.source.trouble
+    watched.has(10)
+    assert watched.data == FRAMES[2:]
+    assert watched.source.counters().skipped_bytes == lost
+    watched.source.close()
 
 
 @pytest.mark.parametrize("name", ["pcap", "pcapng", "gzip"])

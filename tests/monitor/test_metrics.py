@@ -49,6 +49,7 @@ def monitored() -> MonitorState:
     state.exposed_accounts.update(["erin@example.test", 'x"} 1\nevil 1'])
     state.exposed_logins, state.alerts_raised, state.alerts_repeated, state.alerts_below = 16, 4, 11, 5
     state.store_written, state.store_waiting, state.store_lost, state.lag_s = 100, 10, 1, 0.25
+    state.files_wait = True
     state.ready, state.turn_ns, state.flows_open = True, time.time_ns(), 77
     return state
 
@@ -88,6 +89,8 @@ def test_every_number_of_the_state_is_told() -> None:
     assert value(page, "mailtap_alerts_held_back_total", reason="below_severity") == 5
     assert value(page, "mailtap_store_rows_written_total") == 100
     assert value(page, "mailtap_store_rows_waiting") == 10
+    assert value(page, "mailtap_followed_files_wait") == 1
+    assert value(page, "mailtap_store_trouble") == 0
     assert value(page, "mailtap_lag_seconds") == 0.25
     assert value(page, "mailtap_flows_open") == 77
     assert value(page, "mailtap_last_packet_timestamp_seconds", source="eth0") == 1_700_000_000.5

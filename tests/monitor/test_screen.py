@@ -123,6 +123,7 @@ def test_trouble_is_said_in_words() -> None:
     state.sources[1].finished = True
     state.store_trouble = "database is locked"
     state.store_lost = 3
+    state.files_wait = True
     state.lag_s = 2.5
     state.alerts_lost = 1
     state.counters = {"flows.limit_half_open": 7, "flows.limit_flows": 0, "packets.malformed": 5}
@@ -145,7 +146,7 @@ def test_trouble_is_said_in_words() -> None:
         "1 alert lost",
         "limit half open reached 7 times",
         "mailtap: warning: said on standard error",
-        "3 LOST, IN TROUBLE",
+        "3 LOST, followed files wait for it, IN TROUBLE",
     ):
         assert words in screen, screen
     assert "limit flows" not in screen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from analyzer.findings.engine import find
 from analyzer.monitor import watch as watching
 from analyzer.monitor.base import Alert, MonitorState
 from analyzer.monitor.batch import Batch
-from analyzer.monitor.loop import PacketLoop
+from analyzer.monitor.loop import TURN_S, PacketLoop
 from analyzer.monitor.watch import MAX_SEEN, Watch, split_rules
 from analyzer.pipeline import run
 from analyzer.sessions.records import Session
@@ -294,6 +295,34 @@ def test_login_is_told_though_a_later_one_gets_no_answer_and_that_one_soon_after
     loop.finish()
     assert watch.state.exposed_logins == 2
     assert [one.username for one in shelf.alerts if one.rule == "plaintext-password"] == ["amelie", "bruno"]
+
+
+@pytest.mark.parametrize("answer", ["OK in", "NO no"])
+def test_a_login_is_told_in_the_turn_after_its_answer(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """However fast the machine: a turn comes ``TURN_S`` after the one before, and what was answered until then is told in it."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: int(clock[0] * 1e9))
+    shelf = Shelf()
+    watch = Watch(MonitorState("1", "", 0), seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
+    lines = ["S: * OK ready", "C: a1 LOGIN amelie Tango7-quick", f"S: a1 {answer}", "C: a2 NOOP", "S: a2 OK done"]
+    source = Frames(Talk(server_port=143).play("\n".join(lines)).frames())
+    source._step = 1
+    loop = PacketLoop([source], watch, watch.state)
+    told: dict[int, list[float]] = {}
+    while not source.finished:
+        loop._read_all()
+        for _ in range(2):
+            # The first half of the time is not enough, and none is left over.
+            clock[0] += TURN_S / 2
+            loop.tick()
+            if any(one.rule == "plaintext-password" for one in shelf.alerts):
+                told.setdefault(source.counters().packets, []).append(clock[0])
+    loop.finish()
+    ((session, _),) = shelf.sessions.values()
+    (login,) = session.credentials or []
+    assert min(told) == login.outcome_frame < source.counters().packets
+    assert TURN_S < 1
 
 
 def test_what_a_look_takes_of_a_session_is_bounded() -> None:
