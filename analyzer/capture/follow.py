@@ -7,7 +7,8 @@ the next one is read from its own beginning.
 **A folder** is read at any depth, as ``analyze`` reads one: the files of a ring in the order of their first packets, and when the present
 one is at its end and the next one has appeared, that. Several rings, and files that belong to none, are followed side by side; those
 that are there at the start are read one after another. Files that wait for their turn are held open, so that a ring that throws its
-oldest away loses nothing while mailtap is behind, up to ``MAX_OPEN`` files.
+oldest away loses nothing while mailtap is behind, up to ``MAX_OPEN`` files; so are those that were replaced under the one name. ``look``
+finds them while nothing is to be read.
 
 **Loss** is counted and told: a file begun anew before it was read to its end, files of a dumpcap ring whose numbers were never seen,
 files that grew again after their turn.
@@ -40,7 +41,7 @@ from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture
 
 #: How often a file is asked whether it is still the same, and a folder is looked through.
 LOOK_S: Final = 0.2
-#: A look through a folder may take this part of the time,
+#: Looks may take this part of the time,
 LOOK_SHARE: Final = 0.05
 #: unless the next one would be further away than this: one slow look must not blind us for long.
 MAX_REST_S: Final = 3.0
@@ -300,6 +301,7 @@ class FileSource(FollowSource):
         self._tail: Tail | None = None
         # Those that had the name before and are still to be read, held open; the oldest first.
         self._older: list[Tail] = []
+        self._rest = LOOK_S
 
     def open(self) -> None:
         self._look()
@@ -326,10 +328,11 @@ class FileSource(FollowSource):
         return taken
 
     def look(self) -> None:
-        now = time.monotonic()
-        if now - self._looked >= LOOK_S:
-            self._looked = now
+        began = time.monotonic()
+        if began - self._looked >= self._rest:
             self._look()
+            self._looked = time.monotonic()
+            self._rest = _rest_after(self._looked - began)
 
     def _read_on(self, sink: RecordSink, records: int) -> int:
         """Read those that were replaced to their end, then the one of the name, until about so many records have come."""
@@ -657,7 +660,7 @@ class FolderSource(FollowSource):
 
 
 def _rest_after(spent: float) -> float:
-    """Seconds until the next look through a folder, after one that took so many."""
+    """Seconds until the next look at a file or through a folder, after one that took so many."""
     return max(LOOK_S, min(spent / LOOK_SHARE, max(MAX_REST_S, MIN_RESTS * spent)))
 
 

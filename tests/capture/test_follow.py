@@ -500,9 +500,35 @@ def test_looks_through_a_slow_folder_leave_most_of_the_time_to_others(
     source.close()
 
 
-def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: bool) -> tuple[Watched, Callable[[], None]]:
+def test_looks_at_a_file_on_a_slow_disk_leave_most_of_the_time_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock = [1000.0]
+    fast = os.stat
+
+    def slow(*arguments: object, **keywords: object) -> object:
+        clock[0] += 4.0
+        return fast(*arguments, **keywords)  # type: ignore[arg-type]
+
+    path = tmp_path / "x.pcap"
+    path.write_bytes(pcap(FRAMES[:2]))
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(os, "stat", slow)
+    source = FileSource(str(path))
+    source.open()
+    sink = RecordList()
+    turns = 0
+    while clock[0] < 1600:
+        source.read(sink)
+        clock[0] += 0.01
+        turns += 1
+    assert len(sink.records) == 2
+    assert turns > 600 / 0.01 * 0.75
+    source.close()
+
+
+def watching(tmp_path: Path, *, one: bool) -> tuple[Watched, Callable[[], None]]:
     """A source that looks whenever it is asked to: what it gave before it had to wait, and how to let it look."""
-    monkeypatch.setattr(follow, "LOOK_S", 0.0)
     path = tmp_path / "x.pcap"
     if one:
         path.write_bytes(pcap(FRAMES[:2]))
@@ -517,8 +543,8 @@ def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: bool) -> tupl
     return watched, look
 
 
-def test_a_ring_that_rotates_while_it_may_not_be_read_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    watched, look = watching(tmp_path, monkeypatch, one=False)
+def test_a_ring_that_rotates_while_it_may_not_be_read_is_read_later(tmp_path: Path):
+    watched, look = watching(tmp_path, one=False)
     for index, name in enumerate(names_of_dumpcap(6)):
         (tmp_path / name).write_bytes(pcapng(FRAMES[2 * index : 2 * index + 2], NEW_YEAR + 100 * index))
         look()
@@ -532,10 +558,8 @@ def test_a_ring_that_rotates_while_it_may_not_be_read_is_read_later(tmp_path: Pa
     assert descriptors_below(tmp_path) == []
 
 
-def test_what_is_held_while_it_may_not_be_read_is_bounded_and_the_rest_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    watched, look = watching(tmp_path, monkeypatch, one=False)
+def test_what_is_held_while_it_may_not_be_read_is_bounded_and_the_rest_is_told(tmp_path: Path):
+    watched, look = watching(tmp_path, one=False)
     size = len(pcapng(FRAMES[:1]))
     count = follow.MAX_OPEN + 20
     for index in range(count):
@@ -552,10 +576,8 @@ def test_what_is_held_while_it_may_not_be_read_is_bounded_and_the_rest_is_told(
     watched.source.close()
 
 
-def test_files_replaced_one_after_another_while_they_may_not_be_read_are_read_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    watched, look = watching(tmp_path, monkeypatch, one=True)
+def test_files_replaced_one_after_another_while_they_may_not_be_read_are_read_later(tmp_path: Path):
+    watched, look = watching(tmp_path, one=True)
     path = tmp_path / "x.pcap"
     for index in range(1, 6):
         path.rename(tmp_path / "x.pcap.1")
@@ -572,26 +594,27 @@ def test_files_replaced_one_after_another_while_they_may_not_be_read_are_read_la
     assert descriptors_below(tmp_path) == []
 
 
-def test_files_replaced_too_often_meanwhile_are_lost_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    watched, look = watching(tmp_path, monkeypatch, one=True)
-    monkeypatch.setattr(follow, "MAX_OPEN", 3)
+def test_files_replaced_too_often_meanwhile_are_lost_and_counted(tmp_path: Path):
+    watched, look = watching(tmp_path, one=True)
     path = tmp_path / "x.pcap"
     sizes = [path.stat().st_size]
-    for index in range(1, 6):
+    for index in range(1, follow.MAX_OPEN + 3):
         path.rename(tmp_path / "x.pcap.1")
-        path.write_bytes(pcap(FRAMES[2 * index : 2 * index + 2], start=NEW_YEAR + 100 * index))
+        path.write_bytes(pcap(FRAMES[index % 9 : index % 9 + 2], start=NEW_YEAR + 100 * index))
         sizes.append(path.stat().st_size)
         look()
-    watched.has(8).read()
-    assert watched.data == FRAMES[4:]
+    assert len(descriptors_below(tmp_path)) == follow.MAX_OPEN + 1
+    kept = 2 * (follow.MAX_OPEN + 1)
+    watched.has(kept).read()
+    assert watched.data[:2] == FRAMES[2:4]
     counters = watched.source.counters()
-    assert (counters.packets, counters.damaged, counters.skipped_bytes) == (8, 2, sum(sizes[:2]))
+    assert (counters.packets, counters.damaged, counters.skipped_bytes) == (kept, 2, sum(sizes[:2]))
     watched.source.close()
     assert descriptors_below(tmp_path) == []
 
 
-def test_a_file_begun_anew_while_it_may_not_be_read_is_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    watched, look = watching(tmp_path, monkeypatch, one=True)
+def test_a_file_begun_anew_while_it_may_not_be_read_is_loss(tmp_path: Path):
+    watched, look = watching(tmp_path, one=True)
     path = tmp_path / "x.pcap"
     lost = path.stat().st_size
     path.write_bytes(pcap(FRAMES[2:12], start=NEW_YEAR + 1000))
