@@ -32,6 +32,7 @@ import analyzer
 from analyzer.cli import run_command
 from analyzer.errors import CaptureError, CaptureUnreadable, NotACapture, OutputError
 from analyzer.monitor import schema, store_place, store_retention
+from analyzer.monitor import store as store_module
 from analyzer.monitor.batch import Batch
 from analyzer.monitor.store import Store, open_store
 from analyzer.monitor.store_report import load_result
@@ -45,6 +46,8 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine must not look like a server that is not there."""
     monkeypatch.setattr(store_place, "CONNECT_S", int(PATIENCE))
+    monkeypatch.setattr(store_module, "LOCK_S", int(PATIENCE))
+    monkeypatch.setattr(store_module, "STATEMENT_S", int(PATIENCE))
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +194,26 @@ def test_several_may_make_the_store_at_once(url: str, tmp_path: Path):
     assert len({one.key() for one in opened}) == 1
     for one in opened:
         one.close()
+
+
+@pytest.mark.parametrize("limit", ["LOCK_S", "STATEMENT_S"])
+def test_a_table_that_somebody_locks_is_said_and_waited_for(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch, limit: str
+):
+    monkeypatch.setattr(store_module, limit, 1)
+    writer = StoreWriter(store)
+    other = Store(store_place.postgres_engine(store_place.Location(url)), store_place.Location(url))
+    with other.engine.connect() as holder:
+        holder.exec_driver_sql("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
+        writer.submit(made_batch(0, 5))
+        until(lambda: writer.trouble)
+        assert ("lock timeout" if limit == "LOCK_S" else "statement timeout") in writer.trouble
+        assert ("another program holds it" in writer.trouble) == (limit == "LOCK_S")
+        assert "rows wait in memory" in writer.trouble
+        holder.rollback()
+    assert writer.close(PATIENCE)
+    assert (store.count(), writer.lost) == (5, 0)
+    other.close()
 
 
 @pytest.mark.parametrize("how", ["fast", "immediate"])
