@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import select
 import socket
 import struct
@@ -23,6 +24,7 @@ import pytest
 from support.waiting import CHILD_PATIENCE, PATIENCE, SOCKET_PATIENCE, until
 from support.wraps import WRAPS, ethernet, ipv4, ipv6, tcp, udp
 
+from analyzer.capture import ring
 from analyzer.capture.base import RecordList
 from analyzer.capture.files import read_capture
 from analyzer.capture.interfaces import interfaces
@@ -355,6 +357,10 @@ def test_drops_are_counted(cable: Cable):
 
 def test_one_packet_alone_is_handed_over_although_its_block_is_far_from_full(cable: Cable):
     watched = cable.open()
+    # What the kernel was asked for, in its own words: after so many milliseconds a block is handed over as it is.
+    rings = run("ip", "netns", "exec", cable.far, "ss", "-0", "-e")
+    (wait,) = re.findall(r"ring_rx\(.*\btmo:(\d+)", rings)
+    assert 0 < int(wait) == ring.RETIRE_MS <= 100
     cable.send(ethernet(IP))
     watched.has(1)
     watched.close()

@@ -10,6 +10,7 @@ import json
 import random
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -42,6 +43,15 @@ SETTINGS = [
 OTHERS = {"capture", "sensor", "session_id", "finding_id", "frame", "first_frame", "last_frame", "display_filter"}
 #: Where the monitor says how far it is, in the server's namespace.
 METRICS = "127.0.0.1:9469"
+#: Seconds between the server's answer and the line that tells of it, at most, and of a session's end and the store: bounds that hold on
+#: machines far slower than those that the README speaks of.
+TOLD_S = 10.0
+KEPT_S = 30.0
+#: Seconds by which two captures may differ in the times of one kind, as a rule; and of a single packet, where the machine was away between them.
+APART_S = 0.05
+AWAY_S = 2.0
+#: How often the monitor is killed.
+KILLS = 4
 TIME = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+Z")
 
 # Logs in again and again, a few connections side by side, and leaves each after a while.
@@ -217,10 +227,14 @@ def test_live_is_offline_row_for_row_and_alerts_come_at_once(office: Office) -> 
         assert len(offline["sessions"]) >= 12
         for name in ("findings", "sessions", "credentials", "tls", "messages", "servers", "migration"):
             assert len(live[name]) == len(offline[name]), (captured, name)
+            apart: dict[str, list[float]] = {}
             for mine, theirs in zip(live[name], offline[name], strict=True):
-                assert same(mine, theirs), (captured, name, mine, theirs)
+                assert same(mine, theirs, apart), (captured, name, mine, theirs)
+            for column, seconds in apart.items():
+                assert abs(statistics.median(seconds)) < APART_S, (captured, name, column, seconds)
+                assert max(map(abs, seconds)) < AWAY_S, (captured, name, column, seconds)
 
-    # Who was let in in clear is told, and not before the server's answer.
+    # Who was let in in clear is told at once, and not before the server's answer.
     answers = {
         (session.client_ip, session.client_port): max(one.outcome_ns for one in session.credentials or [])
         for session in read(str(path)).sessions
@@ -229,7 +243,7 @@ def test_live_is_offline_row_for_row_and_alerts_come_at_once(office: Office) -> 
     told = arrivals.logins()
     assert {(line["client_ip"], line["client_port"]) for _, line in told} == set(answers)
     for arrived, line in told:
-        assert arrived > answers[line["client_ip"], line["client_port"]]
+        assert 0 < arrived - answers[line["client_ip"], line["client_port"]] < TOLD_S * 1e9
 
 
 def packets_of(path: Path) -> int:
@@ -250,17 +264,15 @@ def nanoseconds(text: str) -> int:
     return parsed
 
 
-def same(mine: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    """Whether two rows are equal, times as nearly as two programs on a busy machine are told them."""
-    return mine.keys() == theirs.keys() and all(
-        value == theirs[key]
-        or (
-            isinstance(value, str)
-            and TIME.fullmatch(value)
-            and abs(nanoseconds(value) - nanoseconds(theirs[key])) < 2_000_000_000
-        )
-        for key, value in mine.items()
-    )
+def same(mine: dict[str, Any], theirs: dict[str, Any], apart: dict[str, list[float]]) -> bool:
+    """Whether two rows are equal but for times. By how many seconds those differ is noted for their column."""
+    for key, value in mine.items():
+        other = theirs.get(key)
+        if isinstance(value, str) and isinstance(other, str) and TIME.fullmatch(value) and TIME.fullmatch(other):
+            apart.setdefault(key, []).append((nanoseconds(value) - nanoseconds(other)) / 1e9)
+        elif value != other:
+            return False
+    return mine.keys() == theirs.keys()
 
 
 def stored(store: Path) -> list[int]:
@@ -270,12 +282,9 @@ def stored(store: Path) -> list[int]:
 
 
 def enough(monitor: Running, began: int) -> bool:
-    """Whether a run of the monitor has some logins well behind it, in the store and with its alerts."""
+    """Whether a run of the monitor has some logins so far behind it that they must outlive a kill."""
     time.sleep(0.3)
-    mine = [at for at in stored(monitor.store) if at > began]
-    told = [at for line in monitor.lines(whole=True) if (at := nanoseconds(line["time"])) > began]
-    last = min(max(mine, default=0), max(told, default=0))
-    return sum(at < last - 2_500_000_000 for at in mine) >= 15
+    return sum(began < at < time.time_ns() - KEPT_S * 1e9 for at in stored(monitor.store)) >= 15
 
 
 def test_nothing_that_was_over_is_lost_when_the_monitor_is_killed(office: Office) -> None:
@@ -291,13 +300,13 @@ def test_nothing_that_was_over_is_lost_when_the_monitor_is_killed(office: Office
             ["ip", "netns", "exec", office.inside, sys.executable, str(script), *CLIENTS[:4], name]
         )
         try:
-            for _ in range(10):
+            for _ in range(KILLS):
                 monitor = Running(office)
                 began = time.time_ns()
-                time.sleep(random.uniform(2.5, 4))
                 until(lambda monitor=monitor, began=began: enough(monitor, began), CHILD_PATIENCE)
-                monitor.stop(signal.SIGKILL)
+                time.sleep(random.uniform(0, 0.5))
                 killed.append((began, time.time_ns()))
+                monitor.stop(signal.SIGKILL)
         finally:
             clients.kill()
             clients.wait()
@@ -308,20 +317,23 @@ def test_nothing_that_was_over_is_lost_when_the_monitor_is_killed(office: Office
     told = {
         (line["client_ip"], line["client_port"]) for line in monitor.lines() if line["rule"] == "plaintext-password"
     }
-    seen = 0
+    seen = overdue = 0
     # How far each run of the monitor came: in the store, and with its alerts.
     times = stored(store), [nanoseconds(line["time"]) for line in monitor.lines()]
     reached = [
-        (began, min(max((at for at in some if began < at < ended), default=0) for some in times))
+        (began, ended, min(max((at for at in some if began < at < ended), default=0) for some in times))
         for began, ended in killed
     ]
     for session in read(str(path)).sessions:
-        for began, last in reached:
-            # Both ends inside one run, and two seconds before the last that it told of.
-            if began < session.start_ns and session.end_ns < last - 2_000_000_000:
+        for began, ended, last in reached:
+            # Both ends inside one run, and so long before its end, or two seconds before the last that it told of: nothing is left out.
+            late = session.end_ns < ended - KEPT_S * 1e9
+            if began < session.start_ns and (late or session.end_ns < last - 2_000_000_000):
                 seen += 1
+                overdue += late
                 assert (session.client_ip, session.client_port) in kept & told
-    assert seen > 50
+    assert overdue > 10 * KILLS
+    assert seen > overdue
 
 
 def test_interface_that_goes_down_and_comes_up_again(office: Office) -> None:
