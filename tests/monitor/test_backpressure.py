@@ -64,6 +64,17 @@ def loop_over(*sources: LiveSource, behind: Callable[[], bool]) -> PacketLoop:
     return PacketLoop(list(sources), watch, watch.state, behind=behind)
 
 
+def read_until(loop: PacketLoop, condition: Callable[[], object]) -> None:
+    """Let the loop read until something is so."""
+    limit = time.monotonic() + PATIENCE
+
+    def over() -> bool:
+        assert time.monotonic() < limit, "still not true"
+        return bool(condition())
+
+    loop.run(over)
+
+
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine must not look like a store that somebody holds."""
@@ -87,13 +98,13 @@ def test_files_wait_for_who_is_behind_and_interfaces_and_pipes_go_on() -> None:
         turns.append(time.monotonic())
         return len(turns) > ring.size + 5 and loop.state.files_wait
 
-    loop.run(enough)
+    read_until(loop, enough)
     assert (len(follow.records), len(pipe.records), len(ring.records)) == (follow.size, 0, 0)
     # They are asked all the same to lay hold of what would be gone later.
     assert follow.looks >= ring.size
     assert (pipe.looks, ring.looks) == (0, 0)
     behind[0] = False
-    loop.run(lambda: follow.finished and not loop.state.files_wait)
+    read_until(loop, lambda: follow.finished and not loop.state.files_wait)
     assert [stats.packets for stats in loop.captures()] == [follow.size, pipe.size, ring.size]
     loop.finish()
 
@@ -102,7 +113,7 @@ def test_the_stop_does_not_wait_for_what_is_held_back_and_counts_what_was_read()
     follow, ring = Source("follow"), Source("ring")
     behind = [False]
     loop = loop_over(follow, ring, behind=lambda: behind[0])
-    loop.run(lambda: len(follow.records) < 20)
+    read_until(loop, lambda: len(follow.records) < 20)
     behind[0] = True
     left = len(follow.records)
     stopper = threading.Timer(0.05, loop.stop)
@@ -123,12 +134,12 @@ def test_a_ring_that_rotates_while_it_is_held_back_is_read_later(tmp_path: Path)
     for number in range(1, 6):
         path = tmp_path / f"ring_{number:05}_202601010000{number:02}.pcap"
         path.write_bytes(pcap([bytes([number]) * 60] * 3, start=NEW_YEAR + 100 * number))
-        loop.run(lambda number=number: len(folder._known) == 1 and len(folder._tails()) == number)  # type: ignore[misc]
+        read_until(loop, lambda number=number: len(folder._known) == 1 and len(folder._tails()) == number)  # type: ignore[misc]
         path.unlink()
-        loop.run(lambda: not folder._known)
+        read_until(loop, lambda: not folder._known)
     assert folder.counters().packets == 0
     behind[0] = False
-    loop.run(lambda: folder.counters().packets == 15)
+    read_until(loop, lambda: folder.counters().packets == 15)
     assert (folder.counters().damaged, folder.lost_files) == (0, 0)
     loop.finish()
 
