@@ -59,9 +59,9 @@ def say(message: str) -> None:
 
 def quicker(extension: Any) -> Any:
     """Tells the C compiler that nobody but each other calls the modules: calls need no table then, small functions no call.
-    Calls of the interpreter's functions need no stub in between, either: it would be one more line of the processor's cache.
 
-    And that nobody wants its warnings: the C code is mypyc's, and looking it through takes longer than translating it.
+    Calls of the interpreter's functions need no stub in between, either: it would be one more line of the processor's cache. And nobody
+    wants the compiler's warnings: the C code is mypyc's, and looking it through takes longer than translating it.
     """
     if os.name == "posix":
         # One list may be that of all extensions, so a new one takes its place.
