@@ -31,7 +31,7 @@ DRAIN_S: Final = 1.0
 SETTLE_S: Final = 0.15
 #: Seconds between two looks at whether files may be read on.
 HELD_S: Final = 0.02
-#: Sources whose packets carry the time of now, and do not wait for us; others may tell of the past, and do.
+#: Sources whose packets carry the time of now; others may tell of the past.
 OF_NOW: Final = ("ring", "scapy")
 #: Sources that can be made to wait. The writer of a pipe may be a program that captures: it would lose packets, and alerts with them.
 PATIENT: Final = "follow"
