@@ -11,20 +11,22 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 from support.captures import NEW_YEAR, pcap
-from support.stores import made_batch
+from support.stores import full, made_batch
 from support.waiting import PATIENCE, until
 
 from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.files import read_capture
 from analyzer.capture.follow import FolderSource
 from analyzer.capture.live import LiveCounters, LiveSource
-from analyzer.monitor import store_place, writer
+from analyzer.monitor import writer
 from analyzer.monitor.base import MonitorState
 from analyzer.monitor.loop import PacketLoop
-from analyzer.monitor.store import Store, open_store
+from analyzer.monitor.store import Store
 from analyzer.monitor.store_rows import BatchRows
 from analyzer.monitor.watch import Watch
 from analyzer.monitor.writer import StoreWriter
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 SAMPLE = Path(__file__).parents[2] / "captures" / "pop3-login.pcap"
 
@@ -73,19 +75,6 @@ def read_until(loop: PacketLoop, condition: Callable[[], object]) -> None:
         return bool(condition())
 
     loop.run(over)
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow machine must not look like a store that somebody holds."""
-    monkeypatch.setattr(store_place, "BUSY_S", PATIENCE)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(str(tmp_path / "mailtap.db"), sensor="cellar")
-    yield opened
-    opened.close()
 
 
 def test_files_wait_for_who_is_behind_and_interfaces_and_pipes_go_on() -> None:
@@ -160,12 +149,7 @@ def test_a_store_says_that_it_is_behind_while_it_writes(store: Store, monkeypatc
 
 def test_nobody_waits_for_a_store_that_takes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "MAX_WAITING", 100)
-
-    def refuse_to_grow(connection: object, record: object) -> None:
-        connection.execute("PRAGMA max_page_count=1")  # type: ignore[attr-defined]
-
-    sql.event.listen(store.engine, "connect", refuse_to_grow)
-    store.engine.dispose()
+    full(store, 1)
     thread = StoreWriter(store)
     thread.submit(made_batch(0, 40))
     until(lambda: thread.trouble)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sql
@@ -20,6 +19,7 @@ from support.stores import (
     BEGAN_NS,
     STEP_NS,
     contents,
+    full,
     made_batch,
     made_finding,
     made_handshake,
@@ -36,21 +36,10 @@ from analyzer.monitor.store_report import load_result
 from analyzer.monitor.writer import StoreWriter
 from analyzer.sessions.records import Session
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 #: Sessions in a batch of the writing child.
 WHOLE = 7
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow machine must not look like a store that somebody holds."""
-    monkeypatch.setattr(store_place, "BUSY_S", PATIENCE)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = open_store(str(tmp_path / "mailtap.db"), sensor="cellar")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -58,17 +47,6 @@ def thread(store: Store) -> Iterator[StoreWriter]:
     started = StoreWriter(store)
     yield started
     started.close(PATIENCE)
-
-
-def full(store: Store, pages: int) -> None:
-    """Let the database refuse to grow, as on a full disk; 0 lifts that."""
-    limit = pages or 1 << 30
-
-    def set_limit(connection: Any, record: Any) -> None:
-        connection.execute(f"PRAGMA max_page_count={limit}")
-
-    sql.event.listen(store.engine, "connect", set_limit)
-    store.engine.dispose()
 
 
 def test_what_is_submitted_is_written_without_waiting_for_it(store: Store, thread: StoreWriter):

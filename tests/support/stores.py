@@ -111,6 +111,17 @@ def made_handshake(number: int, certificate: bytes) -> Session:
     return session
 
 
+def full(store: Store, pages: int) -> None:
+    """Let the database refuse to grow, as on a full disk; 0 lifts that."""
+    limit = pages or 1 << 30
+
+    def set_limit(connection: Any, record: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={limit}")
+
+    sql.event.listen(store.engine, "connect", set_limit)
+    store.engine.dispose()
+
+
 def contents(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     """Everything in the database but the times of storing, table by table, sorted."""
     from analyzer.monitor.schema import METADATA
