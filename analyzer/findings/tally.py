@@ -23,6 +23,7 @@ class Group:
 
     def __init__(self, finding: Finding) -> None:
         self.rule: Rule = finding.rule
+        self.number: i64 = finding.rule.number
         #: the worst of them, the first where several are as bad
         self.example = finding
         self.count: i64 = 0
@@ -38,14 +39,34 @@ class Group:
         return f"{address}:{session.server_port}"
 
 
+class _Client:
+    """One client at one server."""
+
+    def __init__(self) -> None:
+        #: the rules whose groups have counted it, as bits by their numbers
+        self.counted: i64 = 0
+
+
+class _Place:
+    """What was found at one server, or of one capture."""
+
+    def __init__(self) -> None:
+        #: by the rule's number
+        self.groups: dict[int, Group] = {}
+        self.clients: dict[str, _Client] = {}
+
+
 class FindingTally(FindingSink):
     """Groups findings as they come, and forgets them."""
 
     def __init__(self) -> None:
-        #: server address -> port -> groups by the rule's number; captures by their names, at port 0
-        self._places: dict[str, dict[int, dict[int, Group]]] = {}
+        #: server address -> port; captures by their names, at port 0
+        self._places: dict[str, dict[int, _Place]] = {}
+        #: the session that came last, its server, and its client there; None where there are too many
         self._session: Session | None = None
-        self._groups: dict[int, Group] = {}
+        self._place = _Place()
+        self._client: _Client | None = None
+        self._clients: i64 = 0
         self._size: i64 = 0
         self._counted: i64 = 0
         self.left_out: i64 = 0
@@ -55,7 +76,7 @@ class FindingTally(FindingSink):
     def receive_finding(self, finding: Finding) -> None:
         self.by_severity[finding.severity] += 1
         session = finding.session
-        groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0)
+        groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0).groups
         number = finding.rule.number
         group = groups.get(number)
         if group is None:
@@ -96,25 +117,40 @@ class FindingTally(FindingSink):
         """The groups of a session's server, by the numbers of their rules."""
         if session is not self._session:
             self._session = session
-            self._groups = self._of_place(session.server_ip, session.server_port)
-        return self._groups
+            place = self._of_place(session.server_ip, session.server_port)
+            self._place = place
+            client = place.clients.get(session.client_ip)
+            if client is None and self._clients < MAX_COUNTED_IN_ALL:
+                self._clients += 1
+                client = _Client()
+                place.clients[session.client_ip] = client
+            self._client = client
+        return self._place.groups
 
-    def _of_place(self, place: str, port: int) -> dict[int, Group]:
-        ports = self._places.get(place)
-        groups: dict[int, Group] | None = None if ports is None else ports.get(port)
-        if groups is None:
-            groups = {}
+    def _of_place(self, name: str, port: int) -> _Place:
+        ports = self._places.get(name)
+        place: _Place | None = None if ports is None else ports.get(port)
+        if place is None:
+            place = _Place()
             if self._size < MAX_GROUPS:
                 if ports is None:
                     ports = {}
-                    self._places[place] = ports
-                ports[port] = groups
-        return groups
+                    self._places[name] = ports
+                ports[port] = place
+        return place
 
     def _add(self, group: Group, session: Session | None, username: str | None) -> None:
         group.count += 1
         if session is not None:
-            self._count(group.clients, session.client_ip)
+            # A client is counted for each of its findings; most are met again and again.
+            client = self._client
+            if client is None:
+                self._count(group.clients, session.client_ip)
+            else:
+                bit: i64 = 1 << group.number
+                if client.counted & bit == 0:
+                    client.counted |= bit
+                    self._count(group.clients, session.client_ip)
         if username is not None:
             self._count(group.accounts, username)
 
@@ -142,8 +178,8 @@ class FindingTally(FindingSink):
         """All groups, worst first, then those that concern most."""
         found: list[Group] = []
         for ports in self._places.values():
-            for groups in ports.values():
-                found.extend(groups.values())
+            for place in ports.values():
+                found.extend(place.groups.values())
         found.sort(key=_worst_first)
         return found
 

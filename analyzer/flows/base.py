@@ -38,6 +38,10 @@ class Flow:
     def __init__(self) -> None:
         self.client_ip: bytes = b""
         self.server_ip: bytes = b""
+        #: how sure we are who is the client: ``syn``, ``port``, ``content``, ``guess``
+        self.direction_from: str = "guess"
+        #: who sent the first RST
+        self.rst_sender: int = 0
         self.client_port: i64 = 0
         self.server_port: i64 = 0
         self.start_ns: i64 = 0
@@ -59,16 +63,13 @@ class Flow:
         self.syn_ack_seen: bool = False
         self.client_fin: bool = False
         self.server_fin: bool = False
-        #: frame of the first RST, 0 for none, and who sent it
+        #: frame of the first RST, 0 for none
         self.rst_frame: i64 = 0
-        self.rst_sender: int = 0
         #: some segments were cut by the snap length
         self.truncated: bool = False
         #: packets seen from each side (one of them 0: one-sided capture)
         self.client_packets: i64 = 0
         self.server_packets: i64 = 0
-        #: how sure we are who is the client: ``syn``, ``port``, ``content``, ``guess``
-        self.direction_from: str = "guess"
         #: number of the input (``FlowTable.capture``) in which the flow began
         self.capture: i64 = 0
         #: number of the input that holds its last packet so far

@@ -122,8 +122,19 @@ class Half:
     """One direction of a connection: the stream of one sender."""
 
     def __init__(self, key: bytes, sender: int) -> None:
+        # What refers to other objects stands together in front: a closed flow is met again when it is far from the processor's
+        # cache, and only to be given up.
         #: empty until asked for (:meth:`full_key`) in the direction that was not seen first
         self.key = key
+        self.flow: Connection | None = None
+        self.peer: Half | None = None
+        #: the next in its slot of the table's look-up
+        self.behind: Half | None = None
+        self.held: list[Piece] = NOTHING_HELD
+        self.fin: Piece | None = None
+        self.rst: Piece | None = None
+        #: the latest octets delivered; replaced, not filled, where there were none
+        self.recent: list[bytes] = NOTHING_RECENT
         self.sender: int = sender
         #: the key as numbers (source, target, both ports), for the look-up; the source is -1 where the key is not of IPv4
         self.source: i64 = -1
@@ -133,10 +144,6 @@ class Half:
             self.source = u32(key, 0)
             self.target = u32(key, 4)
             self.ports = u32(key, 8)
-        self.flow: Connection | None = None
-        self.peer: Half | None = None
-        #: the next in its slot of the table's look-up
-        self.behind: Half | None = None
         #: whether ``next_seq`` means anything, and whether it is sure (SYN seen, or data delivered)
         self.known: bool = False
         self.firm: bool = False
@@ -152,11 +159,6 @@ class Half:
         self.acked: i64 = 0
         #: capture time of the last delivery while something waited
         self.progress_ns: i64 = 0
-        self.held: list[Piece] = NOTHING_HELD
-        self.fin: Piece | None = None
-        self.rst: Piece | None = None
-        #: the latest octets delivered; replaced, not filled, where there were none
-        self.recent: list[bytes] = NOTHING_RECENT
         self.recent_size: i64 = 0
         self.strays: i64 = 0
         self.stray_seq: i64 = 0
@@ -200,27 +202,27 @@ class Connection(Flow):
 
     def __init__(self, ledger: Ledger, client: Half, server: Half, listed: bool) -> None:
         super().__init__()
-        #: its place among the open connections of its table
-        self.place: i64 = 0
         self.ledger = ledger
         self.client = client
         self.server = server
+        #: none until the first octets are delivered
+        self.sink: StreamSink | None = None
+        #: the side that is not captured: its octets are not waited for; -1: none
+        self.unseen: int = -1
+        #: its place among the open connections of its table
+        self.place: i64 = 0
         client.flow = self
         server.flow = self
         client.peer = server
         server.peer = client
         #: one of the ports is a mail port
         self.listed: bool = listed
-        #: none until the first octets are delivered
-        self.sink: StreamSink | None = None
         self.state: i64 = OPEN
         #: packets need more than the table's fast path
         self.slow: bool = True
         self.timeout_ns: i64 = SYN_WAIT_NS
         #: a SYN was seen, its answer was not: nothing is delivered yet
         self.handshake_pending: bool = False
-        #: the side that is not captured: its octets are not waited for; -1: none
-        self.unseen: int = -1
         #: pieces and marks that wait
         self.held_count: i64 = 0
         self.held_bytes: i64 = 0

@@ -53,7 +53,7 @@ EVICTED_SHARE: Final = 8
 #: Closed flows that may still take late packets.
 MAX_LINGERING: Final = 2048
 #: Capture time between looks at the closed flows, and between sweeps of the whole table (which also waits for enough segments).
-TICK_NS: Final = 1_000_000_000
+TICK_NS: Final = 250_000_000
 SWEEP_NS: Final = 10_000_000_000
 SWEEP_SLACK_NS: Final = 2_000_000_000
 #: Time that jumps ahead farther than this is believed after so many packets: one damaged timestamp must not end all flows.
@@ -88,6 +88,10 @@ class FlowTable(SegmentSink):
         #: open flows in the order of opening, each at its ``place``; None where one has ended
         self._flows: list[Connection | None] = []
         self._flows_open: i64 = 0
+        #: a place before which all are empty; and whether those behind began in the order of their places, the last one when
+        self._first_place: i64 = 0
+        self._in_order: bool = True
+        self._latest_start_ns: i64 = -(1 << 62)
         self._slots: list[Half | None] = [None] * FIRST_SLOTS
         self._slot_mask: i64 = FIRST_SLOTS - 1
         # Random, lest traffic be made that meets in one slot. Below 2**29, so that no sum of products leaves 64 bits.
@@ -99,7 +103,7 @@ class FlowTable(SegmentSink):
             listed[port] = 1
         self._listed: bytes = bytes(listed)
         self._openings: bytes = self._ledger.opening_octets
-        self._lingering: list[Connection] = []
+        self._lingering: list[Connection | None] = []
         self._lingering_at: i64 = 0
         self._tick_ns: i64 = -(1 << 62)
         self._clock_ns: i64 = 0
@@ -128,9 +132,20 @@ class FlowTable(SegmentSink):
     def earliest_open_ns(self, slack_ns: i64) -> i64:
         """A time before which no flow begins that has yet to end, as long as packets are out of order in time by ``slack_ns`` at most."""
         earliest = self._clock_ns - slack_ns if self._clock_started else i64(-(1 << 62))
-        for flow in self._flows:
-            if flow is not None and flow.start_ns < earliest:
-                earliest = flow.start_ns
+        flows = self._flows
+        place = self._first_place
+        count: i64 = len(flows)
+        while place < count:
+            flow = flows[place]
+            if flow is None:
+                if place == self._first_place:
+                    self._first_place = place + 1
+            else:
+                if flow.start_ns < earliest:
+                    earliest = flow.start_ns
+                if self._in_order:
+                    break
+            place += 1
         return earliest
 
     def open_keys(self) -> list[bytes]:
@@ -494,12 +509,11 @@ class FlowTable(SegmentSink):
                 return
             how = "content"
             sender = SERVER
-        flow = self._open(key, sender, listed, source, target)
+        flow = self._open(key, sender, listed, source, target, timestamp_ns)
         if flow is None:
             return
         half = flow.server if sender == SERVER else flow.client
         flow.direction_from = how
-        flow.start_ns = timestamp_ns
         flow.end_ns = timestamp_ns
         flow.first_frame = frame
         self._count(flow, half, timestamp_ns, frame)
@@ -513,7 +527,9 @@ class FlowTable(SegmentSink):
 
     # -- opening and ending ----------------------------------------------------------------------------------------------------
 
-    def _open(self, key: bytes, sender: int, listed: bool, source: i64, target: i64) -> Connection | None:
+    def _open(
+        self, key: bytes, sender: int, listed: bool, source: i64, target: i64, timestamp_ns: i64
+    ) -> Connection | None:
         half = Half(key, sender)
         other = Half(b"", 1 - sender)
         other.turn(half)
@@ -542,6 +558,11 @@ class FlowTable(SegmentSink):
         flow.capture = self.capture
         if len(self._flows) > 2 * self._flows_open + SPARE_PLACES:
             self._close_ranks()
+        flow.start_ns = timestamp_ns
+        if timestamp_ns < self._latest_start_ns:
+            self._in_order = False
+        else:
+            self._latest_start_ns = timestamp_ns
         flow.place = len(self._flows)
         self._flows.append(flow)
         self._flows_open += 1
@@ -555,11 +576,19 @@ class FlowTable(SegmentSink):
     def _close_ranks(self) -> None:
         """Gives up the places of flows that have ended."""
         flows: list[Connection | None] = []
+        latest_ns: i64 = -(1 << 62)
+        self._in_order = True
         for flow in self._flows:
             if flow is not None:
                 flow.place = len(flows)
                 flows.append(flow)
+                if flow.start_ns < latest_ns:
+                    self._in_order = False
+                else:
+                    latest_ns = flow.start_ns
         self._flows = flows
+        self._first_place = 0
+        self._latest_start_ns = latest_ns
 
     def _enter(self, half: Half) -> None:
         """Into the look-up."""
@@ -616,8 +645,9 @@ class FlowTable(SegmentSink):
             sink.flow_ended(flow)
 
     def _remove(self, flow: Connection) -> None:
+        if flow.state != CLOSED or flow.rst_frame > 0:
+            flow.release()  # where both sides have closed, nothing was kept since
         flow.state = ENDED
-        flow.release()
         if flow.sink is not None:
             self._ledger.active -= 1
             flow.sink = None
@@ -636,11 +666,12 @@ class FlowTable(SegmentSink):
     def _end_lingering(self) -> None:
         """Ends the flow that was closed first."""
         flow = self._lingering[self._lingering_at]
+        self._lingering[self._lingering_at] = None
         self._lingering_at += 1
         if self._lingering_at > MAX_LINGERING:
             self._lingering = self._lingering[self._lingering_at :]
             self._lingering_at = 0
-        if flow.state == CLOSED:
+        if flow is not None and flow.state == CLOSED:
             self._end(flow)
 
     def advance(self, timestamp_ns: i64) -> None:
@@ -658,7 +689,7 @@ class FlowTable(SegmentSink):
         late = timestamp_ns - SWEEP_SLACK_NS
         while self._lingering_at < len(self._lingering):
             flow = self._lingering[self._lingering_at]
-            if flow.state == CLOSED and late - flow.end_ns <= flow.timeout_ns:
+            if flow is not None and flow.state == CLOSED and late - flow.end_ns <= flow.timeout_ns:
                 break
             self._end_lingering()
         if timestamp_ns >= self._sweep_ns and (self.live or self.segments - self._swept_at >= self._flows_open >> 1):
@@ -724,6 +755,7 @@ class FlowTable(SegmentSink):
         for flow in self._open_flows():
             if flow.state != ENDED:
                 self._end(flow)
+        self._close_ranks()
         self._lingering = []
         self._lingering_at = 0
         self._clock_started = False

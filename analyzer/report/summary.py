@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
@@ -28,12 +27,15 @@ from analyzer.sessions.records import (
 
 #: Clients and mechanisms named for one account or server; beyond it only their number counts.
 MAX_NAMED: Final = 1000
-#: Clients of an account that a list holds; a set takes more memory, and most accounts have few.
+#: Clients of an account that are noted in itself; a set takes more memory, and most accounts have few.
 FEW: Final = 12
 #: Servers, accounts and clients that are told apart; what is beyond counts in the totals only, and that is said.
 MAX_SERVERS: Final = 10_000
 MAX_ACCOUNTS: Final = 50_000
 MAX_CLIENTS: Final = 50_000
+#: A client's number fits into so many bits.
+CLIENT_BITS: Final = 16
+CLIENT_MASK: Final = 0xFFFF
 
 
 @mypyc_attr(acyclic=True)
@@ -52,8 +54,12 @@ class AccountTally:
         self.readable: bool = False
         self.token: bool = False
         self.hashed: bool = False
-        self._few: list[str] = []
-        self._many: set[str] | None = None
+        #: numbers of the first clients, three in each; and all of them, where there are more
+        self._few_0: i64 = 0
+        self._few_1: i64 = 0
+        self._few_2: i64 = 0
+        self._few_3: i64 = 0
+        self._many: set[int] | None = None
         #: the port of :mod:`analyzer.report.migration` that has counted the account, and the one that will have no row of it
         self.counted_by: object | None = None
         self.unlisted_by: object | None = None
@@ -67,24 +73,41 @@ class AccountTally:
         self.capture: str = ""
         self.frame: i64 = 0
 
-    def add_client(self, client_ip: str) -> None:
-        """A client that logged in to it."""
+    def add_client(self, number: i64) -> None:
+        """A client that logged in to it: its number in :attr:`Summary.clients`, not 0."""
         many = self._many
         if many is not None:
             if len(many) < MAX_NAMED:
-                many.add(client_ip)
+                many.add(number)
             return
-        for one in self._few:
-            if one == client_ip:
-                return
-        if len(self._few) < FEW:
-            self._few.append(client_ip)
-        else:
-            self._many = {*self._few, client_ip}
+        noted = _noted(self._few_0, number)
+        if noted >= 0:
+            self._few_0 = noted
+            return
+        noted = _noted(self._few_1, number)
+        if noted >= 0:
+            self._few_1 = noted
+            return
+        noted = _noted(self._few_2, number)
+        if noted >= 0:
+            self._few_2 = noted
+            return
+        noted = _noted(self._few_3, number)
+        if noted >= 0:
+            self._few_3 = noted
+            return
+        self._many = {*self.clients(), int(number)}
 
-    def clients(self) -> Collection[str]:
-        """The clients that logged in to it."""
-        return self._few if self._many is None else self._many
+    def clients(self) -> set[int]:
+        """The numbers of the clients that logged in to it."""
+        if self._many is not None:
+            return self._many
+        numbers: set[int] = set()
+        for few in (self._few_0, self._few_1, self._few_2, self._few_3):
+            while few:
+                numbers.add(few & CLIENT_MASK)
+                few >>= CLIENT_BITS
+        return numbers
 
     def mechanisms(self) -> list[str]:
         """The mechanisms met, in order of appearance."""
@@ -94,6 +117,27 @@ class AccountTally:
     def logins(self) -> int:
         """How many there were, whatever came of them."""
         return self.accepted + self.rejected + self.other
+
+
+def _noted(few: i64, number: i64) -> i64:
+    """Up to three numbers in one, with another one among them; -1 where there is no room for it."""
+    if few & CLIENT_MASK == number or few >> CLIENT_BITS & CLIENT_MASK == number or few >> 2 * CLIENT_BITS == number:
+        return few
+    if few == 0:
+        return number
+    if few >> CLIENT_BITS == 0:
+        return few | number << CLIENT_BITS
+    return few | number << 2 * CLIENT_BITS if few >> 2 * CLIENT_BITS == 0 else -1
+
+
+class ClientTally:
+    """One client that logged in in clear."""
+
+    def __init__(self, client_ip: str, number: i64) -> None:
+        self.client_ip = client_ip
+        #: its place among all, from 1 on
+        self.number: i64 = number
+        self.logins: i64 = 0
 
 
 class ServerTally:
@@ -166,8 +210,10 @@ class Summary:
         self.latest_of: Credential | None = None
         #: the latest login that was with the password taken at its account's one before
         self.repeated: Credential | None = None
-        #: client -> logins in clear
-        self.clients: dict[str, int] = {}
+        #: clients that logged in in clear, by address
+        self.clients: dict[str, ClientTally] = {}
+        #: accounts of which a password or token was readable
+        self._readable: i64 = 0
         self.anomalies: dict[str, AnomalyTally] = {}
         #: servers beyond the limit, as one; logins of accounts and of clients beyond theirs
         self.others = ServerTally("", 0)
@@ -193,18 +239,26 @@ class Summary:
 
     def exposed_accounts(self) -> list[AccountTally]:
         """Accounts whose password or token was readable; :func:`leading` puts the foremost of them in order."""
+        if self._readable == len(self.accounts):
+            return list(self.accounts)
         return [one for one in self.accounts if one.readable]
 
     def hashed_accounts(self) -> list[AccountTally]:
         """Accounts of which only challenge and response were readable (they can be guessed offline)."""
+        if self._readable == len(self.accounts):
+            return []
         return [one for one in self.accounts if not one.readable]
+
+    def count_readable(self) -> None:
+        """One more account's password or token was readable."""
+        self._readable += 1
 
     def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
         """Of the accounts whose password or token was readable: their names, the names let in, servers (address and port), clients."""
         names: set[str] = set()
         accepted: set[str] = set()
         servers: set[str] = set()
-        clients: set[str] = set()
+        clients: set[int] = set()
         for server in self.servers.values():
             met = False
             for name, one in server.exposed.items():
@@ -217,16 +271,20 @@ class Summary:
             if met:
                 host = f"[{server.server_ip}]" if ":" in server.server_ip else server.server_ip
                 servers.add(f"{host}:{server.server_port}")
-        return (names, accepted, servers, clients)
+        return (names, accepted, servers, {one.client_ip for one in self.clients.values() if one.number in clients})
 
     def names_of(self, clients: list[str]) -> dict[str, set[str]]:
         """The accounts that clients logged in to in clear, by name."""
         found: dict[str, set[str]] = {}
+        by_number: dict[int, set[str]] = {}
         for client in clients:
             found[client] = set()
+            tally = self.clients.get(client)
+            if tally is not None:
+                by_number[tally.number] = found[client]
         for one in self.accounts:
-            for client in one.clients():
-                names = found.get(client)
+            for number in one.clients():
+                names = by_number.get(number)
                 if names is not None:
                     names.add(one.username)
         return found
@@ -357,11 +415,14 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     if kind != PASSWORD and kind != BEARER_TOKEN and kind != CHALLENGE_RESPONSE:
         return
     client_ip = session.client_ip
-    logins = total.clients.get(client_ip, 0)
-    if logins or len(total.clients) < MAX_CLIENTS:
-        total.clients[client_ip] = logins + 1
-    else:
+    client = total.clients.get(client_ip)
+    if client is None and len(total.clients) < MAX_CLIENTS:
+        client = ClientTally(client_ip, len(total.clients) + 1)
+        total.clients[client_ip] = client
+    if client is None:
         total.clients_left_out += 1
+    else:
+        client.logins += 1
     if username is None:
         total.nameless += 1
         return
@@ -398,12 +459,15 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     else:
         account.other += 1
     if secret is not None:
-        account.readable = True
+        if not account.readable:
+            account.readable = True
+            total.count_readable()
         if kind == BEARER_TOKEN:
             account.token = True
     elif kind == CHALLENGE_RESPONSE:
         account.hashed = True
-    account.add_client(client_ip)
+    if client is not None:
+        account.add_client(client.number)
     mechanism = credential.mechanism
     if mechanism != account.mechanism:
         _add_mechanism(account, mechanism)

@@ -82,17 +82,6 @@ class _Piece:
         self.at = at
 
 
-@mypyc_attr(acyclic=True)
-class _Reading:
-    """What a session's record needs of the dissector that has read it."""
-
-    def __init__(self, dissector: Dissector) -> None:
-        self.protocol = dissector.protocol
-        self.commands: int = dissector.commands
-        self.replies: int = dissector.replies
-        self.reply_seen: bool = dissector.reply_seen
-
-
 def make_dissector(protocol: str, service: str | None, midstream: bool) -> Dissector:
     """The dissector of a protocol's word; ``midstream`` says that the connection began before the capture."""
     dissector: Dissector
@@ -137,8 +126,8 @@ class SessionStream(StreamSink):
         self._faulty: bool = False
         #: the dissector that read the clear part before TLS
         self._read_before: Dissector | None = None
-        #: what is left of the dissector once all octets are read
-        self._reading: _Reading | None = None
+        #: the record, once all octets are read: no more than late packets are missing in it
+        self._record: Session | None = None
         #: reads what TLS carried, where that can be read; None where it cannot, or is no mail
         self._inside: Dissector | None = None
         #: first octets of what TLS carried, until the protocol is known; None: nothing has come, or it is settled
@@ -178,7 +167,7 @@ class SessionStream(StreamSink):
             except Exception:
                 self._contain(at)
             return True
-        if self._not_mail is not None or self._faulty or self._reading is not None:
+        if self._not_mail is not None or self._faulty or self._record is not None:
             return True
         waiting = self._waiting
         if waiting is None:
@@ -218,7 +207,7 @@ class SessionStream(StreamSink):
                             self._apply(self._tls.receive_gap(sender, size, at))
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
-            elif self._not_mail is None and not self._faulty and self._reading is None and self._service is not None:
+            elif self._not_mail is None and not self._faulty and self._record is None and self._service is not None:
                 if self._waiting is None:
                     self._waiting = []
                 self._waiting.append(_Piece(sender, b"", size, at))
@@ -253,14 +242,20 @@ class SessionStream(StreamSink):
             self._stir()
 
     def streams_ended(self) -> None:
-        """The dissector goes while it is at hand: closed flows wait for late packets, thousands of them in busy captures."""
+        """The record is made while all that goes into it is at hand: closed flows wait for late packets, thousands of them in busy captures."""
         dissector = self._dissector
         if dissector is not None and dissector.settled():
-            self._reading = _Reading(dissector)
+            self._record = self._session(self._flow)
+            self._builder = None
             self._dissector = None
 
     def flow_ended(self, flow: Flow) -> None:
         self._over = True
+        record = self._record
+        if record is not None:
+            _add_late_packets(record, flow)
+            self._hand_on(record, flow)
+            return
         at = Position(flow.last_frame, flow.end_ns, 0)
         try:
             if self._dissector is None and self._tls is None and self._not_mail is None and self._waiting:
@@ -277,17 +272,14 @@ class SessionStream(StreamSink):
         except Exception:
             self._contain(at)
         if self._worth_a_record():
-            self._factory.sink.receive_session(self._session(flow))
-            self._factory.count_packets(flow.capture, flow.packets)
+            self._hand_on(self._session(flow), flow)
 
     def _worth_a_record(self) -> bool:
-        return (
-            self._service is not None
-            or self._dissector is not None
-            or self._reading is not None
-            or self._tls is not None
-            or self._faulty
-        )
+        return self._service is not None or self._dissector is not None or self._tls is not None or self._faulty
+
+    def _hand_on(self, session: Session, flow: Flow) -> None:
+        self._factory.sink.receive_session(session)
+        self._factory.count_packets(flow.capture, flow.packets)
 
     # -- looking on --------------------------------------------------------------------------------------------------------------
 
@@ -307,13 +299,13 @@ class SessionStream(StreamSink):
         It is the very record that goes on to be filled: copy it before the next octets come.
         """
         self._stirred = False
-        if self._over or not self._worth_a_record():
+        record = self._record
+        if self._over:
             return None
-        kept = self._reading
-        session = self._session(self._flow)
-        # Making the record notes what the dissector has read; it reads on.
-        self._reading = kept
-        return session
+        if record is not None:
+            _add_late_packets(record, self._flow)
+            return record
+        return self._session(self._flow) if self._worth_a_record() else None
 
     def is_closed(self) -> bool:
         """Whether both sides have closed, or one has reset, the connection: only late packets may come."""
@@ -593,18 +585,15 @@ class SessionStream(StreamSink):
         builder = self._make_builder()
         session = builder.session
         session.capture = self._factory.capture_name(flow.capture)
-        session.spans_files = flow.last_capture != flow.capture
         session.sensor = self._factory.sensor
         session.start_ns = flow.start_ns
-        session.end_ns = flow.end_ns
         session.first_frame = flow.first_frame
-        session.last_frame = flow.last_frame
         session.client_ip = address_text(flow.client_ip)
         session.client_port = flow.client_port
         session.server_ip = address_text(flow.server_ip)
         session.server_port = flow.server_port
         session.direction_from = flow.direction_from
-        session.packets = flow.packets
+        _add_late_packets(session, flow)
         session.client_bytes = flow.client_bytes
         session.server_bytes = flow.server_bytes
         session.gap_bytes = flow.gap_bytes
@@ -619,13 +608,9 @@ class SessionStream(StreamSink):
         self._fill_transport(session, flow, builder)
         return session
 
-    def _read(self) -> _Reading | None:
-        """What was read in clear, None where nothing was."""
-        if self._reading is None:
-            dissector = self._dissector if self._dissector is not None else self._read_before
-            if dissector is not None:
-                self._reading = _Reading(dissector)
-        return self._reading
+    def _read(self) -> Dissector | None:
+        """The dissector that has read what was in clear, None where nothing was."""
+        return self._dissector if self._dissector is not None else self._read_before
 
     def _fill_protocol(self, session: Session, flow: Flow) -> None:
         service = self._service
@@ -688,7 +673,15 @@ class SessionStream(StreamSink):
             session.exposure = UNKNOWN
 
 
-def _understood(session: Session, reading: _Reading) -> bool:
+def _add_late_packets(session: Session, flow: Flow) -> None:
+    """What packets change that carry nothing new."""
+    session.packets = flow.packets
+    session.end_ns = flow.end_ns
+    session.last_frame = flow.last_frame
+    session.spans_files = flow.last_capture != flow.capture
+
+
+def _understood(session: Session, reading: Dissector) -> bool:
     """Whether anything of what was read in clear made sense as the dissector's protocol."""
     return (
         reading.commands + reading.replies > 0

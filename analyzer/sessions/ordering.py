@@ -21,8 +21,8 @@ from analyzer.sessions.records import Session, SessionSink
 
 #: How far out of order in time the packets of a capture may be.
 SLACK_NS: Final = 2_000_000_000
-#: Sessions that come together before they are looked through.
-BATCH: Final = 256
+#: Sessions that come together before they are looked through; few, so that they are still in the processor's cache.
+BATCH: Final = 64
 #: Looking at the open connections is put off until there is a session for so many of them.
 FLOWS_PER_SESSION: Final = 16
 #: TLS connections of which the name in key logs is kept.

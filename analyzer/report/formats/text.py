@@ -150,7 +150,7 @@ def _lead(page: Page, total: Summary) -> None:
             f" sent {whose} password or token in clear, from {plural(len(exposed.clients), 'client')}{accepted}.",
         )
         page.print(f"  servers  {_named(sorted(exposed.servers))}", indent=11)
-        clients = sorted(exposed.clients, key=lambda client: (-total.clients.get(client, 0), client))
+        clients = sorted(exposed.clients, key=lambda client: (-total.clients[client].logins, client))
         page.print(f"  clients  {_named(clients)}", indent=11)
     elif total.nameless:
         page.print(
@@ -281,13 +281,13 @@ def _secrets(result: Result, accounts: list[AccountTally]) -> dict[str, str]:
 def _clients(page: Page, total: Summary) -> None:
     if not total.clients:
         return
-    ranked = sorted(total.clients.items(), key=lambda item: (-item[1], item[0]))
-    accounts = total.names_of([client for client, _ in ranked[:MAX_ROWS]])
+    ranked = sorted(total.clients.values(), key=lambda one: (-one.logins, one.client_ip))
+    accounts = total.names_of([one.client_ip for one in ranked[:MAX_ROWS]])
     table = new_table(
         "Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True), spare=("accounts",)
     )  # fmt: skip
-    for client, logins in ranked[:MAX_ROWS]:
-        table.add_row(client, f"{logins:,}", f"{len(accounts[client]):,}")
+    for one in ranked[:MAX_ROWS]:
+        table.add_row(one.client_ip, f"{one.logins:,}", f"{len(accounts[one.client_ip]):,}")
     _show(page, table, len(ranked) - MAX_ROWS, "clients")
 
 
