@@ -50,8 +50,9 @@ class Recent(Generic[Key, Value]):
         """The value of a key, None where there is none or it was forgotten."""
         value = self.young.get(key)
         if value is None and self.old:
-            value = self.old.pop(key, None)
+            value = self.old.get(key)
             if value is not None:
+                del self.old[key]
                 self.put(key, value)
         return value
 
@@ -89,8 +90,9 @@ class RecentOf(Generic[Value]):
         if self._old_count > 0:
             names = self.old.get(place)
             if names is not None:
-                value = names.pop(name, None)
+                value = names.get(name)
                 if value is not None:
+                    del names[name]
                     self._old_count -= 1
                     self.put(place, name, value)
                     return value
