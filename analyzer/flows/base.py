@@ -33,15 +33,19 @@ def default_opening_octets() -> bytes:
 
 @mypyc_attr(acyclic=True)
 class Flow:
-    """The facts of one TCP connection, kept up to date while it lives. Addresses are packed (4 or 16 octets)."""
+    """The facts of one TCP connection, kept up to date while it lives."""
 
     def __init__(self) -> None:
-        self.client_ip: bytes = b""
-        self.server_ip: bytes = b""
+        #: addresses of IPv6, packed; empty where they are of IPv4
+        self.client_ipv6: bytes = b""
+        self.server_ipv6: bytes = b""
         #: how sure we are who is the client: ``syn``, ``port``, ``content``, ``guess``
         self.direction_from: str = "guess"
         #: who sent the first RST
         self.rst_sender: int = 0
+        #: addresses of IPv4 as numbers
+        self.client_ipv4: i64 = 0
+        self.server_ipv4: i64 = 0
         self.client_port: i64 = 0
         self.server_port: i64 = 0
         self.start_ns: i64 = 0

@@ -124,8 +124,8 @@ class Half:
     def __init__(self, key: bytes, sender: int) -> None:
         # What refers to other objects stands together in front: a closed flow is met again when it is far from the processor's
         # cache, and only to be given up.
-        #: empty until asked for (:meth:`full_key`) in the direction that was not seen first
-        self.key = key
+        #: see :meth:`full_key`; empty where the numbers below say it all, and in the direction that was not seen first
+        self.key = b"" if len(key) == 12 else key
         self.flow: Connection | None = None
         self.peer: Half | None = None
         #: the next in its slot of the table's look-up
@@ -174,6 +174,8 @@ class Half:
 
     def full_key(self) -> bytes:
         """Addresses and ports as they stand in this direction's packets."""
+        if self.source >= 0:
+            return b"".join([int(number).to_bytes(4, "big") for number in (self.source, self.target, self.ports)])
         if not self.key and self.peer is not None:
             self.key = turned(self.peer.key)
         return self.key
@@ -261,11 +263,20 @@ class Connection(Flow):
             bit: i64 = SERVER_MAY_OPEN if half.sender == SERVER else CLIENT_MAY_OPEN
             if ledger.opening_octets[data[0]] & bit == 0:
                 return None
-        key = self.client.full_key()
-        front = prefix_size(key)
-        size: i64 = (len(key) - 4 - front) >> 1
-        self.client_ip = key[front : front + size]
-        self.server_ip = key[front + size : front + 2 * size]
+        client = self.client
+        if client.source >= 0:
+            self.client_ipv4 = client.source
+            self.server_ipv4 = client.target
+        else:
+            key = client.full_key()
+            front = prefix_size(key)
+            size: i64 = (len(key) - 4 - front) >> 1
+            if size == 4:
+                self.client_ipv4 = u32(key, front)
+                self.server_ipv4 = u32(key, front + 4)
+            else:
+                self.client_ipv6 = key[front : front + size]
+                self.server_ipv6 = key[front + size : front + 2 * size]
         sink = ledger.factory.open_stream(self)
         if sink is None:
             if not self.listed:

@@ -109,6 +109,19 @@ class AccountTally:
                 few >>= CLIENT_BITS
         return numbers
 
+    def tell_name(self, clients: dict[int, set[str]]) -> None:
+        """Add its name to those of its clients, by number."""
+        if self._many is not None:
+            for number in self._many:
+                names = clients.get(number)
+                if names is not None:
+                    names.add(self.username)
+            return
+        _tell_name(self.username, self._few_0, clients)
+        _tell_name(self.username, self._few_1, clients)
+        _tell_name(self.username, self._few_2, clients)
+        _tell_name(self.username, self._few_3, clients)
+
     def mechanisms(self) -> list[str]:
         """The mechanisms met, in order of appearance."""
         first = [self.mechanism] if self.mechanism else []
@@ -130,6 +143,14 @@ def _noted(few: i64, number: i64) -> i64:
     return few | number << 2 * CLIENT_BITS if few >> 2 * CLIENT_BITS == 0 else -1
 
 
+def _tell_name(name: str, few: i64, clients: dict[int, set[str]]) -> None:
+    while few != 0:
+        names = clients.get(few & CLIENT_MASK)
+        if names is not None:
+            names.add(name)
+        few >>= CLIENT_BITS
+
+
 class ClientTally:
     """One client that logged in in clear."""
 
@@ -138,6 +159,8 @@ class ClientTally:
         #: its place among all, from 1 on
         self.number: i64 = number
         self.logins: i64 = 0
+        #: it sent a password or token as such
+        self.exposed: bool = False
 
 
 class ServerTally:
@@ -254,11 +277,10 @@ class Summary:
         self._readable += 1
 
     def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
-        """Of the accounts whose password or token was readable: their names, the names let in, servers (address and port), clients."""
+        """Accounts whose password or token was readable: their names, the names let in, their servers (address and port); who sent it."""
         names: set[str] = set()
         accepted: set[str] = set()
         servers: set[str] = set()
-        clients: set[int] = set()
         for server in self.servers.values():
             met = False
             for name, one in server.exposed.items():
@@ -267,11 +289,10 @@ class Summary:
                     names.add(name)
                     if one.accepted:
                         accepted.add(name)
-                    clients.update(one.clients())
             if met:
                 host = f"[{server.server_ip}]" if ":" in server.server_ip else server.server_ip
                 servers.add(f"{host}:{server.server_port}")
-        return (names, accepted, servers, {one.client_ip for one in self.clients.values() if one.number in clients})
+        return (names, accepted, servers, {one.client_ip for one in self.clients.values() if one.exposed})
 
     def names_of(self, clients: list[str]) -> dict[str, set[str]]:
         """The accounts that clients logged in to in clear, by name."""
@@ -283,10 +304,7 @@ class Summary:
             if tally is not None:
                 by_number[tally.number] = found[client]
         for one in self.accounts:
-            for number in one.clients():
-                names = by_number.get(number)
-                if names is not None:
-                    names.add(one.username)
+            one.tell_name(by_number)
         return found
 
     def notes(self) -> list[str]:
@@ -459,6 +477,8 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     else:
         account.other += 1
     if secret is not None:
+        if client is not None:
+            client.exposed = True
         if not account.readable:
             account.readable = True
             total.count_readable()

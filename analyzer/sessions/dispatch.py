@@ -588,9 +588,9 @@ class SessionStream(StreamSink):
         session.sensor = self._factory.sensor
         session.start_ns = flow.start_ns
         session.first_frame = flow.first_frame
-        session.client_ip = address_text(flow.client_ip)
+        session.client_ip = address_text(flow.client_ipv4, flow.client_ipv6)
         session.client_port = flow.client_port
-        session.server_ip = address_text(flow.server_ip)
+        session.server_ip = address_text(flow.server_ipv4, flow.server_ipv6)
         session.server_port = flow.server_port
         session.direction_from = flow.direction_from
         _add_late_packets(session, flow)

@@ -11,7 +11,6 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, Secret, short_digest
-from analyzer.packets.octets import u32
 from analyzer.protocols.tls_facts import TlsFacts
 
 # transport
@@ -503,28 +502,27 @@ PLACES: Final = 1024
 _latest: Final[list[_Address]] = [_Address(-1, "")] * PLACES
 
 
-def address_text(packed: bytes) -> str:
-    """An IPv4 or IPv6 address (4 or 16 octets, network order) as text (RFC 5952 for IPv6)."""
-    if len(packed) == 4:
-        number = u32(packed, 0)
-        place = (number ^ (number >> 10) ^ (number >> 20)) & (PLACES - 1)
+def address_text(ipv4: i64, ipv6: bytes) -> str:
+    """An address as text: that of IPv6 (16 octets, network order; RFC 5952), and where there is none that of IPv4, given as a number."""
+    if not ipv6:
+        place = (ipv4 ^ (ipv4 >> 10) ^ (ipv4 >> 20)) & (PLACES - 1)
         latest = _latest[place]
-        if latest.number == number:
+        if latest.number == ipv4:
             return latest.text
-        text = _addresses_4.get(number)
+        text = _addresses_4.get(ipv4)
         if text is None:
             if len(_addresses_4) >= MAX_ADDRESS_CACHE:
                 _addresses_4.clear()
-            text = f"{packed[0]}.{packed[1]}.{packed[2]}.{packed[3]}"
-            _addresses_4[number] = text
-        _latest[place] = _Address(number, text)
+            text = f"{ipv4 >> 24 & 255}.{ipv4 >> 16 & 255}.{ipv4 >> 8 & 255}.{ipv4 & 255}"
+            _addresses_4[ipv4] = text
+        _latest[place] = _Address(ipv4, text)
         return text
-    text = _addresses.get(packed)
+    text = _addresses.get(ipv6)
     if text is None:
         import socket  # where there is no IPv6, nothing else needs it
 
         if len(_addresses) >= MAX_ADDRESS_CACHE:
             _addresses.clear()
-        text = socket.inet_ntop(socket.AF_INET6, packed)
-        _addresses[packed] = text
+        text = socket.inet_ntop(socket.AF_INET6, ipv6)
+        _addresses[ipv6] = text
     return text

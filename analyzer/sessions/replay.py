@@ -109,7 +109,8 @@ def replay(stream: WiresharkStream, factory: SessionStreamFactory, capture: int)
     """Let one stream, octets and all, be read as if it came from the flow table."""
     client, how = client_side(stream, factory)
     flow = Flow()
-    flow.client_ip, flow.server_ip = _packed(stream.addresses[client]), _packed(stream.addresses[1 - client])
+    flow.client_ipv4, flow.client_ipv6 = _packed(stream.addresses[client])
+    flow.server_ipv4, flow.server_ipv6 = _packed(stream.addresses[1 - client])
     flow.client_port, flow.server_port = stream.ports[client], stream.ports[1 - client]
     flow.start_ns, flow.end_ns = stream.start_ns, stream.end_ns
     flow.first_frame, flow.last_frame = stream.first_frame, stream.last_frame
@@ -170,5 +171,8 @@ def _in_order(stream: WiresharkStream, client: int) -> list[tuple[int, int, int,
     ]
 
 
-def _packed(address: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+def _packed(address: str) -> tuple[int, bytes]:
+    """An address as a flow has it: the number where it is of IPv4, the octets where it is of IPv6."""
+    if ":" in address:
+        return 0, socket.inet_pton(socket.AF_INET6, address)
+    return int.from_bytes(socket.inet_pton(socket.AF_INET, address), "big"), b""
