@@ -6,8 +6,8 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
-from analyzer.report.overview import plural
 from analyzer.report.visible import shorten
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from analyzer.findings.history import fingerprint
 from analyzer.protocols.events import ACCEPTED, BEARER_TOKEN, NO_SECRET, PASSWORD, REJECTED
 from analyzer.report.servers import Posture
 from analyzer.report.summary import AccountTally, Summary
+from analyzer.report.wording import plural
 from analyzer.sessions.records import PLAINTEXT, STARTTLS, UNKNOWN, Session
 
 NAMES: Final[dict[str, str]] = {
@@ -205,10 +206,10 @@ class Port:
             what = f"closing {where}"
             closing = True
         text = (
-            f"{what} today would cut off {_count(len(self.clients), 'client')}, {_count(len(self.accounts), 'account')}"
+            f"{what} today would cut off {plural(len(self.clients), 'client')}, {plural(len(self.accounts), 'account')}"
         )
         if closing and self.upgraded:
-            text = f"{text} in clear, and {_count(len(self.upgraded), 'client')} with STARTTLS"
+            text = f"{text} in clear, and {plural(len(self.upgraded), 'client')} with STARTTLS"
         return text
 
 
@@ -222,10 +223,6 @@ class Migration:
         self.left_out: int = 0
         #: those with most accounts first
         self.ports: list[Port] = []
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 class Migrants:

@@ -11,6 +11,7 @@ from analyzer.model import SEVERITIES
 from analyzer.report.columns import FINDINGS, MIGRATION
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.summary import Summary, summarize
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -238,8 +239,3 @@ def reference_url(reference: str) -> str:
     if kind == "CVE" and number.replace("-", "").isdecimal():
         return f"https://nvd.nist.gov/vuln/detail/{reference}"
     return ""
-
-
-def plural(count: int, word: str) -> str:
-    """``1 session``, ``2 sessions``."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

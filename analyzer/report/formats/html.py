@@ -18,10 +18,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from analyzer.report.columns import TABLES
-from analyzer.report.overview import Action, Exposed, endpoint, make_overview, plural, reference_url
+from analyzer.report.overview import Action, Exposed, endpoint, make_overview, reference_url
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import GRADES
 from analyzer.report.visible import shorten, shorten_path, visible
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     from typing import TextIO

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import rfc3339_second
-from analyzer.report.overview import make_overview, plural, reference_url
+from analyzer.report.overview import make_overview, reference_url
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.visible import shorten, shorten_path
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     from typing import TextIO

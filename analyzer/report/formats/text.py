@@ -11,6 +11,7 @@ from analyzer.report.glance import Glance, Glancer, glance
 from analyzer.report.overview import Exposed, endpoint
 from analyzer.report.summary import AccountTally, ServerTally, Summary, leading
 from analyzer.report.visible import shorten, shorten_path, visible
+from analyzer.report.wording import plural
 from analyzer.sessions.certificates import parse_certificate
 
 if TYPE_CHECKING:
@@ -435,8 +436,3 @@ def _limits(page: Page, result: Result, total: Summary, notes: list[str]) -> Non
 def clock(timestamp_ns: int) -> str:
     """A time in UTC to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(min(max(timestamp_ns // 1_000_000_000, 0), 253402300799)))
-
-
-def plural(count: int, word: str) -> str:
-    """``1 session``, ``2 sessions``."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
