@@ -18,7 +18,7 @@ from analyzer.report.glance import BATCH, Glancer, glance
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE
 from analyzer.report.overview import limits
 from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE
-from analyzer.report.summary import FEW, MAX_CLIENTS, MAX_SERVERS, AccountTally, leading
+from analyzer.report.summary import FEW, MAX_CLIENTS, MAX_SERVERS, AccountTally, leading, summarize
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
 
@@ -125,14 +125,37 @@ def test_what_is_counted_at_a_glance_is_what_the_rules_find(logins: list[tuple[i
         return [tried(number + 1, *one) for number, one in enumerate(logins)]
 
     wanted: dict[tuple[str, str], int] = {}
+    clients: dict[tuple[str, str], set[str]] = {}
+    accounts: dict[tuple[str, str], set[str]] = {}
     for finding in find(sessions()):
         assert finding.session is not None
         key = (finding.slug, finding.session.server_ip)
         wanted[key] = wanted.get(key, 0) + 1
+        clients.setdefault(key, set()).add(finding.session.client_ip)
+        accounts.setdefault(key, set()).update([finding.username] if finding.username is not None else [])
     tally = glance(sessions(), [], None).tally
     groups = tally.groups()
     assert {(one.rule.slug, one.server().split(":")[0]): one.count for one in groups} == wanted
+    assert {(one.rule.slug, one.server().split(":")[0]): one.clients for one in groups} == clients
+    assert {(one.rule.slug, one.server().split(":")[0]): one.accounts for one in groups} == accounts
     assert sum(tally.by_severity) == sum(wanted.values())
+
+
+def test_who_proved_a_password_without_sending_it_has_not_exposed_it() -> None:
+    sent, proved = login(1, 0), login(2, 0)
+    (credential,) = proved.credentials or ()
+    credential.username = "user1"
+    credential.mechanism, credential.secret, credential.secret_kind = "CRAM-MD5", None, "challenge_response"
+    total = summarize([sent, proved])
+    names, _, servers, clients = total.exposed()
+    assert (names, len(servers), clients) == ({"user1"}, 1, {sent.client_ip})
+    assert len(total.clients) == 2
+    assert [len(one.clients()) for one in total.exposed_accounts()] == [2]
+    assert total.hashed_accounts() == []
+
+
+def test_a_rule_has_a_bit_for_who_was_counted() -> None:
+    assert max(rule.number for rule in RULES) < 63
 
 
 def test_what_goes_wrong_while_counting_costs_one_session() -> None:
