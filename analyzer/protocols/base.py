@@ -45,8 +45,48 @@ from analyzer.protocols.events import (
     StartTlsRequested,
     TlsStarted,
 )
+from analyzer.protocols.octets import (
+    TLS_HEADER,
+    TLS_SURE,
+    asks_for_tls,
+    describe_lines,
+    find_tls,
+    find_tls_header,
+    is_tls_header,
+    line_end,
+    looks_like_tls,
+    may_be_tls,
+    next_line,
+    text_or_not,
+)
 from analyzer.protocols.sasl import Exchange, decode_base64
+from analyzer.protocols.side import (
+    DISCARD,
+    DOT_BODY,
+    HOLD,
+    HOLD_COMPRESS,
+    HOLD_NONE,
+    HOLD_PROTOCOL,
+    HOLD_STARTTLS,
+    LIMBO,
+    LINES,
+    OCTETS,
+    OPAQUE,
+    Side,
+)
 from analyzer.protocols.unnamed import could_be_response
+
+__all__ = [
+    "DOT_BODY",
+    "HOLD",
+    "HOLD_PROTOCOL",
+    "LINES",
+    "OCTETS",
+    "Dissector",
+    "looks_like_tls",
+    "may_be_tls",
+    "response_form",
+]
 
 #: Longest line kept. RFC 5321 allows 512, IMAP servers take 8 to 64 KiB; SASL tokens (Kerberos) reach 12 KiB: RFC 4954 section 4.
 MAX_LINE: Final = 65536
@@ -58,40 +98,12 @@ MAX_PLACES: Final = 256
 MAX_INFLATED: Final = 256 * 1024 * 1024
 #: Octets inflated at a time.
 INFLATE_STEP: Final = 65536
-#: Octets that are looked at to tell text from the middle of a TLS record.
-TEXT_LOOK: Final = 16
-#: Octets of a TLS record's header, and the most that its body may have (RFC 5246 section 6.2.3).
-TLS_HEADER: Final = 5
-#: Octets by which TLS is told from text for good.
-TLS_SURE: Final = 3
-MAX_TLS_RECORD: Final = 18432
 #: Dots of one piece of a body that are looked at one by one.
 MAX_DOTS: Final = 64
 #: Characters kept of an anomaly's detail, and of a reply.
 MAX_DETAIL: Final = 200
 #: Anomalies told of one session; more of them say nothing new. How many were left out is in ``anomalies_dropped``.
 MAX_ANOMALIES: Final = 100
-
-# How a side is being read.
-LINES: Final = 0
-OCTETS: Final = 1
-DOT_BODY: Final = 2
-HOLD: Final = 3
-LIMBO: Final = 4  # after a STARTTLS grant: TLS or text, the first octets tell
-OPAQUE: Final = 5  # TLS: kept for trailing_data
-DISCARD: Final = 6
-
-# Why a side is on hold.
-HOLD_NONE: Final = 0
-HOLD_STARTTLS: Final = 1
-HOLD_COMPRESS: Final = 2
-HOLD_PROTOCOL: Final = 3
-
-
-#: Octets looked at one by one before a search is worth its call.
-_NEAR: Final = 96
-#: Whether this module is compiled: loops over octets are for compiled code only.
-_COMPILED: Final = not __file__.endswith(".py")
 
 
 def response_form(line: bytes) -> bool:
@@ -100,146 +112,6 @@ def response_form(line: bytes) -> bool:
         return False
     decoded = decode_base64(line)
     return decoded is not None and could_be_response(decoded)
-
-
-def line_end(data: bytes, at: i64, size: i64) -> i64:
-    """Offset of the next LF of ``data``, whose size is given, from ``at`` on; -1 where there is none."""
-    if _COMPILED:
-        near = at + _NEAR
-        if near > size:
-            near = size
-        while at < near:
-            if data[at] == 10:
-                return at
-            at += 1
-        if at == size:
-            return -1
-    return data.find(b"\n", at)
-
-
-def looks_like_tls(data: bytes) -> bool:
-    """Whether octets at the start of a stream begin a TLS record (RFC 8446 section 5.1) or an SSLv2 hello (RFC 5246 appendix E.2).
-
-    One octet is enough for a yes, which two more may take back: see :func:`may_be_tls`.
-    """
-    size = len(data)
-    if size == 0:
-        return False
-    first = data[0]
-    if 0x14 <= first <= 0x17:
-        if size > 1 and data[1] != 3:
-            return False
-        return not (size > 2 and data[2] > 4)
-    if first & 0x80:
-        return not (size > 2 and data[2] != 1)
-    return False
-
-
-def may_be_tls(data: bytes) -> bool:
-    """Whether octets look like TLS so far, and so few that the next ones may say otherwise: who judges them now judges by how they were split."""
-    return len(data) < TLS_SURE and looks_like_tls(data)
-
-
-def is_tls_header(data: bytes) -> bool:
-    """Whether octets begin with the header of a TLS record, complete and plausible (RFC 8446 section 5.1)."""
-    return (
-        len(data) >= TLS_HEADER
-        and 0x14 <= data[0] <= 0x17
-        and data[1] == 3
-        and data[2] <= 4
-        and 0 < (data[3] << 8 | data[4]) <= MAX_TLS_RECORD
-    )
-
-
-def text_or_not(data: bytes) -> i64:
-    """1 where octets begin with a line of text, -1 where they do not (control octets among the first ones), 0 where it takes more of them to tell.
-
-    More octets never change a verdict.
-    """
-    end: i64 = data.find(b"\n", 0, TEXT_LOOK)
-    for octet in data[:TEXT_LOOK] if end < 0 else data[:end]:
-        if octet < 32 and octet != 9 and octet != 13:
-            return -1
-    return 1 if end >= 0 or len(data) >= TEXT_LOOK else 0
-
-
-def split_before_tls(data: bytes) -> i64:
-    """Offset at which TLS begins in octets that may open with lines of text; -1 where none does."""
-    if looks_like_tls(data):
-        return 0
-    at: i64 = 0
-    size: i64 = len(data)
-    while True:
-        at = data.find(b"\n", at)
-        if at < 0 or at + 1 >= size:
-            return -1
-        at += 1
-        if looks_like_tls(data[at : at + TLS_SURE]):
-            return at
-
-
-def asks_for_tls(text: bytes) -> bool:
-    """Whether lines of a client may hold another request for TLS."""
-    upper = text.upper()
-    return b"STARTTLS" in upper or b"STLS" in upper or b"ANONYMOUSTLS" in upper
-
-
-@mypyc_attr(acyclic=True)
-class Side:
-    """How one direction is being read."""
-
-    def __init__(self) -> None:
-        self.mode: i64 = LINES
-        #: the beginning of a line (LINES), of a possible terminator (DOT_BODY), or everything that waits (HOLD, LIMBO, OPAQUE)
-        self.parts: list[bytes] = []
-        self.parts_size: i64 = 0
-        #: stream offset of the line or of the parts; where a line has changed the mode, of the octet behind that line
-        self.offset: i64 = 0
-        #: stream offset behind all octets received so far
-        self.end: i64 = 0
-        #: stream offset of the TLS octets met (OPAQUE); -1 where none were
-        self.tls_at: i64 = -1
-        #: frame and capture time of the first octets that wait (HOLD)
-        self.held_frame: i64 = 0
-        self.held_ns: i64 = 0
-        #: octets left of a block (OCTETS)
-        self.remaining: i64 = 0
-        #: discard up to the next line end: behind a gap, or a line that is too long
-        self.skipping: bool = False
-        #: skipping because of a gap: what stands before the next line end may be a whole line
-        self.torn: bool = False
-        #: the last line ended in a bare LF
-        self.lf_only: bool = False
-        #: DOT_BODY: the next octet begins a line
-        self.line_start: bool = True
-        #: DOT_BODY: some octets of this body are missing
-        self.body_gap: bool = False
-        self.hold_reason: i64 = HOLD_NONE
-        self.inflater: zlib._Decompress | None = None
-        #: the octets behind the line just read are deflated
-        self.inflate_rest: bool = False
-        self.inflated: i64 = 0
-
-    def take(self) -> bytes:
-        """The parts in one piece; none are left."""
-        parts = self.parts
-        self.parts_size = 0
-        if not parts:
-            return b""
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.parts = []
-        return data
-
-    def joined(self) -> bytes:
-        """The parts in one piece, which they stay."""
-        parts = self.parts
-        if len(parts) != 1:
-            self.parts = parts = [b"".join(parts)]
-        return parts[0]
-
-    def keep(self, data: bytes) -> None:
-        self.parts.append(data)
-        self.parts_size += len(data)
 
 
 @mypyc_attr(acyclic=True)
@@ -609,7 +481,7 @@ class Dissector:
         self.server.body_gap = False
         self._reply_begun = b""
         if injected:
-            where = split_before_tls(injected)
+            where = find_tls(injected, 0)
             if where >= 0:
                 begun = injected[where:]
                 self._injected = injected[:where]
@@ -666,25 +538,19 @@ class Dissector:
             self._text_goes_on()
 
     def _server_in_limbo(self, side: Side, data: bytes) -> None:
+        """Octets of the server behind its grant. They wait with the client's: who is in the right, only TLS or its absence tells."""
         begun = self._reply_begun
         self._reply_begun = b""
         look = begun + data if begun else data
-        size: i64 = len(look)
         line_begins = bool(begun) or not side.parts_size or side.parts[-1].endswith(b"\n")
         side.keep(data)
-        at: i64 = 0 if line_begins else line_end(look, 0, size) + 1
-        if at == 0 and not line_begins:
-            at = size  # no line ends here
-        found = False
-        while at < size and not found:
-            beginning = look[at : at + TLS_SURE]
+        where = find_tls(look, 0 if line_begins else next_line(look, 0, len(look)))
+        found = where >= 0
+        if found:
+            beginning = look[where : where + TLS_SURE]
             if may_be_tls(beginning):
                 self._reply_begun = beginning
                 return
-            found = looks_like_tls(beginning)
-            at = line_end(look, at, size) + 1
-            if at == 0:
-                break
         if side.body_gap and not found:
             verdict = text_or_not(side.joined())
             if verdict < 0:
@@ -705,29 +571,21 @@ class Dissector:
         if places is None:
             return
         begun = self._header_begun
+        self._header_begun = b""
         look = begun + data if begun else data
         size: i64 = len(look)
-        at: i64 = 0 if begun or side.line_start else line_end(look, 0, size) + 1
-        if at == 0 and not begun and not side.line_start:
-            at = size  # no line ends here
+        where = find_tls_header(look, 0 if begun or side.line_start else next_line(look, 0, size))
         side.keep(data)
-        self._header_begun = b""
-        while at < size:
-            if 0x14 <= look[at] <= 0x17:
-                if size - at < TLS_HEADER:
-                    self._header_begun = look[at:]
-                    break
-                if is_tls_header(look[at : at + TLS_HEADER]):
-                    waited = side.take()
-                    text: i64 = len(waited) - (size - at)
-                    self._injected += waited[:text]
-                    side.keep(waited[text:])
-                    self._text_at = None
-                    self._tls_found()
-                    return
-            at = line_end(look, at, size) + 1
-            if at == 0:
-                break
+        if where >= 0:
+            if size - where >= TLS_HEADER:
+                waited = side.take()
+                text: i64 = len(waited) - (size - where)
+                self._injected += waited[:text]
+                side.keep(waited[text:])
+                self._text_at = None
+                self._tls_found()
+                return
+            self._header_begun = look[where:]
         side.line_start = look[size - 1] == 10
         places.append(self.at if len(places) < MAX_PLACES else places[MAX_PLACES - 1])
         if side.parts_size + len(self._injected) > MAX_HELD:
@@ -745,7 +603,7 @@ class Dissector:
             self._injected = b""
         replies = server.take()
         if replies:
-            where = 0 if server.body_gap else split_before_tls(replies)
+            where = 0 if server.body_gap else find_tls(replies, 0)
             text = replies if where < 0 else replies[:where]
             if text and self._grant_seen and not (few and server.held_frame > client.held_frame):
                 self._held_anomaly(SERVER, server, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
@@ -1310,7 +1168,7 @@ class Dissector:
             self.server.body_gap = False
             self._reply_begun = b""
             if waiting:
-                begins = split_before_tls(waiting)
+                begins = find_tls(waiting, 0)
                 if begins > 0 and is_tls_header(waiting[begins:]) and not asks_for_tls(waiting[:begins]):
                     # The answer is missing, but was yes: TLS begins, and nothing before it has asked again.
                     self._injected = waiting[:begins]
@@ -1387,39 +1245,3 @@ class Dissector:
     def nothing_open(self) -> bool:
         """Whether ``session_ended`` would tell nothing; no, where that is not known."""
         return False
-
-
-#: First words of lines that may be told; any other word may itself be a secret (a SASL response is one word).
-TOLD_WORDS: Final = frozenset(
-    {b"EHLO", b"HELO", b"LHLO", b"MAIL", b"RCPT", b"DATA", b"BDAT", b"RSET", b"NOOP", b"QUIT", b"AUTH", b"VRFY", b"STARTTLS",
-     b"USER", b"PASS", b"APOP", b"CAPA", b"STAT", b"LIST", b"UIDL", b"RETR", b"DELE", b"TOP", b"STLS", b"+OK", b"-ERR", b"*",
-     b"LOGIN", b"AUTHENTICATE", b"CAPABILITY", b"SELECT", b"EXAMINE", b"FETCH", b"APPEND", b"LOGOUT", b"ID", b"OK", b"NO",
-     b"BAD", b"BYE", b"PUTSCRIPT", b"LISTSCRIPTS", b"SETACTIVE", b"HAVESPACE"}
-)  # fmt: skip
-
-
-def describe_lines(data: bytes) -> str:
-    """What lines of injected text say, without what they hold: their count, octets and commands (anything else may be secret)."""
-    words: list[str] = []
-    count = 0
-    for line in data.split(b"\n"):
-        text = line.strip()
-        if not text:
-            continue
-        count += 1
-        if len(words) < 4:
-            words.append(_told_word(text.split(b" ", 2)))
-    lines = "1 line" if count == 1 else f"{count} lines"
-    octets = "1 octet" if len(data) == 1 else f"{len(data)} octets"
-    return f"{lines}, {octets}{': ' if words else ''}{', '.join(words)}"
-
-
-def _told_word(words: list[bytes]) -> str:
-    """The command or status of a line, the one behind a tag included; ``?`` for what may be a secret."""
-    for word in words[:2]:
-        name = word.upper()
-        if name in TOLD_WORDS:
-            return name.decode("ascii")
-        if len(name) >= 3 and name[:3].isdigit() and (len(name) == 3 or name[3] == 45):
-            return name[:3].decode("ascii")
-    return "?"

@@ -1,0 +1,82 @@
+"""One direction of a connection: how it is being read, and what of it waits."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from mypy_extensions import i64, mypyc_attr
+
+# How a side is being read (``mode``).
+LINES: Final = 0
+OCTETS: Final = 1
+DOT_BODY: Final = 2
+HOLD: Final = 3
+LIMBO: Final = 4  # after a STARTTLS grant: TLS or text, the first octets tell
+OPAQUE: Final = 5  # TLS: kept for the owner
+DISCARD: Final = 6  # nothing can be read any more
+
+# Why a side is on hold (``hold_reason``). Only the client ever is.
+HOLD_NONE: Final = 0
+HOLD_STARTTLS: Final = 1
+HOLD_COMPRESS: Final = 2
+HOLD_PROTOCOL: Final = 3
+
+
+@mypyc_attr(acyclic=True)
+class Side:
+    """How one direction is being read."""
+
+    def __init__(self) -> None:
+        self.mode: i64 = LINES
+        #: the beginning of a line (LINES), of a possible terminator (DOT_BODY), or everything that waits (HOLD, LIMBO)
+        self.parts: list[bytes] = []
+        self.parts_size: i64 = 0
+        #: stream offset of the line or of the parts; where a line has changed the mode, of the octet behind that line
+        self.offset: i64 = 0
+        #: stream offset behind all octets received so far
+        self.end: i64 = 0
+        #: stream offset of the TLS octets met (OPAQUE); -1 where none were
+        self.tls_at: i64 = -1
+        #: frame and capture time of the first octets that wait (HOLD)
+        self.held_frame: i64 = 0
+        self.held_ns: i64 = 0
+        #: octets left of a block (OCTETS)
+        self.remaining: i64 = 0
+        #: discard up to the next line end: behind a gap, or a line that is too long
+        self.skipping: bool = False
+        #: skipping because of a gap: what stands before the next line end may be a whole line
+        self.torn: bool = False
+        #: the last line ended in a bare LF
+        self.lf_only: bool = False
+        #: DOT_BODY: the next octet begins a line
+        self.line_start: bool = True
+        #: DOT_BODY, LIMBO: some octets of this body, or behind the grant, are missing
+        self.body_gap: bool = False
+        self.hold_reason: i64 = HOLD_NONE
+        self.inflater: zlib._Decompress | None = None
+        #: the octets behind the line just read are deflated
+        self.inflate_rest: bool = False
+        self.inflated: i64 = 0
+
+    def take(self) -> bytes:
+        """The parts in one piece; none are left."""
+        parts = self.parts
+        self.parts_size = 0
+        if not parts:
+            return b""
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.parts = []
+        return data
+
+    def joined(self) -> bytes:
+        """The parts in one piece, which they stay."""
+        parts = self.parts
+        if len(parts) != 1:
+            self.parts = parts = [b"".join(parts)]
+        return parts[0]
+
+    def keep(self, data: bytes) -> None:
+        """Let octets wait behind the parts that do."""
+        self.parts.append(data)
+        self.parts_size += len(data)
