@@ -57,7 +57,10 @@ class Side:
         self.inflater: zlib._Decompress | None = None
         #: the octets behind the line just read are deflated
         self.inflate_rest: bool = False
+        #: octets inflated so far
         self.inflated: i64 = 0
+        #: the TLS octets met, until the owner takes them (at the end: what every line needs stands together)
+        self.tls: bytes = b""
 
     def take(self) -> bytes:
         """The parts in one piece; none are left."""
