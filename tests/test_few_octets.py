@@ -155,3 +155,17 @@ def test_an_alert_in_pieces_is_the_answer_to_text_all_the_same(port: int, cut: i
         (talk.client if sender == 0 else talk.server)(octets)
     result = run_frames(tmp_path, talk.close().frames())
     assert [one[1:3] for one in logins(result)] == [("kim", "Zulu7Tango")]
+
+
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize(
+    "behind", [b"\0\1\x16", b"m\x16\x03\x01\r\n", b"\x16m\x16\x03", b"m\r\n\x16\x03\x01\x00\x02\x01\x00"]
+)
+def test_a_line_that_the_grant_has_cut_goes_on_to_its_end(tmp_path: Path, port: int, behind: bytes) -> None:
+    """Octets in the middle of a line begin nothing, wherever segments begin; behind its end TLS may begin."""
+    begun = [(0, REQUEST[port] + b"NOOP ki"), (1, GRANT[port])]
+    whole = heard(tmp_path, said(port, *begun, (0, behind)))
+    single = heard(tmp_path, said(port, *begun, *[(0, behind[at : at + 1]) for at in range(len(behind))]))
+    assert (whole.transport, kinds(whole)) == (single.transport, kinds(single))
+    assert whole.transport == ("starttls" if b"\n\x16" in behind else "plaintext")
+    assert "starttls_command_injection" in kinds(whole)

@@ -66,6 +66,8 @@ class StartTls(Compression):
         self._grant_seen: bool = False
         #: the client's text before TLS: slipped in, or crossed the grant
         self._injected: bytes = b""
+        #: the grant has cut the last line of that, and what came behind it so far goes on with the line
+        self._in_cut_line: bool = False
         #: where each part stands of the client's text that came behind the grant and waits (LIMBO); None where none does
         self._text_at: list[Position] | None = None
         #: octets at the end of what the server has said behind the grant that may begin TLS, too few to tell
@@ -162,6 +164,7 @@ class StartTls(Compression):
         client, server = self.client, self.server
         self._granted = True
         self._grant_seen = grant_seen
+        self._in_cut_line = False
         self._reply_begun = b""
         client.hold_reason = HOLD_NONE
         waiting = client.take()
@@ -206,14 +209,14 @@ class StartTls(Compression):
                 self._tls_found()
             return
         data = side.joined()
-        if may_be_tls(data):
-            return
-        if looks_like_tls(data):
-            self._tls_found()
+        if not self._in_cut_line and looks_like_tls(data):
+            if not may_be_tls(data):
+                self._tls_found()
         elif self._injected and not self._injected.endswith(b"\n"):
             # The injected text was cut in two by the grant: the rest of its line is text as well, anything may follow.
             side.take()
             newline: i64 = data.find(b"\n")
+            self._in_cut_line = newline < 0
             if newline < 0:
                 self._injected += data
                 if len(self._injected) > MAX_HELD:
