@@ -53,7 +53,10 @@ class _Place:
     def __init__(self) -> None:
         #: by the rule's number
         self.groups: dict[int, Group] = {}
+        #: the clients met first, no more than are counted
         self.clients: dict[str, _Client] = {}
+        #: there was room to keep it
+        self.kept: bool = False
 
 
 class FindingTally(FindingSink):
@@ -120,10 +123,11 @@ class FindingTally(FindingSink):
             place = self._of_place(session.server_ip, session.server_port)
             self._place = place
             client = place.clients.get(session.client_ip)
-            if client is None and self._clients < MAX_COUNTED_IN_ALL:
-                self._clients += 1
+            if client is None and len(place.clients) < MAX_COUNTED and self._clients < MAX_COUNTED_IN_ALL:
                 client = _Client()
                 place.clients[session.client_ip] = client
+                if place.kept:
+                    self._clients += 1
             self._client = client
         return self._place.groups
 
@@ -137,6 +141,7 @@ class FindingTally(FindingSink):
                     ports = {}
                     self._places[name] = ports
                 ports[port] = place
+                place.kept = True
         return place
 
     def _add(self, group: Group, session: Session | None, username: str | None) -> None:

@@ -52,7 +52,8 @@ MAX_EMBRYOS: Final = 32_768
 EVICTED_SHARE: Final = 8
 #: Closed flows that may still take late packets.
 MAX_LINGERING: Final = 2048
-#: Capture time between looks at the closed flows, and between sweeps of the whole table (which also waits for enough segments).
+#: Capture time between looks at the closed flows (short, so that few end at a time and what they leave is used again at once), and
+#: between sweeps of the whole table (which also waits for enough segments).
 TICK_NS: Final = 250_000_000
 SWEEP_NS: Final = 10_000_000_000
 SWEEP_SLACK_NS: Final = 2_000_000_000
@@ -88,10 +89,11 @@ class FlowTable(SegmentSink):
         #: open flows in the order of opening, each at its ``place``; None where one has ended
         self._flows: list[Connection | None] = []
         self._flows_open: i64 = 0
-        #: a place before which all are empty; and whether those behind began in the order of their places, the last one when
+        #: a place before which all are empty
         self._first_place: i64 = 0
-        self._in_order: bool = True
+        #: the latest start of a flow with a place, and by how much others behind it began before it at most
         self._latest_start_ns: i64 = -(1 << 62)
+        self._disorder_ns: i64 = 0
         self._slots: list[Half | None] = [None] * FIRST_SLOTS
         self._slot_mask: i64 = FIRST_SLOTS - 1
         # Random, lest traffic be made that meets in one slot. Below 2**29, so that no sum of products leaves 64 bits.
@@ -143,8 +145,8 @@ class FlowTable(SegmentSink):
             else:
                 if flow.start_ns < earliest:
                     earliest = flow.start_ns
-                if self._in_order:
-                    break
+                if flow.start_ns - self._disorder_ns >= earliest:
+                    break  # none behind it began before that
             place += 1
         return earliest
 
@@ -559,10 +561,7 @@ class FlowTable(SegmentSink):
         if len(self._flows) > 2 * self._flows_open + SPARE_PLACES:
             self._close_ranks()
         flow.start_ns = timestamp_ns
-        if timestamp_ns < self._latest_start_ns:
-            self._in_order = False
-        else:
-            self._latest_start_ns = timestamp_ns
+        self._note_start(timestamp_ns)
         flow.place = len(self._flows)
         self._flows.append(flow)
         self._flows_open += 1
@@ -576,19 +575,22 @@ class FlowTable(SegmentSink):
     def _close_ranks(self) -> None:
         """Gives up the places of flows that have ended."""
         flows: list[Connection | None] = []
-        latest_ns: i64 = -(1 << 62)
-        self._in_order = True
+        self._latest_start_ns = -(1 << 62)
+        self._disorder_ns = 0
         for flow in self._flows:
             if flow is not None:
                 flow.place = len(flows)
                 flows.append(flow)
-                if flow.start_ns < latest_ns:
-                    self._in_order = False
-                else:
-                    latest_ns = flow.start_ns
+                self._note_start(flow.start_ns)
         self._flows = flows
         self._first_place = 0
-        self._latest_start_ns = latest_ns
+
+    def _note_start(self, start_ns: i64) -> None:
+        """A flow that began at this time gets a place behind all others."""
+        if start_ns >= self._latest_start_ns:
+            self._latest_start_ns = start_ns
+        elif self._latest_start_ns - start_ns > self._disorder_ns:
+            self._disorder_ns = self._latest_start_ns - start_ns
 
     def _enter(self, half: Half) -> None:
         """Into the look-up."""

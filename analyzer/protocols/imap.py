@@ -931,6 +931,15 @@ class ImapDissector(MessageTraffic):
         self._fetch = None
         self._upgraded = True
 
+    def nothing_open(self) -> bool:
+        return (
+            self._current is None
+            and not self._pending
+            and self._reader is None
+            and self._server_reader is None
+            and not self._mailbox.piecemeal
+        )
+
     def session_ended(self) -> None:
         current = self._current
         if current is not None and current.code == LOGIN:

@@ -402,6 +402,9 @@ class SieveDissector(Dissector):
         else:
             self._server_words = []
 
+    def nothing_open(self) -> bool:
+        return True  # all is told as it comes
+
     def upgraded(self) -> None:
         self._pending.clear()
         self._client_words = []

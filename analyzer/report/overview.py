@@ -60,13 +60,19 @@ class Exposed:
     def __init__(self, total: Summary) -> None:
         #: accounts, those of them that were let in, servers, clients
         self.accounts, self.accepted, self.servers, self.clients = total.exposed()
-        #: logins were left out of these, because there were too many to tell apart
+        #: accounts, and clients, were left out of these, because there were too many to tell apart
         self.more: bool = total.accounts_left_out > 0
+        self.more_clients: bool = total.clients_left_out > 0
 
     def words(self) -> str:
         """``13 accounts on 5 servers``, ``at least`` so many where not all were told apart."""
         text = f"{plural(len(self.accounts), 'account')} on {plural(len(self.servers), 'server')}"
         return f"at least {text}" if self.more else text
+
+    def senders(self) -> str:
+        """``12 clients``, in the same way."""
+        text = plural(len(self.clients), "client")
+        return f"at least {text}" if self.more_clients else text
 
 
 class Overview:
@@ -163,7 +169,7 @@ def verdict(total: Summary, severities: dict[str, int]) -> tuple[str, str]:
     if exposed.accounts:
         whose = "its password or token" if len(exposed.accounts) == 1 else "their passwords or tokens"
         words = exposed.words()
-        text = f"{words[:1].upper()}{words[1:]} sent {whose} in clear, from {plural(len(exposed.clients), 'client')}."
+        text = f"{words[:1].upper()}{words[1:]} sent {whose} in clear, from {exposed.senders()}."
         return "bad", text
     if total.nameless:
         return (

@@ -25,17 +25,15 @@ from analyzer.sessions.records import (
     Session,
 )
 
-#: Clients and mechanisms named for one account or server; beyond it only their number counts.
+#: Clients and mechanisms told apart for one account; that there were more is noted of clients.
 MAX_NAMED: Final = 1000
-#: Clients of an account that are noted in itself; a set takes more memory, and most accounts have few.
-FEW: Final = 12
 #: Servers, accounts and clients that are told apart; what is beyond counts in the totals only, and that is said.
 MAX_SERVERS: Final = 10_000
 MAX_ACCOUNTS: Final = 50_000
 MAX_CLIENTS: Final = 50_000
-#: A client's number fits into so many bits.
+#: A client's number fits into so many bits, for three of them stand in one number of 64.
 CLIENT_BITS: Final = 16
-CLIENT_MASK: Final = 0xFFFF
+CLIENT_MASK: Final = (1 << CLIENT_BITS) - 1
 
 
 @mypyc_attr(acyclic=True)
@@ -54,12 +52,14 @@ class AccountTally:
         self.readable: bool = False
         self.token: bool = False
         self.hashed: bool = False
-        #: numbers of the first clients, three in each; and all of them, where there are more
+        #: numbers of the first clients, three in each; and of all, where they are more: a set takes memory, and most accounts have few
         self._few_0: i64 = 0
         self._few_1: i64 = 0
         self._few_2: i64 = 0
         self._few_3: i64 = 0
         self._many: set[int] | None = None
+        #: it has further clients, which are not told apart
+        self.more_clients: bool = False
         #: the port of :mod:`analyzer.report.migration` that has counted the account, and the one that will have no row of it
         self.counted_by: object | None = None
         self.unlisted_by: object | None = None
@@ -79,6 +79,8 @@ class AccountTally:
         if many is not None:
             if len(many) < MAX_NAMED:
                 many.add(number)
+            elif number not in many:
+                self.more_clients = True
             return
         noted = _noted(self._few_0, number)
         if noted >= 0:
@@ -159,7 +161,7 @@ class ClientTally:
         #: its place among all, from 1 on
         self.number: i64 = number
         self.logins: i64 = 0
-        #: it sent a password or token as such
+        #: it sent a password or token as such, with the name of an account
         self.exposed: bool = False
 
 
@@ -236,7 +238,7 @@ class Summary:
         #: clients that logged in in clear, by address
         self.clients: dict[str, ClientTally] = {}
         #: accounts of which a password or token was readable
-        self._readable: i64 = 0
+        self.readable: i64 = 0
         self.anomalies: dict[str, AnomalyTally] = {}
         #: servers beyond the limit, as one; logins of accounts and of clients beyond theirs
         self.others = ServerTally("", 0)
@@ -262,19 +264,15 @@ class Summary:
 
     def exposed_accounts(self) -> list[AccountTally]:
         """Accounts whose password or token was readable; :func:`leading` puts the foremost of them in order."""
-        if self._readable == len(self.accounts):
+        if self.readable == len(self.accounts):
             return list(self.accounts)
         return [one for one in self.accounts if one.readable]
 
     def hashed_accounts(self) -> list[AccountTally]:
         """Accounts of which only challenge and response were readable (they can be guessed offline)."""
-        if self._readable == len(self.accounts):
+        if self.readable == len(self.accounts):
             return []
         return [one for one in self.accounts if not one.readable]
-
-    def count_readable(self) -> None:
-        """One more account's password or token was readable."""
-        self._readable += 1
 
     def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
         """Accounts whose password or token was readable: their names, the names let in, their servers (address and port); who sent it."""
@@ -321,7 +319,8 @@ class Summary:
             )
         if self.clients_left_out:
             notes.append(
-                f"the first {MAX_CLIENTS:,} clients are told apart; {self.clients_left_out:,} logins of further ones are in the totals only"
+                f"the first {MAX_CLIENTS:,} clients are told apart; {self.clients_left_out:,} logins of further ones are in the totals only, "
+                "and among no account's clients"
             )
         return notes
 
@@ -444,6 +443,8 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     if username is None:
         total.nameless += 1
         return
+    if client is not None and credential.secret is not None:
+        client.exposed = True
     account = server.exposed.get(username)
     if account is None:
         if server is total.others or len(total.accounts) >= MAX_ACCOUNTS:
@@ -477,16 +478,16 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     else:
         account.other += 1
     if secret is not None:
-        if client is not None:
-            client.exposed = True
         if not account.readable:
             account.readable = True
-            total.count_readable()
+            total.readable += 1
         if kind == BEARER_TOKEN:
             account.token = True
     elif kind == CHALLENGE_RESPONSE:
         account.hashed = True
-    if client is not None:
+    if client is None:
+        account.more_clients = True
+    else:
         account.add_client(client.number)
     mechanism = credential.mechanism
     if mechanism != account.mechanism:

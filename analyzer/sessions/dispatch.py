@@ -2,7 +2,8 @@
 
 One :class:`SessionStream` listens to one TCP connection. It collects the first octets until detection knows the protocol, hands
 everything to the protocol's dissector, passes on to the TLS dissector where TLS begins, and makes the session record when the
-connection is over. A fault in a dissector costs that one session its remaining events, and is recorded in it.
+connection is over, or as soon as both sides have closed a connection in clear and nothing is pending. A fault in a dissector
+costs that one session its remaining events, and is recorded in it.
 """
 
 from __future__ import annotations
@@ -244,16 +245,19 @@ class SessionStream(StreamSink):
     def streams_ended(self) -> None:
         """The record is made while all that goes into it is at hand: closed flows wait for late packets, thousands of them in busy captures."""
         dissector = self._dissector
-        if dissector is not None and dissector.settled():
-            self._record = self._session(self._flow)
-            self._builder = None
-            self._dissector = None
+        try:
+            if dissector is not None and dissector.settled():
+                self._record = self._session(self._flow)
+                self._builder = None
+                self._dissector = None
+        except Exception:
+            self._contain(Position(self._flow.last_frame, self._flow.end_ns, 0))
 
     def flow_ended(self, flow: Flow) -> None:
         self._over = True
         record = self._record
         if record is not None:
-            _add_late_packets(record, flow)
+            _fill_packets(record, flow)
             self._hand_on(record, flow)
             return
         at = Position(flow.last_frame, flow.end_ns, 0)
@@ -303,7 +307,7 @@ class SessionStream(StreamSink):
         if self._over:
             return None
         if record is not None:
-            _add_late_packets(record, self._flow)
+            _fill_packets(record, self._flow)
             return record
         return self._session(self._flow) if self._worth_a_record() else None
 
@@ -593,7 +597,7 @@ class SessionStream(StreamSink):
         session.server_ip = address_text(flow.server_ipv4, flow.server_ipv6)
         session.server_port = flow.server_port
         session.direction_from = flow.direction_from
-        _add_late_packets(session, flow)
+        _fill_packets(session, flow)
         session.client_bytes = flow.client_bytes
         session.server_bytes = flow.server_bytes
         session.gap_bytes = flow.gap_bytes
@@ -673,8 +677,8 @@ class SessionStream(StreamSink):
             session.exposure = UNKNOWN
 
 
-def _add_late_packets(session: Session, flow: Flow) -> None:
-    """What packets change that carry nothing new."""
+def _fill_packets(session: Session, flow: Flow) -> None:
+    """What a packet changes that carries nothing new: those that come late do."""
     session.packets = flow.packets
     session.end_ns = flow.end_ns
     session.last_frame = flow.last_frame

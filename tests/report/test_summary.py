@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 
 import pytest
@@ -14,11 +15,21 @@ from analyzer.findings.engine import find
 from analyzer.findings.tally import MAX_COUNTED, MAX_GROUPS
 from analyzer.model import Secret
 from analyzer.pipeline import Result
+from analyzer.report.formats.text import write_text
 from analyzer.report.glance import BATCH, Glancer, glance
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE
-from analyzer.report.overview import limits
+from analyzer.report.overview import Exposed, limits
 from analyzer.report.servers import MAX_SERVERS_AT_A_GLANCE
-from analyzer.report.summary import FEW, MAX_CLIENTS, MAX_SERVERS, AccountTally, leading, summarize
+from analyzer.report.summary import (
+    CLIENT_MASK,
+    MAX_CLIENTS,
+    MAX_NAMED,
+    MAX_SERVERS,
+    AccountTally,
+    leading,
+    summarize,
+)
+from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
 
@@ -72,12 +83,54 @@ def test_few_are_told_apart_without_a_word() -> None:
     assert max(len(group.clients) for group in seen.tally.groups()) == 100 < MAX_COUNTED
 
 
-def test_clients_and_mechanisms_of_an_account_are_told_once_each() -> None:
+#: Clients that an account notes in itself; of more it keeps a set.
+FEW = 12
+
+
+def test_clients_of_an_account_are_told_once_each() -> None:
+    assert MAX_CLIENTS <= CLIENT_MASK
     one = AccountTally("kim", "198.51.100.20", 110, "pop3")
     for number in range(3 * FEW):
         for _ in range(2):
             one.add_client(MAX_CLIENTS - number % (2 * FEW))
         assert one.clients() == {MAX_CLIENTS - before for before in range(min(number + 1, 2 * FEW))}
+    for number in range(MAX_NAMED):
+        assert not one.more_clients
+        one.add_client(number + 1)
+        if len(one.clients()) == MAX_NAMED:
+            break
+    one.add_client(MAX_NAMED - 2 * FEW + 1)
+    assert (len(one.clients()), one.more_clients) == (MAX_NAMED, True)
+
+
+@pytest.mark.parametrize("clients", [1, 3, 4, FEW, FEW + 1, 3 * FEW])
+def test_the_accounts_of_a_client_are_found_however_many_clients_they_have(clients: int) -> None:
+    sessions = []
+    for number in range(clients):
+        session = login(number + 1, 0)
+        (credential,) = session.credentials or ()
+        credential.username = "kim"
+        sessions.append(session)
+    total = summarize(sessions)
+    everybody = [session.client_ip for session in sessions]
+    assert total.names_of(everybody) == {client: {"kim"} for client in everybody}
+
+
+def test_clients_beyond_the_limit_are_told_of() -> None:
+    """They are among nobody's clients, and the report says that there are more."""
+    sessions = [login(number, number % 7) for number in range(MAX_CLIENTS + 5)]
+    for session in sessions:
+        (credential,) = session.credentials or ()
+        credential.username = "kim" if session in sessions[-5:] else "lee"
+    total = summarize(sessions)
+    assert (len(total.clients), total.clients_left_out) == (MAX_CLIENTS, 5)
+    kims = [one for one in total.accounts if one.username == "kim"]
+    assert all(one.clients() == set() and one.more_clients for one in kims)
+    assert Exposed(total).senders() == f"at least {MAX_CLIENTS:,} clients"
+    assert any(f"the first {MAX_CLIENTS:,} clients are told apart; 5 logins" in note for note in total.notes())
+    page = io.StringIO()
+    write_text(Result(), page, "0", False, TrustStore(), glance(sessions, [], None))
+    assert f"from at least {MAX_CLIENTS:,}" in " ".join(page.getvalue().split())
 
 
 def test_the_leading_accounts_are_those_that_sorting_all_would_show() -> None:

@@ -148,7 +148,7 @@ def _lead(page: Page, total: Summary) -> None:
         )
         page.print(
             (f"EXPOSED: {exposed.words()}", "bold red"),
-            f" sent {whose} password or token in clear, from {plural(len(exposed.clients), 'client')}{accepted}.",
+            f" sent {whose} password or token in clear, from {exposed.senders()}{accepted}.",
         )
         page.print(f"  servers  {_named(sorted(exposed.servers))}", indent=11)
         clients = sorted(exposed.clients, key=lambda client: (-total.clients[client].logins, client))
@@ -241,7 +241,7 @@ def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, fr
             shorten(one.username, 40) or "(empty)",
             endpoint(one.server_ip, one.server_port),
             f"{one.protocol} {_mechanisms(one)}" + ("" if one.readable else " (hash)"),
-            f"{len(one.clients()):,}",
+            f"{len(one.clients()):,}{'+' if one.more_clients else ''}",
             f"{one.accepted:,}",
             f"{one.rejected:,}",
             *([f"{one.other:,}"] if len(columns) - show_secrets == 8 else []),
