@@ -7,22 +7,12 @@ import struct
 
 import pytest
 
-from analyzer.flows.base import Flow, StreamSink, StreamSinkFactory
+from analyzer.flows.base import CountingFactory
 from analyzer.flows.table import SPARE_PLACES, FlowTable
 from analyzer.packets.base import ACK, FIN, PSH, RST, SYN
 
 SECOND = 1_000_000_000
 CLIENT, SERVER = bytes([192, 0, 2, 1]), bytes([198, 51, 100, 2])
-
-
-class Pop3Only(StreamSinkFactory):
-    """Follows port 110."""
-
-    def listed_ports(self) -> list[int]:
-        return [110]
-
-    def open_stream(self, flow: Flow) -> StreamSink | None:
-        return StreamSink()
 
 
 def earliest(table: FlowTable, slack_ns: int) -> int:
@@ -35,7 +25,7 @@ class Traffic:
     """Short connections of one client, and the table that they meet in."""
 
     def __init__(self) -> None:
-        self.table = FlowTable(Pop3Only())
+        self.table = FlowTable(CountingFactory([110]))
         self.frame = 0
 
     def send(self, port: int, now: int, sender: int, flags: int, seq: int, ack: int, data: bytes = b"") -> None:
