@@ -23,7 +23,6 @@ class Group:
 
     def __init__(self, finding: Finding) -> None:
         self.rule: Rule = finding.rule
-        self.number: i64 = finding.rule.number
         #: the worst of them, the first where several are as bad
         self.example = finding
         self.count: i64 = 0
@@ -152,7 +151,7 @@ class FindingTally(FindingSink):
             if client is None:
                 self._count(group.clients, session.client_ip)
             else:
-                bit: i64 = 1 << group.number
+                bit: i64 = 1 << i64(group.rule.number)
                 if client.counted & bit == 0:
                     client.counted |= bit
                     self._count(group.clients, session.client_ip)

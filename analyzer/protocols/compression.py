@@ -14,7 +14,7 @@ from mypy_extensions import mypyc_attr
 from analyzer.model import CLIENT, SERVER, Sender
 from analyzer.protocols.events import COMPRESSED_STREAM_LOST, CompressionStarted
 from analyzer.protocols.framing import Framing
-from analyzer.protocols.side import DISCARD, HOLD, HOLD_COMPRESS, HOLD_NONE, LINES, Side
+from analyzer.protocols.side import DISCARD, HOLD_COMPRESS, HOLD_NONE, LINES, Side
 
 #: Octets that one direction of a compressed session may inflate to, in all.
 MAX_INFLATED: Final = 256 * 1024 * 1024
@@ -28,8 +28,7 @@ class Compression(Framing):
 
     def compress_requested(self) -> None:
         """The client's line just read asks for COMPRESS=DEFLATE (RFC 4978)."""
-        self.client.mode = HOLD
-        self.client.hold_reason = HOLD_COMPRESS
+        self._hold(HOLD_COMPRESS)
 
     def compress_refused(self) -> None:
         """The server's line just read says no."""

@@ -89,8 +89,12 @@ class Framing(DotBodies):
 
     def hold_client(self) -> None:
         """Let the client's next octets wait until :meth:`release_client`."""
+        self._hold(HOLD_PROTOCOL)
+
+    def _hold(self, reason: i64) -> None:
+        """Let the client's next octets wait for the server's word on what the client has just asked."""
         self.client.mode = HOLD
-        self.client.hold_reason = HOLD_PROTOCOL
+        self.client.hold_reason = reason
 
     def release_client(self) -> None:
         """Read on what waited; call ``expect_octets`` or ``expect_dot_body`` first where a block is due."""
@@ -193,9 +197,7 @@ class Framing(DotBodies):
                 at = self._dot_body(sender, side, data, at, size)
             elif mode == HOLD:
                 if side.parts_size == 0:
-                    side.offset = base + at
-                    side.held_frame = self.at.frame
-                    side.held_ns = self.at.timestamp_ns
+                    side.wait_from(base + at, self.at)
                 side.keep(data[at:] if at else data)
                 if side.parts_size > MAX_HELD:
                     self._overflow()

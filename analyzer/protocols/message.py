@@ -15,6 +15,8 @@ from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
+from analyzer.protocols.octets import COMPILED
+
 #: Octets kept of a message's header block. Postfix refuses more than 100 KiB by default, Exim more than 1 MiB; real ones are under 20 KiB.
 MAX_HEADER: Final = 65536
 #: Octets that the header block of a MIME part may have to be read.
@@ -27,8 +29,6 @@ MAX_NAME: Final = 255
 MAX_BOUNDARIES: Final = 16
 #: Octets of a header block that are looked at one by one where that is faster than a search.
 NEAR: Final = 256
-#: Whether this module is compiled.
-COMPILED: Final = not __file__.endswith(".py")
 #: Octets searched for the end of a boundary line: 70 of the boundary, dashes, white space (RFC 2046 section 5.1.1).
 MAX_BOUNDARY_LINE: Final = 128
 

@@ -20,13 +20,13 @@ TLS_SURE: Final = 3
 
 #: Octets looked at one by one before a search is worth its call.
 _NEAR: Final = 96
-#: Whether this module is compiled: loops over octets are for compiled code only.
-_COMPILED: Final = not __file__.endswith(".py")
+#: Whether mailtap is compiled: loops over octets are for compiled code only.
+COMPILED: Final = not __file__.endswith(".py")
 
 
 def line_end(data: bytes, at: i64, size: i64) -> i64:
     """Offset of the next LF of ``data``, whose size is given, from ``at`` on; -1 where there is none."""
-    if _COMPILED:
+    if COMPILED:
         near = at + _NEAR
         if near > size:
             near = size

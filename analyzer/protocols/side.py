@@ -7,6 +7,8 @@ from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
+from analyzer.model import Position
+
 # How a side is being read (``mode``).
 LINES: Final = 0
 OCTETS: Final = 1
@@ -78,6 +80,12 @@ class Side:
         if len(parts) != 1:
             self.parts = parts = [b"".join(parts)]
         return parts[0]
+
+    def wait_from(self, offset: i64, at: Position) -> None:
+        """The next octets that wait are the first ones, and stand here."""
+        self.offset = offset
+        self.held_frame = at.frame
+        self.held_ns = at.timestamp_ns
 
     def keep(self, data: bytes) -> None:
         """Let octets wait behind the parts that do."""

@@ -42,7 +42,7 @@ from analyzer.protocols.octets import (
     next_line,
     text_or_not,
 )
-from analyzer.protocols.side import HOLD, HOLD_NONE, HOLD_STARTTLS, LIMBO, LINES, OPAQUE, Side
+from analyzer.protocols.side import HOLD_NONE, HOLD_STARTTLS, LIMBO, LINES, OPAQUE, Side
 
 #: Pieces of the client's text behind a grant of STARTTLS that keep their own frames; those beyond share the last one's.
 MAX_PLACES: Final = 256
@@ -114,8 +114,7 @@ class StartTls(Compression):
         """The client's line just read asks for TLS."""
         at = self.at
         self.events.append(StartTlsRequested(CLIENT, at.frame, at.timestamp_ns, self.line_offset))
-        self.client.mode = HOLD
-        self.client.hold_reason = HOLD_STARTTLS
+        self._hold(HOLD_STARTTLS)
 
     def starttls_refused(self, reply: str) -> None:
         """The server's line just read says no; the session goes on in clear."""
@@ -181,9 +180,7 @@ class StartTls(Compression):
                 self._text_goes_on()
                 return side.mode == LINES and self._begins_tls(sender, side, data, offset)
             if side.parts_size == 0 and not (sender == CLIENT and self._injected):
-                side.offset = offset
-                side.held_frame = self.at.frame
-                side.held_ns = self.at.timestamp_ns
+                side.wait_from(offset, self.at)
             if sender == CLIENT:
                 self._client_in_limbo(side, data)
             else:

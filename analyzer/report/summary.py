@@ -98,31 +98,22 @@ class AccountTally:
         if noted >= 0:
             self._few_3 = noted
             return
-        self._many = {*self.clients(), int(number)}
+        self._many = {*self.numbers(), int(number)}
 
-    def clients(self) -> set[int]:
-        """The numbers of the clients that logged in to it."""
+    def numbers(self) -> list[int]:
+        """The numbers of the clients that logged in to it, each once."""
         if self._many is not None:
-            return self._many
-        numbers: set[int] = set()
-        for few in (self._few_0, self._few_1, self._few_2, self._few_3):
-            while few:
-                numbers.add(few & CLIENT_MASK)
-                few >>= CLIENT_BITS
+            return list(self._many)
+        numbers: list[int] = []
+        _take_apart(self._few_0, numbers)
+        _take_apart(self._few_1, numbers)
+        _take_apart(self._few_2, numbers)
+        _take_apart(self._few_3, numbers)
         return numbers
 
-    def tell_name(self, clients: dict[int, set[str]]) -> None:
-        """Add its name to those of its clients, by number."""
-        if self._many is not None:
-            for number in self._many:
-                names = clients.get(number)
-                if names is not None:
-                    names.add(self.username)
-            return
-        _tell_name(self.username, self._few_0, clients)
-        _tell_name(self.username, self._few_1, clients)
-        _tell_name(self.username, self._few_2, clients)
-        _tell_name(self.username, self._few_3, clients)
+    def clients(self) -> set[int]:
+        """The same as a set."""
+        return set(self.numbers())
 
     def mechanisms(self) -> list[str]:
         """The mechanisms met, in order of appearance."""
@@ -145,11 +136,10 @@ def _noted(few: i64, number: i64) -> i64:
     return few | number << 2 * CLIENT_BITS if few >> 2 * CLIENT_BITS == 0 else -1
 
 
-def _tell_name(name: str, few: i64, clients: dict[int, set[str]]) -> None:
+def _take_apart(few: i64, numbers: list[int]) -> None:
+    """What :func:`_noted` has put together."""
     while few != 0:
-        names = clients.get(few & CLIENT_MASK)
-        if names is not None:
-            names.add(name)
+        numbers.append(few & CLIENT_MASK)
         few >>= CLIENT_BITS
 
 
@@ -302,7 +292,10 @@ class Summary:
             if tally is not None:
                 by_number[tally.number] = found[client]
         for one in self.accounts:
-            one.tell_name(by_number)
+            for number in one.numbers():
+                names = by_number.get(number)
+                if names is not None:
+                    names.add(one.username)
         return found
 
     def notes(self) -> list[str]:
@@ -443,7 +436,8 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     if username is None:
         total.nameless += 1
         return
-    if client is not None and credential.secret is not None:
+    secret = credential.secret
+    if client is not None and secret is not None:
         client.exposed = True
     account = server.exposed.get(username)
     if account is None:
@@ -464,7 +458,6 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
     total.latest = account
     total.latest_of = credential
     outcome = credential.outcome
-    secret = credential.secret
     if outcome == "accepted":
         account.accepted += 1
         total.logins_accepted += 1
