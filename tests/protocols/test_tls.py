@@ -12,9 +12,10 @@ from support import tls as lab
 from support.tls import HOST, Connection, Piece, context, play, record
 
 from analyzer.model import CLIENT, SERVER, Position
-from analyzer.protocols import tls
-from analyzer.protocols.tls import MAX_HANDSHAKE, MAX_PLAINTEXT, TlsDissector
+from analyzer.protocols.tls import MAX_PLAINTEXT, TlsDissector
 from analyzer.protocols.tls_handshake import MAX_CERTIFICATES, RETRY_RANDOM
+from analyzer.protocols.tls_messages import MAX_HANDSHAKE
+from analyzer.protocols.tls_verdict import MAX_ALERTS, MAX_ANOMALIES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -708,7 +709,7 @@ def test_garbage_between_records():
 def test_garbage_without_end_is_given_up():
     noise = (b"\x17\x03\x03\x00\x01" + b"x\xff") * 100
     played = same_however_cut([*lab.old_handshake(0x0303), (SERVER, noise)])
-    assert len(played.anomalies()) <= tls.MAX_ANOMALIES
+    assert len(played.anomalies()) <= MAX_ANOMALIES
     assert played.facts.server_data_records < 100
 
 
@@ -760,7 +761,7 @@ def test_many_certificates_are_counted_and_not_kept():
 
 def test_alerts_are_told_a_bounded_number_of_times():
     played = play([(CLIENT, record(22, lab.client_hello())), (SERVER, record(21, b"\x01\x70") * 1000)])
-    assert played.kinds().count("TlsAlert") == tls.MAX_ALERTS
+    assert played.kinds().count("TlsAlert") == MAX_ALERTS
 
 
 def test_data_goes_by_in_bulk():
