@@ -39,6 +39,12 @@ def line_end(data: bytes, at: i64, size: i64) -> i64:
     return data.find(b"\n", at)
 
 
+def first_word(line: bytes) -> bytes:
+    """The verb of a command line, in capitals."""
+    space: i64 = line.find(b" ")
+    return (line if space < 0 else line[:space]).upper()
+
+
 def next_line(data: bytes, at: i64, size: i64) -> i64:
     """Offset behind the next LF of ``data``, whose size is given, from ``at`` on; the size where there is none."""
     newline = line_end(data, at, size)

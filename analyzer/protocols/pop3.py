@@ -4,8 +4,8 @@ Replies pair with a queue of pending commands. Listings (LIST, UIDL, CAPA) are s
 is missing can be told from what follows; messages (RETR, TOP) are skipped in bulk. After AUTH the client is on hold until
 the server has said ``+`` or answered, for only the server knows whether the next line is a response.
 
-This module is over 500 lines long because both halves of a dialogue share one state; what can be known without it (messages,
-SASL, framing) is in modules of its own.
+This module is over 500 lines long because both halves of a dialogue share one state; what can be known without it (words,
+messages, SASL, framing) is in modules of its own.
 """
 
 from __future__ import annotations
@@ -37,95 +37,47 @@ from analyzer.protocols.events import (
     MessageTransferred,
 )
 from analyzer.protocols.message import NO_NAMES, MessageReader, is_field
+from analyzer.protocols.octets import first_word
 from analyzer.protocols.pending import PendingNumbers
+from analyzer.protocols.pop3_grammar import (
+    APOP,
+    AUTH,
+    CAPA,
+    CAPABILITIES,
+    DELE,
+    LAST_SPECIAL,
+    LIST,
+    LISTING,
+    LOST,
+    MAX_TEXT,
+    MECHANISMS,
+    PASS,
+    PLAIN,
+    QUIT,
+    RETR,
+    RSET,
+    STLS,
+    TOP,
+    UNKNOWN,
+    USER,
+    VERBS,
+    announced_octets,
+    apop_timestamp,
+    capability,
+    kind_of_four,
+    message_number,
+    reply_text,
+    text_of,
+    wants_tls,
+)
 from analyzer.protocols.sasl import decode_base64, names_mechanism
 
 #: Commands that may wait for their replies; the oldest are given up beyond it.
 MAX_PENDING: Final = 512
-#: Capabilities kept of one listing, and octets of each.
+#: Capabilities kept of one listing.
 MAX_CAPABILITIES: Final = 100
-MAX_CAPABILITY: Final = 255
 #: Message numbers remembered, for deletions.
 MAX_MESSAGES: Final = 10000
-#: Characters kept of a banner, a user name.
-MAX_TEXT: Final = 1024
-
-# Commands. Those up to _LAST_SPECIAL have work to do when they are sent.
-_UNKNOWN: Final = 0
-_USER: Final = 1
-_PASS: Final = 2
-_APOP: Final = 3
-_AUTH: Final = 4
-_STLS: Final = 5
-_RETR: Final = 6
-_DELE: Final = 7
-_LIST: Final = 8  # LIST, UIDL, LANG: a listing where no argument is given
-_CAPA: Final = 9
-_LAST_SPECIAL: Final = 9
-_TOP: Final = 10
-_QUIT: Final = 11
-_RSET: Final = 12
-_PLAIN: Final = 13  # a reply of one line and no consequence
-_LISTING: Final = 14
-_MECHANISMS: Final = 15  # AUTH alone
-_LOST: Final = 16  # whatever was in a line that is missing
-
-_VERBS: Final[dict[bytes, int]] = {
-    b"USER": _USER,
-    b"PASS": _PASS,
-    b"APOP": _APOP,
-    b"AUTH": _AUTH,
-    b"STLS": _STLS,
-    b"RETR": _RETR,
-    b"DELE": _DELE,
-    b"LIST": _LIST,
-    b"UIDL": _LIST,
-    b"LANG": _LIST,
-    b"CAPA": _CAPA,
-    b"TOP": _TOP,
-    b"QUIT": _QUIT,
-    b"RSET": _RSET,
-    b"STAT": _PLAIN,
-    b"NOOP": _PLAIN,
-    b"LAST": _PLAIN,
-    b"UTF8": _PLAIN,
-    b"XTND": _PLAIN,
-    b"XCLIENT": _PLAIN,
-    b"IMPLEMENTATION": _PLAIN,
-    b"HELP": _PLAIN,
-    b"REST": _PLAIN,
-}
-
-# Verbs of four letters as numbers.
-_WORD_USER: Final = 0x55534552
-_WORD_PASS: Final = 0x50415353
-_WORD_STAT: Final = 0x53544154
-_WORD_NOOP: Final = 0x4E4F4F50
-_WORD_QUIT: Final = 0x51554954
-_WORD_RETR: Final = 0x52455452
-_WORD_DELE: Final = 0x44454C45
-_WORD_LIST: Final = 0x4C495354
-_WORD_UIDL: Final = 0x5549444C
-_WORD_CAPA: Final = 0x43415041
-
-#: Capabilities one of which begins most listings (RFC 2449 section 6 and what servers put first).
-_CAPABILITIES: Final = (
-    "CAPA",
-    "TOP",
-    "USER",
-    "UIDL",
-    "STLS",
-    "SASL",
-    "RESP-CODES",
-    "PIPELINING",
-    "EXPIRE",
-    "IMPLEMENTATION",
-)
-
-#: Texts of short replies that were met first: servers say the same all the time, and records share it.
-MAX_USUAL: Final = 64
-MAX_USUAL_TEXTS: Final = 1024
-_USUAL_TEXTS: Final[dict[bytes, str]] = {}
 
 #: A pending command is ``kind | number << _SHIFT``: the number of its exchange or message.
 _SHIFT: Final = 5
@@ -183,7 +135,7 @@ class Pop3Dissector(Dissector):
 
     def client_line(self, line: bytes) -> None:
         if self._answer_due:
-            if not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN:
+            if not self._answer_guessed or VERBS.get(first_word(line), UNKNOWN) == UNKNOWN:
                 self._receive_response(line)
                 return
             if self.exchange_stray():
@@ -198,23 +150,23 @@ class Pop3Dissector(Dissector):
         self._answer_due = False
         size: i64 = len(line)
         space: i64 = 4  # most verbs have four letters
-        kind: int = _UNKNOWN
+        kind: int = UNKNOWN
         if size == 4:
             space = -1
             kind = kind_of_four(line)
         elif size > 4 and line[4] == 32:
             kind = kind_of_four(line)
-        if kind == _UNKNOWN:
+        if kind == UNKNOWN:
             space = line.find(b" ")
             verb = line if space < 0 else line[:space]
-            kind = _VERBS.get(verb.rstrip(b"\t ").upper(), _UNKNOWN)
-            if kind == _UNKNOWN:
+            kind = VERBS.get(verb.rstrip(b"\t ").upper(), UNKNOWN)
+            if kind == UNKNOWN:
                 self._receive_unknown(line)
                 return
         self.commands += 1
-        if kind <= _LAST_SPECIAL:
+        if kind <= LAST_SPECIAL:
             argument = b"" if space < 0 else line[space + 1 :]
-            if kind == _USER:
+            if kind == USER:
                 if self._user_refusal is not None:
                     self._tell_user()
                 self._user_open = True
@@ -224,14 +176,14 @@ class Pop3Dissector(Dissector):
                 if not argument or argument[0] == 32 or argument[len(argument) - 1] == 32 or len(argument) > MAX_TEXT:
                     argument = argument.strip(b" ")[:MAX_TEXT]
                 self._user = text_of(argument)
-            elif kind == _PASS:
+            elif kind == PASS:
                 self._receive_password(argument)
                 return
-            elif kind == _RETR or kind == _DELE:
+            elif kind == RETR or kind == DELE:
                 self._push(kind, message_number(argument))
                 return
             else:
-                if self._user_open and (kind == _AUTH or kind == _APOP or kind == _STLS):
+                if self._user_open and (kind == AUTH or kind == APOP or kind == STLS):
                     self._tell_user()
                 self._receive_special(kind, argument)
                 return
@@ -239,26 +191,26 @@ class Pop3Dissector(Dissector):
 
     def _receive_special(self, kind: int, argument: bytes) -> None:
         """The rarer commands that have work to do when they are sent."""
-        if kind == _LIST:
-            self._push(_PLAIN if argument.strip() else _LISTING, 0)
-        elif kind == _CAPA:
+        if kind == LIST:
+            self._push(PLAIN if argument.strip() else LISTING, 0)
+        elif kind == CAPA:
             self._asked = True
-            self._push(_CAPA, 0)
-        elif kind == _STLS:
-            self._push(_STLS, 0)
+            self._push(CAPA, 0)
+        elif kind == STLS:
+            self._push(STLS, 0)
             self.starttls_requested()
-        elif kind == _APOP:
+        elif kind == APOP:
             name, _, digest = argument.strip(b" ").rpartition(b" ")
             if not name:
                 self.anomaly(CLIENT, MALFORMED_COMMAND, "APOP without two arguments")
-                self._push(_PLAIN, 0)
+                self._push(PLAIN, 0)
                 return
             self._check_timing()
             username = name.strip(b" ")[:MAX_TEXT].decode("utf-8", "surrogateescape")
             exchange = self.tell_digest(
                 "APOP", username, self._timestamp, digest[:MAX_TEXT].decode("utf-8", "surrogateescape")
             )
-            self._push(_APOP, exchange)
+            self._push(APOP, exchange)
         else:
             self._begin_auth(argument)
 
@@ -288,28 +240,28 @@ class Pop3Dissector(Dissector):
             self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "PASS, although the server takes no password in clear")
         username = None if self._user_torn else self._user
         exchange = self.tell_login("USER/PASS", username, text_of(argument), PASSWORD)
-        self._push(_PASS, exchange)
+        self._push(PASS, exchange)
 
     def _begin_auth(self, argument: bytes) -> None:
         """RFC 5034 section 4: ``AUTH mechanism [initial-response]``; alone it asks for the mechanisms (RFC 1734's successors)."""
         words = argument.split()
         if not words:
-            self._push(_MECHANISMS, 0)
+            self._push(MECHANISMS, 0)
             return
         if self.midstream and self.commands == 1 and not names_mechanism(argument):
-            self._push(_UNKNOWN, 0)  # Redis has AUTH too, with a password behind it
+            self._push(UNKNOWN, 0)  # Redis has AUTH too, with a password behind it
             return
         self._check_timing()
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
-        self._push(_AUTH, 0)
+        self._push(AUTH, 0)
         if len(words) > 1:
             self._take_response(words[1])
         self.hold_client()
 
     def _receive_response(self, line: bytes) -> None:
         self._answer_due = False
-        if self.exchange_stray() and not self._pending.holds(_AUTH):
+        if self.exchange_stray() and not self._pending.holds(AUTH):
             if line != b"*" and not response_form(line):
                 self.exchange_dropped()
                 self._receive_unknown(line)
@@ -350,19 +302,19 @@ class Pop3Dissector(Dissector):
             self._take_response(line)
             self.hold_client()
             return
-        self._push(_UNKNOWN, 0)
+        self._push(UNKNOWN, 0)
 
     def _expect_outcome(self) -> None:
         """The server's next word is about an authentication of which the command was not seen."""
         self._pending.clear()
         self._lost_count = False
         self._first_reply = False
-        self._push(_AUTH, 0)
+        self._push(AUTH, 0)
 
     def _check_timing(self) -> None:
         """Credentials are sent: before the server could say what it offers?"""
         if self._asked and not self._told and not self._lost_count and self.replies > 0:
-            if self._pending.holds(_CAPA):
+            if self._pending.holds(CAPA):
                 self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "credentials were sent before the answer to CAPA")
 
     def _push(self, kind: int, number: int) -> None:
@@ -395,16 +347,16 @@ class Pop3Dissector(Dissector):
             return
         entry = pending.pop()
         kind = entry & _KIND
-        if kind == _UNKNOWN and good:
+        if kind == UNKNOWN and good:
             # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
-            while kind == _UNKNOWN and pending.count > 0:
+            while kind == UNKNOWN and pending.count > 0:
                 entry = pending.pop()
                 kind = entry & _KIND
         self.replies += 1
-        if kind == _PASS:
+        if kind == PASS:
             self.tell_outcome(entry >> _SHIFT, ACCEPTED if good else REJECTED, reply_text(line))
         elif good:
-            if kind != _PLAIN and kind != _USER:
+            if kind != PLAIN and kind != USER:
                 self._receive_yes(kind, entry >> _SHIFT, line)
         else:
             self._receive_no(kind, entry >> _SHIFT, line)
@@ -424,49 +376,49 @@ class Pop3Dissector(Dissector):
                 self.starttls_granted()
 
     def _receive_yes(self, kind: int, number: int, line: bytes) -> None:
-        if kind == _RETR or kind == _TOP:
+        if kind == RETR or kind == TOP:
             at = self.at
-            self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True) if kind == _RETR else None
+            self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True) if kind == RETR else None
             self._number = number
             self.expect_dot_body(SERVER)
-        elif kind == _LISTING or kind == _MECHANISMS:
+        elif kind == LISTING or kind == MECHANISMS:
             self._listing = _IN_LISTING
-        elif kind == _CAPA:
+        elif kind == CAPA:
             self._listing = _IN_CAPABILITIES
             self._names = []
-        elif kind == _DELE:
+        elif kind == DELE:
             deleted = self._deleted
             if deleted is None:
                 deleted = self._deleted = {}
             if number and len(deleted) < MAX_MESSAGES:
                 deleted[number] = True
-        elif kind == _RSET:
+        elif kind == RSET:
             self._deleted = None
-        elif kind == _QUIT:
+        elif kind == QUIT:
             self._carry_out()
-        elif kind == _STLS:
+        elif kind == STLS:
             self.starttls_granted()
-        elif kind == _APOP:
+        elif kind == APOP:
             self.tell_outcome(number, ACCEPTED, reply_text(line))
-        elif kind == _AUTH:
+        elif kind == AUTH:
             self.exchange_ended(ACCEPTED, reply_text(line))
             self._answer_due = False
             self.release_client()
 
     def _receive_no(self, kind: int, number: int, line: bytes) -> None:
-        if kind == _STLS:
+        if kind == STLS:
             self.starttls_refused(reply_text(line))
-        elif kind == _APOP:
+        elif kind == APOP:
             self.tell_outcome(number, REJECTED, reply_text(line))
-        elif kind == _USER or kind == _AUTH:
+        elif kind == USER or kind == AUTH:
             self._forbidden = self._forbidden or wants_tls(line)
-            if kind == _USER and self._user_open:
+            if kind == USER and self._user_open:
                 self._user_refusal = reply_text(line)
-            if kind == _AUTH:
+            if kind == AUTH:
                 self.exchange_ended(REJECTED, reply_text(line))
                 self._answer_due = False
                 self.release_client()
-        elif kind == _CAPA and not (self._told or self._gaps or self.midstream):
+        elif kind == CAPA and not (self._told or self._gaps or self.midstream):
             at = self.at
             self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, []))
 
@@ -500,7 +452,7 @@ class Pop3Dissector(Dissector):
         """A line that is no reply: a SASL challenge, or the rest of something whose beginning is missing."""
         if self._pending.count > 0 and (line == b"+" or line.startswith(b"+ ")):
             kind = self._pending.first & _KIND
-            if kind == _AUTH:
+            if kind == AUTH:
                 self.replies += 1
                 self._first_reply = False
                 self.exchange_challenge(line[2:])
@@ -556,7 +508,7 @@ class Pop3Dissector(Dissector):
             self.expect_dot_body(SERVER)
         else:
             name = capability(line)
-            if name.partition(" ")[0] in _CAPABILITIES:
+            if name.partition(" ")[0] in CAPABILITIES:
                 self._listing = _IN_CAPABILITIES
                 self._names = [name]
 
@@ -687,16 +639,16 @@ class Pop3Dissector(Dissector):
                 self.exchange_dropped()
             self._lost_count = True
             if not self.exchange_open():
-                self._push(_LOST, 0)
+                self._push(LOST, 0)
             return
         if self._listing == _IN_CAPABILITIES:
             self._names = []
             self._listing = _IN_LISTING
-        if pending.count == 1 and (pending.first & _KIND == _RETR or pending.first & _KIND == _TOP):
+        if pending.count == 1 and (pending.first & _KIND == RETR or pending.first & _KIND == TOP):
             # The +OK and the beginning of the message may be among what is missing.
             entry = pending.pop()
             at = self.at
-            if entry & _KIND == _RETR:
+            if entry & _KIND == RETR:
                 self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
                 self._reader.receive_gap(0)
             self._number = entry >> _SHIFT
@@ -709,12 +661,12 @@ class Pop3Dissector(Dissector):
         if sender == SERVER:
             if line.startswith((b"+OK", b"-ERR", b"+ ")):
                 self.server_line(line)
-        elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
+        elif VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
             self.client_line(line)
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
-            self._push(_UNKNOWN, 0)
+            self._push(UNKNOWN, 0)
         elif self._pending.count > 0 and self._listing == _REPLIES:
             self._pending.pop()
 
@@ -736,112 +688,3 @@ class Pop3Dissector(Dissector):
         if self._user_open:
             self._tell_user()
         self._tell_message(False)
-
-
-def kind_of_four(line: bytes) -> int:
-    """The command that four letters at the beginning of a line are, in whatever case, for the commonest ones: without a key made."""
-    # Only letters become capitals by losing this bit.
-    word = (i64(line[0]) << 24 | i64(line[1]) << 16 | i64(line[2]) << 8 | line[3]) & 0xDFDFDFDF
-    if word == _WORD_USER:
-        return _USER
-    if word == _WORD_PASS:
-        return _PASS
-    if word == _WORD_STAT or word == _WORD_NOOP:
-        return _PLAIN
-    if word == _WORD_QUIT:
-        return _QUIT
-    if word == _WORD_RETR:
-        return _RETR
-    if word == _WORD_DELE:
-        return _DELE
-    if word == _WORD_LIST or word == _WORD_UIDL:
-        return _LIST
-    if word == _WORD_CAPA:
-        return _CAPA
-    return _UNKNOWN
-
-
-def text_of(data: bytes) -> str:
-    """Octets of the client as text; those that are no UTF-8 can be had back from it."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "surrogateescape")
-
-
-def first_word(line: bytes) -> bytes:
-    """The verb of a command line, in capitals."""
-    space: i64 = line.find(b" ")
-    return (line if space < 0 else line[:space]).upper()
-
-
-def message_number(argument: bytes) -> int:
-    """The message number that a command names; 0 where there is none."""
-    size: i64 = len(argument)
-    if size == 1:
-        digit: i64 = argument[0]
-        return digit - 48 if 48 <= digit <= 57 else 0
-    text = argument.strip()
-    if not text.isdigit() or len(text) > 9:
-        return 0
-    return int(text)
-
-
-def announced_octets(line: bytes) -> int:
-    """The size that a reply to RETR tells (``+OK 120 octets``, RFC 1939 section 5); -1 where it tells none."""
-    words = line.lower().split()
-    for at, word in enumerate(words):
-        if word.startswith((b"octets", b"bytes")) and at > 0:
-            size = words[at - 1].strip(b"(")
-            return int(size) if size.isdigit() and len(size) <= 12 else -1
-    return -1
-
-
-def reply_text(line: bytes) -> str:
-    """What a reply says behind its status word."""
-    if len(line) > MAX_USUAL:
-        return _reply_text(line)
-    text = _USUAL_TEXTS.get(line)
-    if text is None:
-        text = _reply_text(line)
-        if len(_USUAL_TEXTS) < MAX_USUAL_TEXTS:
-            _USUAL_TEXTS[line] = text
-    return text
-
-
-def _reply_text(line: bytes) -> str:
-    start = 4 if line.startswith(b"+") else 5
-    return line[start : start + MAX_TEXT].decode("utf-8", "replace")
-
-
-def apop_timestamp(line: bytes) -> str | None:
-    """The timestamp of a greeting, with its angle brackets (RFC 1939 section 7); None where there is none."""
-    if 60 not in line:
-        return None
-    at: i64 = 0
-    while True:
-        at = line.find(b"<", at)
-        if at < 0:
-            return None
-        end: i64 = line.find(b">", at)
-        if end < 0:
-            return None
-        if line.find(b"@", at, end) >= 0:
-            return line[at : end + 1].decode("utf-8", "surrogateescape")
-        at += 1
-
-
-def wants_tls(line: bytes) -> bool:
-    """Whether a refusal says that passwords are not taken in clear."""
-    lower = line.lower()
-    return b"plaintext" in lower or b"tls" in lower or b"ssl" in lower or b"encrypt" in lower or b"secure" in lower
-
-
-def capability(line: bytes) -> str:
-    """One line of a CAPA listing, its word in capitals; the mechanisms behind ``SASL`` too (RFC 5034 section 3)."""
-    text = line.strip()[:MAX_CAPABILITY].decode("utf-8", "replace")
-    word, _, rest = text.partition(" ")
-    word = word.upper()
-    if not rest:
-        return word
-    return f"{word} {rest.upper()}" if word == "SASL" else f"{word} {rest}"

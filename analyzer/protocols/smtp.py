@@ -4,8 +4,8 @@ Replies pair with a queue of pending commands. The client is on hold after DATA 
 next octets a message or a response; BDAT announces its octets itself. Text of messages is skipped in bulk and never read as
 commands, not even where a gap has swallowed the DATA command: after a gap a line that begins with no verb is taken for text.
 
-This module is over 500 lines long because both halves of a dialogue share one state; what can be known without it (addresses,
-envelopes, messages, SASL, framing) is in modules of its own.
+This module is over 500 lines long because both halves of a dialogue share one state; what can be known without it (words,
+addresses, envelopes, messages, SASL, framing) is in modules of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,34 @@ from analyzer.protocols.events import (
     MessageTransferred,
 )
 from analyzer.protocols.message import MessageReader, is_field
-from analyzer.protocols.sasl import decode_base64, names_mechanism
+from analyzer.protocols.octets import first_word
+from analyzer.protocols.sasl import names_mechanism
+from analyzer.protocols.smtp_grammar import (
+    AUTH,
+    BDAT,
+    BDAT_LAST,
+    BODY,
+    DATA,
+    EHLO,
+    HELO,
+    LHLO,
+    LOST,
+    MAIL,
+    PLAIN,
+    QUIT,
+    RCPT,
+    RSET,
+    STARTTLS,
+    UNKNOWN,
+    VERBS,
+    answers_auth,
+    answers_only,
+    is_plain_command,
+    reply_code,
+    reply_text,
+    wants_tls,
+    whole_reply,
+)
 
 #: Commands that may wait for their replies; the oldest are given up beyond it. RFC 5321 section 4.5.3.1.8: 100 recipients at least.
 MAX_PENDING: Final = 2000
@@ -54,55 +81,6 @@ MAX_SIZE_DIGITS: Final = 18
 
 #: Octets of a message's end that are remembered, for ends that servers take though they should not.
 _TAIL: Final = 8
-
-_UNKNOWN: Final = 0
-_EHLO: Final = 1
-_HELO: Final = 2
-_LHLO: Final = 3
-_MAIL: Final = 4
-_RCPT: Final = 5
-_DATA: Final = 6
-_BDAT: Final = 7
-_RSET: Final = 8
-_AUTH: Final = 9
-_STARTTLS: Final = 10
-_QUIT: Final = 11
-_PLAIN: Final = 12  # a reply and no consequence
-_BODY: Final = 13  # DATA was granted: the final reply is due
-_BDAT_LAST: Final = 14
-_LOST: Final = 15  # whatever was in a line that is missing
-
-_VERBS: Final[dict[bytes, int]] = {
-    b"EHLO": _EHLO,
-    b"HELO": _HELO,
-    b"LHLO": _LHLO,
-    b"MAIL": _MAIL,
-    b"RCPT": _RCPT,
-    b"DATA": _DATA,
-    b"BDAT": _BDAT,
-    b"RSET": _RSET,
-    b"AUTH": _AUTH,
-    b"X-EXPS": _AUTH,
-    b"STARTTLS": _STARTTLS,
-    b"X-ANONYMOUSTLS": _STARTTLS,
-    b"QUIT": _QUIT,
-    b"NOOP": _PLAIN,
-    b"VRFY": _PLAIN,
-    b"EXPN": _PLAIN,
-    b"HELP": _PLAIN,
-    b"TURN": _PLAIN,
-    b"ETRN": _PLAIN,
-    b"ATRN": _PLAIN,
-    b"BURL": _PLAIN,
-    b"SEND": _PLAIN,
-    b"SOML": _PLAIN,
-    b"SAML": _PLAIN,
-    b"VERB": _PLAIN,
-    b"XCLIENT": _PLAIN,
-    b"XFORWARD": _PLAIN,
-    b"X-LINK2STATE": _PLAIN,
-    b"XEXCH50": _PLAIN,
-}
 
 
 class SmtpDissector(Dissector):
@@ -144,7 +122,7 @@ class SmtpDissector(Dissector):
 
     def client_line(self, line: bytes) -> None:
         if self._answer_due:
-            if not self._answer_guessed or _VERBS.get(first_word(line), _UNKNOWN) == _UNKNOWN:
+            if not self._answer_guessed or VERBS.get(first_word(line), UNKNOWN) == UNKNOWN:
                 self._receive_response(line)
                 return
             self._answer_due = False
@@ -157,10 +135,10 @@ class SmtpDissector(Dissector):
             self.exchange_dropped()
         space: i64 = line.find(b" ")
         verb = line if space < 0 else line[:space]
-        kind = _VERBS.get(verb, _UNKNOWN)
-        if kind == _UNKNOWN:
-            kind = _VERBS.get(verb.strip(b"\t").upper(), _UNKNOWN)
-            if kind == _UNKNOWN:
+        kind = VERBS.get(verb, UNKNOWN)
+        if kind == UNKNOWN:
+            kind = VERBS.get(verb.strip(b"\t").upper(), UNKNOWN)
+            if kind == UNKNOWN:
                 self._receive_unknown(line)
                 return
         argument = b"" if space < 0 else line[space + 1 :].strip(b" \t")
@@ -170,30 +148,30 @@ class SmtpDissector(Dissector):
             return
         self._unsynced = False
         self.commands += 1
-        if kind == _RCPT:
+        if kind == RCPT:
             self._receive_recipient(argument)
-        elif kind == _MAIL:
+        elif kind == MAIL:
             self._receive_sender(argument)
-        elif kind == _DATA:
-            self._push(_DATA, self._envelope, 0, None)
+        elif kind == DATA:
+            self._push(DATA, self._envelope, 0, None)
             self._data_held = True
             self.hold_client()
-        elif kind == _BDAT:
+        elif kind == BDAT:
             self._receive_chunk(argument)
-        elif kind == _AUTH:
+        elif kind == AUTH:
             self._begin_auth(argument, doubtful)
-        elif kind == _STARTTLS:
-            self._push(_STARTTLS, None, 0, None)
+        elif kind == STARTTLS:
+            self._push(STARTTLS, None, 0, None)
             self.starttls_requested()
         else:
-            if kind <= _LHLO:
+            if kind <= LHLO:
                 self._receive_hello(kind, argument)
-            elif kind == _RSET or kind == _QUIT:
+            elif kind == RSET or kind == QUIT:
                 self._end_transaction()
             self._push(kind, None, 1 if argument else 0, None)
 
     def _receive_hello(self, kind: int, argument: bytes) -> None:
-        if kind == _LHLO:
+        if kind == LHLO:
             self.protocol = "lmtp"
         self._end_transaction()
         if argument:
@@ -205,24 +183,24 @@ class SmtpDissector(Dissector):
         address = parse_path(argument, b"FROM")
         if address is None:
             self.anomaly(CLIENT, MALFORMED_COMMAND, "MAIL without FROM:")
-            self._push(_PLAIN, None, 0, None)
+            self._push(PLAIN, None, 0, None)
             return
         if self._chunked is not None:
             self._end_transaction()
         # Should the server refuse it, the envelope before stays in force.
-        self._push(_MAIL, self._envelope, 0, None)
+        self._push(MAIL, self._envelope, 0, None)
         self._envelope = Envelope(address)
 
     def _receive_recipient(self, argument: bytes) -> None:
         address = parse_path(argument, b"TO")
         if address is None:
             self.anomaly(CLIENT, MALFORMED_COMMAND, "RCPT without TO:")
-            self._push(_PLAIN, None, 0, None)
+            self._push(PLAIN, None, 0, None)
             return
         envelope = self._envelope
         if envelope is None:
             envelope = self._envelope = Envelope(None)
-        self._push(_RCPT, envelope, envelope.add(address), None)
+        self._push(RCPT, envelope, envelope.add(address), None)
 
     def _receive_chunk(self, argument: bytes) -> None:
         """``BDAT size [LAST]`` (RFC 3030 section 2): the octets follow at once, whatever the server will say of them."""
@@ -230,14 +208,14 @@ class SmtpDissector(Dissector):
         last = len(words) == 2 and words[1].upper() == b"LAST"
         if not words or not words[0].isdigit() or len(words[0]) > MAX_SIZE_DIGITS or (len(words) > 1 and not last):
             self.anomaly(CLIENT, MALFORMED_COMMAND, "BDAT without a size")
-            self._push(_PLAIN, None, 0, None)
+            self._push(PLAIN, None, 0, None)
             return
         transfer = self._chunked
         if transfer is None:
             transfer = self._chunked = self._begin_transfer(self._envelope, self.line_offset, False)
         self._transfer = transfer
         self._chunk_last = last
-        self._push(_BDAT_LAST if last else _BDAT, None, 0, transfer)
+        self._push(BDAT_LAST if last else BDAT, None, 0, transfer)
         self.expect_octets(CLIENT, int(words[0]))
 
     def _receive_unknown(self, line: bytes) -> None:
@@ -261,7 +239,7 @@ class SmtpDissector(Dissector):
             return
         if len(line) >= 4 and line.count(b"X") == len(line):
             self.anomaly(CLIENT, STARTTLS_STRIPPED, "a command was overwritten with X")
-        self._push(_UNKNOWN, None, 0, None)
+        self._push(UNKNOWN, None, 0, None)
 
     def _begin_text(self) -> None:
         """Not a verb, and there was no telling where one would begin: the text of a message, until its end or the server's word."""
@@ -272,7 +250,7 @@ class SmtpDissector(Dissector):
             transfer.reader.receive_gap(0)
             self._transfer = transfer
             self._envelope = None
-            self._push(_BODY, envelope, 0, transfer)
+            self._push(BODY, envelope, 0, transfer)
         self.expect_dot_body(CLIENT, after_gap=True)
 
     def _begin_asked_text(self, line: bytes) -> None:
@@ -284,7 +262,7 @@ class SmtpDissector(Dissector):
         self._tail = row[-_TAIL:]
         self._transfer = transfer
         self._envelope = None
-        self._push(_BODY, None, 0, transfer)
+        self._push(BODY, None, 0, transfer)
         self.expect_dot_body(CLIENT)
 
     def _on_probation(self) -> bool:
@@ -309,17 +287,17 @@ class SmtpDissector(Dissector):
         """RFC 4954 section 4: ``AUTH mechanism [initial-response]``; ``doubtful``: it may be a line of a message."""
         words = argument.split()
         if not words:
-            self._push(_PLAIN, None, 0, None)
+            self._push(PLAIN, None, 0, None)
             return
         if self.midstream and self.commands == 1 and not names_mechanism(argument):
-            self._push(_UNKNOWN, None, 0, None)  # Redis has AUTH too, with a password behind it
+            self._push(UNKNOWN, None, 0, None)  # Redis has AUTH too, with a password behind it
             return
         if self._greeted and not self._told and not self._reply and not self._gaps and not self.midstream:
             self.anomaly(CLIENT, CREDENTIALS_BEFORE_CAPABILITIES, "AUTH was sent before the server told what it offers")
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
         self._exchange_doubtful = doubtful
-        self._push(_AUTH, None, 0, None)
+        self._push(AUTH, None, 0, None)
         if len(words) > 1:
             self._take_response(words[1])
         self._data_held = False
@@ -381,7 +359,7 @@ class SmtpDissector(Dissector):
     def _receive_greeting(self, code: i64, lines: list[bytes]) -> bool:
         """The server's first reply; whether it was its greeting."""
         if code == 220:
-            if self._pending and self._pending[0].kind == _STARTTLS:
+            if self._pending and self._pending[0].kind == STARTTLS:
                 return False
             self._greeted = True
             self.replies += 1
@@ -413,7 +391,7 @@ class SmtpDissector(Dissector):
             # Nothing else is answered so, and AUTH was not seen.
             self._drop_pending()
             self.begin_stray_exchange(doubtful=False)
-            self._push(_AUTH, None, 0, None)
+            self._push(AUTH, None, 0, None)
         if client.mode == DOT_BODY and client.body_gap and code != 354:
             transfer = self._transfer
             if transfer is None or (queue and queue[0].transfer is transfer):
@@ -430,36 +408,36 @@ class SmtpDissector(Dissector):
             # This code answers no other command, so the replies to those before it are missing.
             self._drop_pending_but_last()
         entry = queue[0]
-        if code == 354 and entry.kind == _BODY:
+        if code == 354 and entry.kind == BODY:
             return  # the go-ahead, later than it was waited for
-        if entry.kind == _UNKNOWN and code < 400:
+        if entry.kind == UNKNOWN and code < 400:
             # What no server knows, none says yes to: this answers the next command (the line was for a proxy, say).
-            while entry.kind == _UNKNOWN and len(queue) > 1:
+            while entry.kind == UNKNOWN and len(queue) > 1:
                 queue.pop(0)
                 entry = queue[0]
         self.replies += 1
         kind = entry.kind
-        if kind == _AUTH and self._exchange_doubtful and answers_auth(code):
+        if kind == AUTH and self._exchange_doubtful and answers_auth(code):
             self.exchange_confirmed()
             if self.exchange_complete():
                 self.exchange_told()
-        if code == 334 and kind == _AUTH:
+        if code == 334 and kind == AUTH:
             self.exchange_challenge(lines[0][4:])
             self._answer_due = True
             self._answer_guessed = self.exchange_stray()
             self.client_line_due()
             self.release_client()
             return
-        if code == 354 and kind != _DATA and self._gaps and client.mode == LINES:
+        if code == 354 and kind != DATA and self._gaps and client.mode == LINES:
             # The DATA command is missing, what it asked for comes.
-            entry.kind = kind = _DATA
+            entry.kind = kind = DATA
             entry.envelope = self._envelope
-        if kind == _DATA and code < 400:
+        if kind == DATA and code < 400:
             if code == 354 or not self.midstream:
                 self._begin_body(entry)
                 return
             self.release_client()  # the word stood in a message, which this answers
-        if kind == _BODY or kind == _BDAT_LAST:
+        if kind == BODY or kind == BDAT_LAST:
             if not self._receive_verdict(entry, code):
                 return
         queue.pop(0)
@@ -471,20 +449,20 @@ class SmtpDissector(Dissector):
             self._receive_no(entry, code, lines)
         if queue:
             transfer = queue[0].transfer
-            if transfer is not None and transfer.ended and (queue[0].kind == _BODY or queue[0].kind == _BDAT_LAST):
+            if transfer is not None and transfer.ended and (queue[0].kind == BODY or queue[0].kind == BDAT_LAST):
                 self._tell(transfer)
 
     def _settle_stray(self, code: i64) -> None:
         """The server's word on a line that has the form of a SASL response: it is one, or text."""
         self._stray_line = None
         if not self.client_waiting() and (
-            answers_only(code) == _AUTH or code == 454 or 534 <= code <= 538 or code == 432
+            answers_only(code) == AUTH or code == 454 or 534 <= code <= 538 or code == 432
         ):
             self._drop_pending()
             self._lost_count = False
             self._unsynced = False
             self.exchange_confirmed()
-            self._push(_AUTH, None, 0, None)
+            self._push(AUTH, None, 0, None)
             return
         self.exchange_dropped()
         self._begin_text()
@@ -493,7 +471,7 @@ class SmtpDissector(Dissector):
     def _receive_unasked(self, code: i64, lines: list[bytes]) -> None:
         self.reply_seen = True
         if code == 354 and (self._gaps or self.midstream) and self.commands and self.client.mode == LINES:
-            self._begin_body(self._push(_DATA, self._envelope, 0, None))
+            self._begin_body(self._push(DATA, self._envelope, 0, None))
         elif not self.commands:
             # The client was never heard: its half of the dialogue may be missing.
             self._go_ahead_first = code == 354 and (self._gaps or self.midstream) and self.client.mode == LINES
@@ -505,15 +483,15 @@ class SmtpDissector(Dissector):
             self.anomaly(SERVER, UNEXPECTED_REPLY, str(code))
 
     def _receive_yes(self, kind: int, lines: list[bytes]) -> None:
-        if kind == _EHLO or kind == _LHLO:
+        if kind == EHLO or kind == LHLO:
             self._tell_capabilities(lines)
-        elif kind == _HELO:
+        elif kind == HELO:
             if self._ehlo_refused and not self._told and not self._gaps:
                 self._tell_capabilities(lines[:1])  # the client does without
             self._told = True
-        elif kind == _STARTTLS:
+        elif kind == STARTTLS:
             self.starttls_granted()
-        elif kind == _AUTH:
+        elif kind == AUTH:
             self._authenticated = True
             self.exchange_ended(ACCEPTED, whole_reply(lines))
             self._answer_due = False
@@ -524,22 +502,22 @@ class SmtpDissector(Dissector):
         envelope = entry.envelope
         if code == 538 or ((code == 530 or code == 534) and wants_tls(lines)):
             self._forbidden = True
-        if kind == _RCPT:
+        if kind == RCPT:
             if envelope is not None:
                 envelope.refuse(entry.index)
-        elif kind == _MAIL:
+        elif kind == MAIL:
             self._envelope = envelope
-        elif kind == _DATA:
+        elif kind == DATA:
             self._refuse_data()
-        elif kind == _STARTTLS:
+        elif kind == STARTTLS:
             if lines[0][4:].lstrip().startswith(b"#5.5.1"):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "500 #5.5.1")
             self.starttls_refused(whole_reply(lines))
-        elif kind == _AUTH:
+        elif kind == AUTH:
             self.exchange_ended(REJECTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
-        elif kind == _EHLO and entry.index:
+        elif kind == EHLO and entry.index:
             self._ehlo_refused = True
 
     def _tell_capabilities(self, lines: list[bytes]) -> None:
@@ -572,7 +550,7 @@ class SmtpDissector(Dissector):
         client = self.client
         transfer = self._begin_transfer(entry.envelope, client.offset if client.parts_size else client.end, True)
         self._tail = b""
-        entry.kind = _BODY
+        entry.kind = BODY
         entry.transfer = transfer
         self._transfer = transfer
         self._envelope = None
@@ -583,7 +561,7 @@ class SmtpDissector(Dissector):
         """No message is wanted. A client that has sent one already (against RFC 2920 section 3.1) has sent text, not commands."""
         if self.client_waiting():
             waiting = b"".join(self.client.parts)
-            if _VERBS.get(first_word(waiting.split(b"\n", 1)[0].rstrip(b"\r")), _UNKNOWN) == _UNKNOWN:
+            if VERBS.get(first_word(waiting.split(b"\n", 1)[0].rstrip(b"\r")), UNKNOWN) == UNKNOWN:
                 self._transfer = None
                 self.expect_dot_body(CLIENT)
         self.release_client()
@@ -702,7 +680,7 @@ class SmtpDissector(Dissector):
             self._answer_guessed = True
             return
         queue = self._pending
-        entry = queue[-1] if queue and queue[-1].kind == _DATA else self._push(_DATA, self._envelope, 0, None)
+        entry = queue[-1] if queue and queue[-1].kind == DATA else self._push(DATA, self._envelope, 0, None)
         self._begin_body(entry)
 
     def reply_readable(self, line: bytes) -> bool:
@@ -722,7 +700,7 @@ class SmtpDissector(Dissector):
             self._unsynced = True
             self._go_ahead_first = False
             if not self.exchange_open():
-                self._push(_LOST, None, 0, None)
+                self._push(LOST, None, 0, None)
             return
         self._reply = []
         if len(self._pending) > 1:
@@ -738,7 +716,7 @@ class SmtpDissector(Dissector):
         if sender == SERVER:
             if line[:3].isdigit() and len(line) >= 3 and (len(line) == 3 or line[3] == 32 or line[3] == 45):
                 self.server_line(line)
-        elif _VERBS.get(first_word(line), _UNKNOWN) != _UNKNOWN:
+        elif VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
             self.client_line(line)
 
     def _drop_pending_but_last(self) -> None:
@@ -748,7 +726,7 @@ class SmtpDissector(Dissector):
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
-            self._push(_UNKNOWN, None, 0, None)
+            self._push(UNKNOWN, None, 0, None)
 
     def upgraded(self) -> None:
         self._drop_pending()
@@ -769,7 +747,7 @@ class SmtpDissector(Dissector):
         reply = self._reply
         if len(reply) > 1 and not self._told and self._pending and reply[0].startswith(b"250"):
             kind = self._pending[0].kind
-            if kind == _EHLO or kind == _LHLO:
+            if kind == EHLO or kind == LHLO:
                 # The listing's end was never seen: what it has offered so far, it has offered.
                 self._tell_capabilities(reply)
         if self._exchange_doubtful and self._on_probation() and self.commands > 1:
@@ -780,64 +758,3 @@ class SmtpDissector(Dissector):
         if transfer is not None:
             self._tell(transfer)
         self._end_transaction()
-
-
-def first_word(line: bytes) -> bytes:
-    """The verb of a command line, in capitals."""
-    space: i64 = line.find(b" ")
-    return (line if space < 0 else line[:space]).upper()
-
-
-def is_plain_command(kind: int, argument: bytes) -> bool:
-    """Whether a line that begins with a verb has the form of that command, so that it is hardly a line of a letter."""
-    if kind == _MAIL:
-        return parse_path(argument, b"FROM") is not None
-    if kind == _RCPT:
-        return parse_path(argument, b"TO") is not None
-    if kind == _AUTH or kind == _BDAT:
-        words = argument.split()
-        if not 0 < len(words) <= 2:
-            return False
-        if kind == _BDAT:
-            return words[0].isdigit() and (len(words) == 1 or words[1].upper() == b"LAST")
-        return len(words) == 1 or words[1] == b"=" or decode_base64(words[1]) is not None
-    if kind == _DATA or kind == _RSET or kind == _QUIT or kind == _STARTTLS:
-        return not argument
-    return argument.find(b" ") < 0
-
-
-def answers_auth(code: i64) -> bool:
-    """Whether a reply can be the answer to AUTH, and not that to a message (RFC 4954 section 6)."""
-    return code == 334 or code == 235 or code == 432 or code == 454 or 500 <= code < 550
-
-
-def answers_only(code: i64) -> int:
-    """The command that a code is the answer to, where there is but one; -1 elsewhere."""
-    if code == 334 or code == 235:
-        return _AUTH
-    if code == 354:
-        return _DATA
-    # XCLIENT is answered with 220 too, but nobody pipelines STARTTLS behind it.
-    return _STARTTLS if code == 220 else -1
-
-
-def reply_code(line: bytes) -> i64:
-    """The code that a line of a reply, known to have one, begins with."""
-    code: i64 = (line[0] - 48) * 100
-    return code + (line[1] - 48) * 10 + (line[2] - 48)
-
-
-def reply_text(line: bytes) -> str:
-    """What a line of a reply says behind its code."""
-    return line[4:].decode("utf-8", "replace")
-
-
-def whole_reply(lines: list[bytes]) -> str:
-    """The last line of a reply, code and text."""
-    return lines[-1].decode("utf-8", "replace")
-
-
-def wants_tls(lines: list[bytes]) -> bool:
-    """Whether a refusal asks for encryption first."""
-    lower = b" ".join(lines).lower()
-    return b"tls" in lower or b"ssl" in lower or b"encrypt" in lower or b"secure" in lower

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from support.dialogue import cut_randomly, hear, kinds, play, read_transcript, told
 
 from analyzer.model import CLIENT, SERVER, Position
-from analyzer.protocols import pop3
-from analyzer.protocols.pop3 import Pop3Dissector
+from analyzer.protocols.pop3 import MAX_PENDING, Pop3Dissector
+from analyzer.protocols.pop3_grammar import apop_timestamp
 
 HELLO = "S: +OK mx ready <17.4@mx.example>\n"
 GREETED = "Greeted text='mx ready <17.4@mx.example>'"
@@ -113,9 +113,9 @@ def test_apop() -> None:
 
 
 def test_timestamp_needs_an_at_sign() -> None:
-    assert pop3.apop_timestamp(b"+OK <mx> ready <1.2@mx> >") == "<1.2@mx>"
-    assert pop3.apop_timestamp(b"+OK <mx> ready") is None
-    assert pop3.apop_timestamp(b"+OK <1@mx") is None
+    assert apop_timestamp(b"+OK <mx> ready <1.2@mx> >") == "<1.2@mx>"
+    assert apop_timestamp(b"+OK <mx> ready") is None
+    assert apop_timestamp(b"+OK <1@mx") is None
 
 
 def plain(user: str, password: str, number: int = 1) -> str:
@@ -384,7 +384,7 @@ def test_pending_commands_are_bounded() -> None:
     said = play(dissector, [*pieces, *[(CLIENT, b"NOOP\r\n" * 1000)] * 5], finish=False)
     assert kinds(told(said)).count("Anomaly command_queue_full") == 100
     assert dissector.anomalies_dropped > 0
-    assert dissector._pending.count == pop3.MAX_PENDING
+    assert dissector._pending.count == MAX_PENDING
 
 
 LINES = st.sampled_from(
