@@ -222,7 +222,23 @@ class FollowSource(LiveSource):
         self.lost_files = 0
         self._past = LiveCounters()
         self._note = Note()
+        # When it was looked at last, how long that is enough, and time that the look has spent on opening files that are new: it is
+        # spent once, so looks need not be rarer for it.
         self._looked = 0.0
+        self._rest = LOOK_S
+        self._meeting = 0.0
+
+    def _look(self) -> None:
+        """Look what has become of the file, or of the folder's files."""
+
+    def _look_when_due(self) -> None:
+        """Look, unless that was a moment ago; the rarer the longer it takes."""
+        began = time.monotonic()
+        if began - self._looked >= self._rest:
+            self._meeting = 0.0
+            self._look()
+            self._looked = time.monotonic()
+            self._rest = _rest_after(self._looked - began - self._meeting)
 
     def _begin(self, path: str) -> Tail | None:
         """Open a file; None, with a note, where that cannot be done."""
@@ -301,7 +317,6 @@ class FileSource(FollowSource):
         self._tail: Tail | None = None
         # Those that had the name before and are still to be read, held open; the oldest first.
         self._older: list[Tail] = []
-        self._rest = LOOK_S
 
     def open(self) -> None:
         self._look()
@@ -321,18 +336,14 @@ class FileSource(FollowSource):
         before = self._tail
         if before is not None and before.restarted:
             self._looked = 0.0
-        self.look()
+        self._look_when_due()
         if self._tail is not before:
             # What was written to the old one until it was replaced is still to be had.
             taken += self._read_on(sink, MAX_RECORDS_A_READ - taken)
         return taken
 
     def look(self) -> None:
-        began = time.monotonic()
-        if began - self._looked >= self._rest:
-            self._look()
-            self._looked = time.monotonic()
-            self._rest = _rest_after(self._looked - began)
+        self._look_when_due()
 
     def _read_on(self, sink: RecordSink, records: int) -> int:
         """Read those that were replaced to their end, then the one of the name, until about so many records have come."""
@@ -430,9 +441,6 @@ class FolderSource(FollowSource):
         self._known: dict[tuple[int, int], Tail] = {}
         # Names of files that were read and are gone: a compressed copy of one is not read again.
         self._vanished: dict[str, None] = {}
-        self._rest = LOOK_S
-        # Time that the present look has spent on opening files that are new: it is spent once, so looks need not be rarer for it.
-        self._meeting = 0.0
         self._full = False
         self._missing = False
         # Descriptors held at the last look, and whether that is too many.
@@ -446,7 +454,7 @@ class FolderSource(FollowSource):
             raise CaptureNotFound(f"{self.name}: there is no such folder; check the spelling") from error
         except OSError as error:
             raise CaptureUnreadable(f"{self.name}: cannot be looked through ({error.strerror})") from error
-        self._look()
+        self._look_when_due()
 
     def read(self, sink: RecordSink) -> int:
         taken = 0
@@ -475,10 +483,6 @@ class FolderSource(FollowSource):
         self._look_when_due()
         self._tell()
 
-    def _look_when_due(self) -> None:
-        if time.monotonic() - self._looked >= self._rest:
-            self._look()
-
     def _next(self, ring: Ring) -> None:
         """The turn of the next file of a ring."""
         for tail in ring.waiting:
@@ -502,8 +506,6 @@ class FolderSource(FollowSource):
 
     def _look(self) -> None:
         """Look through the folder: files that are new, begun anew, renamed, gone."""
-        began = time.monotonic()
-        self._meeting = 0.0
         self._missing = not os.path.isdir(self.name)
         found = self._walk()
         paths = {path for path, _ in found}
@@ -529,8 +531,6 @@ class FolderSource(FollowSource):
             if self._rings[key].tail is None:
                 self._next(self._rings[key])
         self._tidy()
-        self._looked = time.monotonic()
-        self._rest = _rest_after(self._looked - began - self._meeting)
 
     def _meet_or_check(self, path: str, status: os.stat_result, tail: Tail | None, rings: set[str]) -> None:
         """One file of the folder: new to us, or known."""

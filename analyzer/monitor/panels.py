@@ -19,6 +19,7 @@ from analyzer.capture.live import LiveSource
 from analyzer.monitor.base import Alert, MonitorState
 from analyzer.monitor.readings import latest, memory_bytes, settled, sink_name
 from analyzer.report.visible import shorten, visible
+from analyzer.report.wording import noun, plural
 
 #: From this width on there are two columns, the left one so wide.
 WIDE: Final = 126
@@ -230,14 +231,14 @@ def _exposure(state: MonitorState, width: int) -> list[Line]:
             # The finding is told while the session lives; its logins may be counted a moment later.
             return _flowing([(" LOGINS IN CLEAR: see the last findings", "bold red")], width)
         return _flowing([(" No login in clear so far", "bold")], width)
-    parts = [(f" {state.exposed_logins:,} {_plural(state.exposed_logins, 'login')} IN CLEAR", "bold red")]
+    parts = [(f" {plural(state.exposed_logins, 'login')} IN CLEAR", "bold red")]
     for word, names in (
         ("account", state.exposed_accounts),
         ("client", state.exposed_clients),
         ("server", state.exposed_servers),
     ):
         count = len(names)
-        parts.append((f"{count:,}{'+' if names.more else ''} {_plural(count, word)}", "bold"))
+        parts.append((f"{count:,}{'+' if names.more else ''} {noun(count, word)}", "bold"))
     return _flowing(parts, width)
 
 
@@ -284,7 +285,7 @@ def _trouble(state: MonitorState, rates: Rates, messages: Sequence[Message], wid
         said.append(f"packets are read {state.lag_s:.1f} seconds after they were captured")
     said += [f"{sink_name(sink.name)}: {sink.trouble}" for sink in state.sinks if sink.trouble]
     if rates.has_grown("alerts lost", state.alerts_lost):
-        said.append(f"{state.alerts_lost:,} {_plural(state.alerts_lost, 'alert')} lost: too many at once")
+        said.append(f"{plural(state.alerts_lost, 'alert')} lost: too many at once")
     said += [
         f"limit {key.partition('.limit_')[2].replace('_', ' ')} reached {count:,} times"
         for key, count in sorted(settled(state.counters).items())
@@ -534,10 +535,6 @@ def _paired(left: Block, right: Block, width: int) -> Block:
 
 def _host(address: str) -> str:
     return f"[{address}]" if ":" in address else address
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"
 
 
 def duration(seconds: int) -> str:

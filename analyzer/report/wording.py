@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def noun(count: int, word: str) -> str:
+    """The word for so many: ``session``, ``sessions``."""
+    return word if count == 1 else f"{word}s"
+
+
 def plural(count: int, word: str) -> str:
     """``1 session``, ``2 sessions``, ``12,345 sessions``."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+    return f"{count:,} {noun(count, word)}"
