@@ -19,6 +19,7 @@ from analyzer.errors import CaptureError, EngineError, NotACapture, UsageError
 from analyzer.flows.table import FlowTable
 from analyzer.packets.decoder import PacketDecoder
 from analyzer.protocols.detect import PROTOCOL_OF
+from analyzer.report.wording import plural
 from analyzer.sessions.dispatch import SessionStreamFactory
 from analyzer.sessions.ordering import SessionGate, SessionOrder, in_order
 from analyzer.sessions.records import Session, SessionList, SessionSink, sort_by_start
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 #: Times may be told as so many of these ago, in seconds, with so many characters at most.
 AGO_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MAX_AGO_DIGITS: Final = 7
+#: The last time that a calendar of four digits has.
+LAST_NS: Final = 253402300799_000_000_000
 #: The engines: mailtap's own, and Wireshark's reassembly and decryption before mailtap's dissectors.
 NATIVE: Final = "native"
 WIRESHARK: Final = "wireshark"
@@ -120,6 +123,26 @@ class Result:
         self.interrupted: bool = False
         #: the records come from a store: captures are what a monitor listened to, no files that could be read again
         self.stored: bool = False
+        #: the times between which sessions had to be alive, in nanoseconds since the epoch; None where nobody asked
+        self.since_ns: int | None = None
+        self.until_ns: int | None = None
+        #: sessions that were left out because they were not
+        self.left_out: int = 0
+
+    def window(self) -> str:
+        """A sentence that tells which times were asked for, and what that left out; empty where no times were."""
+        since, until = self.since_ns, self.until_ns
+        if since is None and until is None:
+            return ""
+        when = (
+            f"until {_moment(until or 0)}"
+            if since is None
+            else f"since {_moment(since)}"
+            if until is None
+            else f"between {_moment(since)} and {_moment(until)}"
+        )
+        left_out = f"{plural(self.left_out, 'session')} {'was' if self.left_out == 1 else 'were'}"
+        return f"Only sessions alive {when} UTC are told; {left_out if self.left_out else 'none was'} left out."
 
     def nothing_analysed(self) -> str:
         """A sentence where packets were read but not one could be decoded; empty otherwise."""
@@ -132,6 +155,13 @@ class Result:
                 "convert the capture to a link type with IP inside, for example with editcap -T ether"
             )
         return ""
+
+
+def _moment(timestamp_ns: int) -> str:
+    """A time in UTC, with parts of a second where it has any; times without a calendar are told as its ends."""
+    seconds, rest = divmod(min(max(timestamp_ns, 0), LAST_NS), 1_000_000_000)
+    text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    return f"{text}.{rest:09d}".rstrip("0") if rest else text
 
 
 def parse_ports(ports: Mapping[int, str] | None) -> dict[int, str]:
@@ -213,6 +243,7 @@ def run(
     secrets = _read_secrets(keylog)
     began = time.perf_counter()
     result = Result()
+    result.since_ns, result.until_ns = since_ns, until_ns
     kept = SessionList()
     order = None if receiver is None else SessionOrder(kept if secrets is not None else receiver)
     gate = SessionGate(kept if order is None else order, since_ns, until_ns)
@@ -249,6 +280,7 @@ def run(
         for session in in_order(result.sessions):
             receiver.receive_session(session)
         result.sessions = []
+    result.left_out = gate.left_out
     result.counters = counters(pipeline)
     result.warnings.extend(_limits_hit(result.counters))
     for index, stats in enumerate(pipeline.captures):

@@ -154,6 +154,14 @@ def test_since_and_until(talk: Path) -> None:
     assert mailtap("analyze", talk, "--since", "yesterday").returncode == 2
 
 
+def test_json_tells_the_times_that_were_asked_for_and_what_they_left_out(talk: Path) -> None:
+    asked = json.loads(mailtap("analyze", talk, "-f", "json", "--since", "2026-03-03").stdout)
+    head = ["schema_version", "mailtap", "since", "until", "left_out", "captures"]
+    assert list(asked)[:6] == head
+    assert (asked["since"], asked["until"], asked["left_out"]) == ("2026-03-03T00:00:00.000000000Z", None, 1)
+    assert "since" not in json.loads(mailtap("analyze", talk, "-f", "json").stdout)
+
+
 def test_standard_input_and_several_captures(talk: Path, tmp_path: Path) -> None:
     assert "EXPOSED" in mailtap("analyze", "-", stdin=talk.read_bytes()).stdout
     second = tmp_path / "more.pcap"

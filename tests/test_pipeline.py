@@ -416,3 +416,40 @@ def test_pure_and_compiled_give_equal_results(tmp_path: Path) -> None:
     assert b"pure" in outputs[1][0]
     assert outputs[0][1] == outputs[1][1]
     assert len(outputs[0][1]["sessions"]) > 100
+
+
+@pytest.mark.parametrize(
+    ("since_s", "until_s", "sentence"),
+    [
+        (None, None, ""),
+        (0, None, "Only sessions alive since 2026-03-02 09:00:00 UTC are told; none was left out."),
+        (60, None, "Only sessions alive since 2026-03-02 09:01:00 UTC are told; 1 session was left out."),
+        (None, 60, "Only sessions alive until 2026-03-02 09:01:00 UTC are told; 1 session was left out."),
+        (
+            -7200,
+            -3600.5,
+            "Only sessions alive between 2026-03-02 07:00:00 and 2026-03-02 07:59:59.5 UTC are told; 2 sessions were left out.",
+        ),
+    ],
+)
+def test_a_result_tells_the_times_that_were_asked_for(
+    tmp_path: Path, since_s: float | None, until_s: float | None, sentence: str
+) -> None:
+    path = tmp_path / "two.pcap"
+    path.write_bytes(capture([*_played("pop3"), *_played("imap", start_ns=START_NS + 3600 * 10**9)]))
+    since_ns, until_ns = (None if one is None else START_NS + int(one * 10**9) for one in (since_s, until_s))
+    result = run([path], since_ns=since_ns, until_ns=until_ns)
+    assert result.window() == sentence
+    assert result.left_out == 2 - len(result.sessions)
+
+
+def test_a_report_tells_the_times_that_were_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "one.pcap"
+    path.write_bytes(capture(_played("pop3")))
+    assert "1 session was left out" in analyzer.analyze(path, since="2026-03-03").warnings[0]
+    assert analyzer.analyze(path).warnings == []
+
+
+def _played(name: str, start_ns: int = START_NS) -> list[Frame]:
+    port, dialogue = DIALOGUES[name]
+    return Talk(server_port=port, client_port=40000 + port, start_ns=start_ns).play(dialogue).close().frames()

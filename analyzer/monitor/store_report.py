@@ -50,6 +50,9 @@ def load_result(
             "ask for earlier ones with --until, or for fewer with --since or --sensor"
         )
     result.stored = True
+    result.since_ns, result.until_ns = since_ns, until_ns
+    if since_ns is not None or until_ns is not None:
+        result.left_out = max(0, store.count(sensor=sensor) - count)
     # Records are made by the hundred thousand, and none is garbage.
     collecting = gc.isenabled()
     gc.disable()

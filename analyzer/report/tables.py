@@ -131,7 +131,8 @@ class Report:
         if self.result is None:
             return list(self._warnings)
         notes = self._maker.notes if self._maker is not None else []
-        return self._warnings + self.result.warnings + notes + [str(error) for error in self.result.failures]
+        window = [self.result.window()] if self.result.window() else []
+        return self._warnings + window + self.result.warnings + notes + [str(error) for error in self.result.failures]
 
     @property
     def charts(self) -> Charts:

@@ -154,10 +154,13 @@ class SessionGate(SessionSink):
         self._until_ns: i64 = END_OF_TIME if until_ns is None else min(until_ns, END_OF_TIME)
         #: capture -> the randoms of the clients' hellos in it
         self.randoms: dict[str, list[bytes]] = {}
+        #: sessions that were not let through
+        self.left_out: i64 = 0
         self._kept: i64 = 0
 
     def receive_session(self, session: Session) -> None:
         if session.end_ns < self._since_ns or session.start_ns > self._until_ns:
+            self.left_out += 1
             return
         tls = session.tls
         if tls is not None and self._kept < MAX_RANDOMS:

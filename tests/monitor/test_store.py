@@ -154,6 +154,9 @@ def test_since_and_until_choose_as_they_do_offline(store: Store):
     on = load_result(store, since_ns, until_ns)
     assert 10 < len(on.sessions) < len(result.sessions)
     assert tables(on, store.key()) == tables(off, store.key())
+    assert on.window() == off.window()
+    assert (on.since_ns, on.until_ns, on.left_out) == (since_ns, until_ns, len(result.sessions) - len(on.sessions))
+    assert load_result(store).window() == ""
 
 
 def test_recent_sessions_are_the_latest_in_order_of_start(store: Store):

@@ -131,8 +131,15 @@ def write(job: Job, out: TextIO) -> None:
 
 
 def write_json(result: Result, maker: RowMaker, out: TextIO, version: str) -> None:
-    """One object: ``{"schema_version": 1, "mailtap": version, "captures": [...], "sessions": [...], ...}``."""
+    """One object: ``{"schema_version": 1, "mailtap": version, "captures": [...], "sessions": [...], ...}``.
+
+    Where times were asked for, ``since``, ``until`` (one may be null) and ``left_out`` (sessions) stand before the tables.
+    """
     out.write(f'{{"schema_version":{SCHEMA_VERSION},"mailtap":{json_text(version)}')
+    if result.since_ns is not None or result.until_ns is not None:
+        clock = RowWriter("sessions")
+        since, until = ["null" if one is None else clock.time_text(one) for one in (result.since_ns, result.until_ns)]
+        out.write(f',"since":{since},"until":{until},"left_out":{result.left_out}')
     tables = _Tables(result, maker, out, False)
     for table in TABLES:
         out.write(f',\n"{table}":[')
