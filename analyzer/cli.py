@@ -25,6 +25,7 @@ import typer
 from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
+from analyzer.places import is_same, status_of
 from analyzer.report.formats import BINARY, FOLDER, TABLES, Job, load, names
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ DIFFERENT = 1
 INTERRUPTED = 130
 #: Errors of a full disk, in whatever is written last.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Letters of a result's name in that of the file that becomes it: names of files have limits.
+MAX_PART = 40
 
 #: What the process has found, kept to its end lest it be taken apart; None where this is not the process's own run.
 _kept: list[Result] | None = None
@@ -376,14 +379,17 @@ def _ports(words: list[str]) -> dict[int, str]:
 
 def _check_output(writer: Any, form: str, output: Path | None, paths: list[str]) -> None:
     """Say before the run, not after it, that its result has nowhere to go."""
+    status = None
     if output is not None:
+        status = status_of(output, OutputError)
         for path in paths:
-            named = Path(path)
-            if path != "-" and output.exists() and named.exists() and output.samefile(named):
+            if path != "-" and is_same(output, path):
                 raise UsageError(f"-o {output} names a capture that is to be read; name another file for the result")
-        if writer.KIND not in (FOLDER, TABLES) and not output.parent.is_dir():
-            raise UsageError(f"-o {output}: there is no folder {output.parent}; make it first")
-    if writer.KIND == FOLDER and (output is None or (output.exists() and not output.is_dir())):
+        if writer.KIND not in (FOLDER, TABLES) and status is None:
+            parent = status_of(output.parent, OutputError)
+            if parent is None or not stat.S_ISDIR(parent.st_mode):
+                raise UsageError(f"-o {output}: there is no folder {output.parent}; make it first")
+    if writer.KIND == FOLDER and (output is None or (status is not None and not stat.S_ISDIR(status.st_mode))):
         raise UsageError(f"--format {form} writes a folder of files: name one with -o FOLDER")
     if writer.KIND == BINARY and output is None and sys.stdout.isatty():
         raise UsageError(f"--format {form} is not for a terminal: name a file with -o FILE")
@@ -428,20 +434,21 @@ def _write_stdout(write: Callable[[Any], None], binary: bool = False) -> None:
 
 def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private: bool = False) -> None:
     """Write a file whole or not at all: an older result stays until the new one is complete. ``private``: for its owner alone."""
-    if path.is_dir():
+    there = status_of(path, OutputError)
+    if there is not None and stat.S_ISDIR(there.st_mode):
         raise UsageError(f"{path} is a folder; name a file, or use --format csv for a folder of tables")
     mode, encoding = ("wb", None) if binary else ("w", "utf-8")
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+    if there is not None and not stat.S_ISREG(there.st_mode):
         with path.open(mode, encoding=encoding) as out:
             write(out)
         return
     # A link stays a link, and permissions that were set on an older result stay.
     path = path.resolve()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name[:MAX_PART]}.{os.getpid()}.part")
     try:
         with part.open(mode, encoding=encoding) as out:
-            if path.exists():
-                part.chmod(stat.S_IMODE(path.stat().st_mode))
+            if there is not None:
+                part.chmod(stat.S_IMODE(there.st_mode))
             elif private:
                 part.chmod(0o600)
             write(out)

@@ -31,6 +31,7 @@ from typing import Final
 import analyzer
 from analyzer.capture.interfaces import permission_missing
 from analyzer.errors import InternalError, OutputError, UsageError
+from analyzer.places import is_there
 
 LINUX: Final = sys.platform == "linux"
 #: The user of one's own that root becomes where it exists.
@@ -131,7 +132,7 @@ def check(user: User | None, writable: Iterable[Path], readable: Iterable[Path] 
 def sqlite_files(store: Path) -> list[Path]:
     """What is written for an SQLite store: the file, what SQLite and mailtap keep beside it, the folder they are in."""
     beside = [store.with_name(store.name + ending) for ending in ("-wal", "-shm", "-journal", ".key")]
-    return [store.parent, store, *[path for path in beside if path.exists()]]
+    return [store.parent, store, *[path for path in beside if is_there(path)]]
 
 
 def installed() -> list[Path]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from analyzer import __version__
 from analyzer.capture.live import LiveSource
 from analyzer.capture.live_open import make_live
-from analyzer.errors import MailtapError, OutputError, UsageError
+from analyzer.errors import CaptureUnreadable, MailtapError, OutputError, UsageError
 from analyzer.monitor import privileges
 from analyzer.monitor.alerts import AlertDispatcher
 from analyzer.monitor.base import MonitorState
@@ -33,6 +33,7 @@ from analyzer.monitor.notify import Notifier
 from analyzer.monitor.sealing import BoundedJudge, seal_session
 from analyzer.monitor.sinks import left_behind, make_sinks
 from analyzer.monitor.watch import Watch
+from analyzer.places import is_there, status_of
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.records import Session
 
@@ -107,6 +108,7 @@ class Monitor:
         """
         with self._end:
             self._end.enter_context(self._signals())
+            self._look_at_places()
             sources = self._open_sources()
             self._leave_rights_behind()
             watch = self._open_rest()
@@ -138,6 +140,14 @@ class Monitor:
             return True
         return self._stop_at is not None and time.monotonic() >= self._stop_at
 
+    def _look_at_places(self) -> None:
+        """Refuse what can be neither followed nor written: a name too long, a link in a circle, a folder that bars the way."""
+        for name in self.settings.follow:
+            if name != "-":
+                status_of(name, CaptureUnreadable)
+        for path in self.settings.written_paths():
+            status_of(path, OutputError)
+
     def _open_sources(self) -> list[LiveSource]:
         settings = self.settings
         sources = [
@@ -164,7 +174,7 @@ class Monitor:
         user = privileges.choose_user(settings.user, writes_files=bool(writable))
         if user is not None or writable:
             named = [*settings.follow, settings.ca_file, settings.webhook_secret_file, settings.webhook_ca_file]
-            readable = [Path(name) for name in named if name and name != "-" and Path(name).exists()]
+            readable = [Path(name) for name in named if name and name != "-" and is_there(name)]
             # What is in a followed folder now stands for what will be.
             readable += [path for folder in readable if folder.is_dir() for path in _captures_in(folder)]
             privileges.check(user, writable, [*privileges.installed(), *readable])
@@ -439,7 +449,7 @@ class Monitor:
 
 def _captures_in(folder: Path) -> list[Path]:
     """A few files of a folder."""
-    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    found = [path for path in folder.rglob("*") if os.path.isfile(path) and not path.name.startswith(".")]  # noqa: PTH113 - Path.is_file raises where it may not look
     return sorted(found)[:MAX_TRIED]
 
 

@@ -21,5 +21,5 @@ def is_store(where: str) -> bool:
     try:
         with Path(where).open("rb") as file:
             return file.read(16) == MAGIC
-    except OSError:
+    except (OSError, ValueError):
         return False

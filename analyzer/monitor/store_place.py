@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets as random_source
 import sqlite3
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
 
 from analyzer.monitor.store_names import DATABASES, is_store
+from analyzer.places import is_there, status_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -101,18 +103,19 @@ def sqlite_engine(place: Location, writing: bool) -> Engine:
     """
     path = place.path
     assert path is not None
-    if path.is_dir():
+    status = status_of(path, OutputError if writing else CaptureUnreadable)
+    if status is not None and stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{path} is a folder; name a file for the store")
     if writing:
         make_file(path)
-    elif not path.exists():
+    elif status is None:
         raise CaptureNotFound(f"{path}: there is no such store; mailtap monitor --store {path} makes it")
     elif not is_store(str(path)):
         if not os.access(path, os.R_OK):
             raise CaptureUnreadable(f"{path}: may not be read; run it as the user that the monitor runs as, or as root")
         raise NotACapture(f"{path}: not a store of mailtap")
     mode = "rw" if writing else "ro"
-    if not writing and not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+    if not writing and not os.access(path.parent, os.W_OK) and not is_there(f"{path}-wal"):
         # A copy where nothing can be written (evidence, a backup): nobody changes it, and SQLite needs no files beside it.
         mode = "ro&immutable=1"
 

@@ -14,6 +14,7 @@ it did so before, or where several of its accounts are gone.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from analyzer.findings.behaviour import same_account
 from analyzer.findings.catalogue import THEMES
 from analyzer.findings.offers import read_offer
 from analyzer.model import SEVERITIES
+from analyzer.places import reason, status_of
 from analyzer.protocols.events import PASSWORD
 from analyzer.report.columns import TABLES
 from analyzer.report.visible import shorten
@@ -239,14 +241,14 @@ def is_result(path: str) -> bool:
     Raises:
         CaptureError: the file cannot be read.
     """
-    file = Path(path)
-    if not file.is_file():
+    status = status_of(path, CaptureUnreadable)
+    if status is None or not stat.S_ISREG(status.st_mode):
         return False
     try:
-        with file.open("rb") as stream:
+        with Path(path).open("rb") as stream:
             return stream.read(64).lstrip()[:1] == b"{"
     except OSError as error:
-        raise CaptureUnreadable(f"{path}: cannot be read: {error.strerror}") from error
+        raise CaptureUnreadable(f"{path}: cannot be read ({reason(error)})") from error
 
 
 def snapshot(path: str, analyse: Callable[[str], Result], maker: RowMaker | None = None) -> Snapshot:
@@ -282,7 +284,7 @@ def _from_json(file: Path) -> Snapshot:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(wrong) from error
     except OSError as error:
-        raise CaptureUnreadable(f"{file}: cannot be read: {error.strerror}") from error
+        raise CaptureUnreadable(f"{file}: cannot be read ({reason(error)})") from error
     return found.finish()
 
 

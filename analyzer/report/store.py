@@ -8,11 +8,13 @@ column's type.
 from __future__ import annotations
 
 import json
+import stat
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
+from analyzer.places import status_of
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._folder import whole_folder
 from analyzer.report.formats.parquet import TableWriter, array_of, schema_of
@@ -69,7 +71,8 @@ def load(folder: str | Path) -> Report:
 
     parquet = _pyarrow("pyarrow.parquet")
     place = Path(folder)
-    if not place.is_dir():
+    status = status_of(place, CaptureUnreadable)
+    if status is None or not stat.S_ISDIR(status.st_mode):
         raise CaptureNotFound(f"{place}: there is no such folder; name one that report.save() wrote")
     manifest = _manifest(place)
     frames: dict[str, pd.DataFrame] = {}

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from analyzer.errors import UsageError
+from analyzer.errors import OutputError, UsageError
+from analyzer.places import status_of
 
 #: Permissions of a folder that holds secrets.
 PRIVATE: Final = 0o700
+#: Letters of a folder's name in that of the one that becomes it: names of files have limits.
+MAX_PART: Final = 40
 
 
 @contextlib.contextmanager
@@ -27,13 +30,15 @@ def whole_folder(folder: Path, *, private: bool = False, last: str = "") -> Iter
 
     Raises:
         UsageError: ``folder`` is a file, or one of its files is a folder.
+        OutputError: the place cannot be looked at.
         OSError: something cannot be written.
     """
-    place = folder.resolve()
-    if place.exists() and not place.is_dir():
+    status = status_of(folder, OutputError)
+    if status is not None and not stat.S_ISDIR(status.st_mode):
         raise UsageError(f"{folder} is a file; name a folder")
+    place = folder.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=_home_of(place)))
+    part = Path(tempfile.mkdtemp(prefix=f".{place.name[:MAX_PART]}.", suffix=".part", dir=_home_of(place)))
     try:
         yield part
         if place.exists():
