@@ -1,10 +1,11 @@
 # make demo    who logged in where in clear, on the sample captures
-# make test    everything that must hold: lint, types, import rules, pure and compiled tests
+# make test    everything that must hold: lint, types, import rules, pure and compiled tests; run by root on Debian, it installs the programs
+#              that tests compare with (TEST_TOOLS below)
 # make bench   mailtap beside its peers, one table (BENCH="--scale 0.1 --runs 3" for a quick one)
 # make lint    lint, types and import rules only
 #
 # PYTHON=python3.12   the interpreter that makes .venv (default: the first of 3.11 or later that can)
-# MAILTAP_PURE=1      do not compile
+# MAILTAP_PURE=1      do not compile: seconds instead of about three minutes, and a mailtap that is several times slower
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -131,9 +132,9 @@ $(VENV)/bin/python:
 	@echo "Creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 
-# Built once, whatever is installed from it: compiling takes a minute or two.
+# Built once, whatever is installed from it: compiling takes two or three minutes on two cores.
 build/wheel: $(SOURCES) | $(VENV)/bin/python
-	@echo "Building mailtap: a minute or two at the first time"
+	@echo "Building mailtap$$([ -n "$${MAILTAP_PURE:-}" ] || echo ": some minutes where it is compiled")"
 	@rm -rf build/lib build/lib.* build/bdist.* build/temp.* build/wheels
 	@$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/wheels .
 	@touch $@

@@ -2,7 +2,7 @@
 
     import analyzer
 
-    report = analyzer.analyze("office.pcapng")
+    report = analyzer.analyze("captures/office.pcapng")
     report.credentials          # a pandas DataFrame: who logged in where, how, and whether it was accepted
 
 The names below are the public interface. What is heavy behind them (pandas, the dissectors) is imported at first use,
