@@ -54,25 +54,82 @@ class Action:
 class Exposed:
     """Who was exposed, counted the same in every report: an account is a name, a server is an address and port.
 
-    An account counts where its password or token could be read; the same name at several servers is one account, on several servers.
+    An account counts where its password or token could be read, whatever came of it; the same name at several servers is one account, on
+    several servers. Those that were let in, or of which the outcome was not seen, lead; names that were only tried and rejected are told apart.
     """
 
     def __init__(self, total: Summary) -> None:
-        #: accounts, those of them that were let in, servers, clients
-        self.accounts, self.accepted, self.servers, self.clients = total.exposed()
+        #: accounts, those of them that were let in, those that were only rejected, servers, clients
+        self.accounts, self.accepted, self.rejected, self.servers, self.clients = total.exposed()
+        #: accounts of which a hash alone was readable, from which passwords can be guessed offline: at no server more than that
+        hashed = [one for one in total.hashed_accounts() if one.username not in self.accounts]
+        self.hashed: set[str] = {one.username for one in hashed}
+        #: the mechanisms by which they logged in, sorted
+        self.hashed_by: list[str] = sorted({name for one in hashed for name in one.mechanisms()})
+        #: accounts that lead the report, and their servers and clients: all where all were rejected
+        self.leading: set[str] = self.accounts - self.rejected or self.accounts
+        if len(self.leading) < len(self.accounts):
+            self.servers_leading, self.clients_leading = total.places_of(self.leading)
+        else:
+            self.servers_leading, self.clients_leading = self.servers, self.clients
         #: accounts, and clients, were left out of these, because there were too many to tell apart
         self.more: bool = total.accounts_left_out > 0
         self.more_clients: bool = total.clients_left_out > 0
 
     def words(self) -> str:
-        """``13 accounts on 5 servers``, ``at least`` so many where not all were told apart."""
-        text = f"{plural(len(self.accounts), 'account')} on {plural(len(self.servers), 'server')}"
+        """``13 accounts on 5 servers``, ``at least`` so many where not all were told apart; with what came of it where that is unlike."""
+        text = (
+            f"{plural(len(self.leading), 'account')}{self._outcomes()} on {plural(len(self.servers_leading), 'server')}"
+        )
         return f"at least {text}" if self.more else text
+
+    def _outcomes(self) -> str:
+        unseen = len(self.leading) - len(self.accepted)
+        if not unseen or self.leading == self.rejected:
+            return ""
+        if not self.accepted:
+            return " (outcome not seen)"
+        return f" ({len(self.accepted):,} let in, outcome of {unseen:,} not seen)"
 
     def senders(self) -> str:
         """``12 clients``, in the same way."""
-        text = plural(len(self.clients), "client")
+        text = plural(len(self.clients_leading), "client")
         return f"at least {text}" if self.more_clients else text
+
+    def others(self) -> str:
+        """What is to be said of names that were only rejected, behind a comma or semicolon; empty where there are none."""
+        if not self.rejected:
+            return ""
+        if self.leading == self.rejected:
+            return ", rejected" if len(self.rejected) == 1 else ", all rejected"
+        more = len(self.rejected)
+        return f"; {plural(more, 'more name')} {'was' if more == 1 else 'were'} tried and rejected"
+
+    def came_of_it(self) -> str:
+        """What came of the logins, of all accounts: ``3 let in, 7 rejected``."""
+        counts = (
+            (len(self.accepted), "let in"),
+            (len(self.accounts) - len(self.accepted) - len(self.rejected), "with outcome not seen"),
+            (len(self.rejected), "rejected"),
+        )
+        return ", ".join(f"{count:,} {what}" for count, what in counts if count)
+
+
+class Verdict:
+    """One sentence or two on how bad it is, as every report leads with it."""
+
+    def __init__(self, kind: str, tone: str, lead: str, rest: str = "") -> None:
+        #: what it rests on: ``readable nameless hashed messages grave unjudged good none``
+        self.kind = kind
+        #: how bad it is: ``bad warn good none``
+        self.tone = tone
+        #: what weighs most, and the rest of the text
+        self.lead = lead
+        self.rest = rest
+
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{self.lead[:1].upper()}{self.lead[1:]}{self.rest}"
 
 
 class Overview:
@@ -156,49 +213,74 @@ def make_overview(job: Job) -> Overview:
     overview.actions = sorted(sink.actions.values(), key=lambda one: (-one.rank, -one.count, one.rule))
     overview.migration = job.rows("migration")
     overview.closing = list(dict.fromkeys(str(row[_MIGRATION["closing"]]) for row in overview.migration))
-    overview.tone, overview.verdict = verdict(total, sink.counts)
+    found = verdict(total, sink.counts)
+    overview.tone, overview.verdict = found.tone, found.sentence()
     overview.limits = limits(job.result, total) + job.maker.notes
     return overview
 
 
-def verdict(total: Summary, severities: dict[str, int]) -> tuple[str, str]:
-    """How bad it is (``bad warn good none``), and one sentence that says so."""
+def verdict(total: Summary, severities: dict[str, int]) -> Verdict:
+    """How bad it is. Nothing reassures where logins in clear may have gone unseen."""
     exposed = Exposed(total)
-    hashed = {one.username for one in total.hashed_accounts()}
-    grave = severities.get("critical", 0) + severities.get("high", 0)
     if exposed.accounts:
-        whose = "its password or token" if len(exposed.accounts) == 1 else "their passwords or tokens"
-        words = exposed.words()
-        text = f"{words[:1].upper()}{words[1:]} sent {whose} in clear, from {exposed.senders()}."
-        return "bad", text
+        whose = "its password or token" if len(exposed.leading) == 1 else "their passwords or tokens"
+        rest = f" sent {whose} in clear, from {exposed.senders()}{exposed.others()}."
+        return Verdict("readable", "bad", exposed.words(), rest)
     if total.nameless:
-        return (
-            "bad",
-            f"{plural(total.nameless, 'login')} went over the wire in clear; the account names could not be read.",
-        )
-    if hashed:
-        return "warn", (
-            f"No password was sent as such, but {plural(len(hashed), 'account')} sent challenge and response in clear, "
-            "from which passwords can be guessed offline."
-        )
+        rest = " went over the wire in clear; the account names could not be read."
+        return Verdict("nameless", "bad", plural(total.nameless, "login"), rest)
+    doubt = unjudged(total)
+    more = f" {doubt}" if doubt else ""
+    readable = "seen" if doubt else "readable"
+    if exposed.hashed:
+        rest = f" ({', '.join(exposed.hashed_by)}): the hash is readable, and can be guessed offline.{more}"
+        what = f"No password was {readable}, but {plural(len(exposed.hashed), 'account')} sent challenge and response in clear"
+        return Verdict("hashed", "warn", what, rest)
     if total.messages_exposed:
-        return (
-            "warn",
-            f"No password was readable, but {plural(total.messages_exposed, 'message')} could be read in clear.",
-        )
+        what = f"No password was {readable}, but {plural(total.messages_exposed, 'message')} could be read in clear."
+        return Verdict("messages", "warn", what, more)
+    grave = severities.get("critical", 0) + severities.get("high", 0)
     if grave:
-        return (
-            "warn",
-            f"No password or message was readable, but {plural(grave, 'finding')} of high severity want attention.",
+        what = (
+            f"No password or message was {readable}, but {plural(grave, 'finding')} of high severity "
+            f"{'wants' if grave == 1 else 'want'} attention."
         )
+        return Verdict("grave", "warn", what, more)
+    if doubt:
+        others = total.mail - total.unheard - total.late - total.patchy - total.unread
+        rest = (
+            f" In {plural(others, 'other mail session')} no password, token or message was readable." if others else ""
+        )
+        return Verdict("unjudged", "warn", doubt, rest)
     if total.mail:
         seen = "" if total.complete == total.sessions else ", as far as this capture can tell"
-        return "good", f"No password, token or message was readable in {plural(total.mail, 'mail session')}{seen}."
-    return "none", "No mail session was seen in this capture."
+        what = f"No password, token or message was readable in {plural(total.mail, 'mail session')}{seen}."
+        return Verdict("good", "good", what)
+    return Verdict("none", "none", "No mail session was seen in this capture.")
+
+
+def unjudged(total: Summary) -> str:
+    """A sentence on the sessions in which logins in clear may have gone unseen; empty where there are none."""
+    causes = []
+    if total.unheard:
+        whose = "client's" if total.unheard == 1 else "clients'"
+        causes.append(f"of {plural(total.unheard, 'session')} in clear the {whose} side was not captured")
+    if total.late:
+        causes.append(f"{plural(total.late, 'session')} in clear began before the capture")
+    if total.patchy:
+        causes.append(f"{plural(total.patchy, 'session')} in clear {'lacks' if total.patchy == 1 else 'lack'} octets")
+    if total.unread:
+        causes.append(f"of {plural(total.unread, 'session')} nothing that was said was captured")
+    return f"Logins cannot be judged: {', '.join(causes)}." if causes else ""
 
 
 def limits(result: Result, total: Summary) -> list[str]:
     """What the captures cannot tell, in sentences."""
+    return [*unseen(total), *total.notes(), *result.warnings, *(str(failure) for failure in result.failures)]
+
+
+def unseen(total: Summary) -> list[str]:
+    """What is missing of the sessions, in sentences."""
     lines = []
     if total.midstream:
         lines.append(f"{plural(total.midstream, 'session')} began before the capture: what came before is unseen.")
@@ -217,9 +299,6 @@ def limits(result: Result, total: Summary) -> list[str]:
         )
     if total.cut_records:
         lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
-    lines.extend(total.notes())
-    lines.extend(result.warnings)
-    lines.extend(str(failure) for failure in result.failures)
     return lines
 
 

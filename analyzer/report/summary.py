@@ -21,6 +21,7 @@ from analyzer.sessions.records import (
     STARTTLS,
     TRUNCATED,
     UNKNOWN,
+    UNSEEN,
     Credential,
     Session,
 )
@@ -205,6 +206,12 @@ class Summary:
         self.one_sided: i64 = 0
         self.truncated: i64 = 0
         self.complete: i64 = 0
+        #: mail sessions without a login of which nobody can say that there was none: in clear, but the client's side was not captured, or the
+        #: beginning, or octets are missing; and nothing that was said in them was captured, where it may have been in clear
+        self.unheard: i64 = 0
+        self.late: i64 = 0
+        self.patchy: i64 = 0
+        self.unread: i64 = 0
         self.gap_bytes: i64 = 0
         self.conflicts: i64 = 0
         self.cut_records: i64 = 0
@@ -264,10 +271,11 @@ class Summary:
             return []
         return [one for one in self.accounts if not one.readable]
 
-    def exposed(self) -> tuple[set[str], set[str], set[str], set[str]]:
-        """Accounts whose password or token was readable: their names, the names let in, their servers (address and port); who sent it."""
+    def exposed(self) -> tuple[set[str], set[str], set[str], set[str], set[str]]:
+        """Accounts whose password or token was readable: their names, the names let in, those only rejected, their servers; who sent it."""
         names: set[str] = set()
         accepted: set[str] = set()
+        unseen: set[str] = set()
         servers: set[str] = set()
         for server in self.servers.values():
             met = False
@@ -277,10 +285,24 @@ class Summary:
                     names.add(name)
                     if one.accepted:
                         accepted.add(name)
+                    elif one.other:
+                        unseen.add(name)
             if met:
-                host = f"[{server.server_ip}]" if ":" in server.server_ip else server.server_ip
-                servers.add(f"{host}:{server.server_port}")
-        return (names, accepted, servers, {one.client_ip for one in self.clients.values() if one.exposed})
+                servers.add(_place(server.server_ip, server.server_port))
+        rejected: set[str] = set() if len(names) == len(accepted) else names - accepted - unseen
+        clients = {one.client_ip for one in self.clients.values() if one.exposed}
+        return (names, accepted, rejected, servers, clients)
+
+    def places_of(self, names: set[str]) -> tuple[set[str], set[str]]:
+        """The servers (address and port) at which a password or token of these accounts was readable, and the clients that sent one."""
+        servers: set[str] = set()
+        numbers: set[int] = set()
+        for one in self.accounts:
+            if one.readable and one.username in names:
+                servers.add(_place(one.server_ip, one.server_port))
+                numbers.update(one.numbers())
+        clients = {one.client_ip for one in self.clients.values() if one.exposed and int(one.number) in numbers}
+        return (servers, clients)
 
     def names_of(self, clients: list[str]) -> dict[str, set[str]]:
         """The accounts that clients logged in to in clear, by name."""
@@ -316,6 +338,11 @@ class Summary:
                 "and among no account's clients"
             )
         return notes
+
+
+def _place(address: str, port: i64) -> str:
+    """Address and port as one writes them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def leading(accounts: list[AccountTally], most: int) -> list[AccountTally]:
@@ -382,18 +409,28 @@ def add_session(total: Summary, session: Session) -> None:
     else:
         total.unknown += 1
         server.unknown += 1
+        if protocol != UNKNOWN and session.starttls == UNSEEN:
+            total.unread += 1
     if session.message_list is not None:
         total.messages_exposed += session.messages
         server.messages += session.messages
     completeness = session.completeness
     if completeness == COMPLETE:
         total.complete += 1
-    elif completeness == MIDSTREAM:
-        total.midstream += 1
-    elif completeness == ONE_SIDED:
-        total.one_sided += 1
-    elif completeness == TRUNCATED:
-        total.truncated += 1
+    else:
+        silent = transport == PLAINTEXT and protocol != UNKNOWN and session.credentials is None
+        if completeness == MIDSTREAM:
+            total.midstream += 1
+            if silent:
+                total.late += 1
+        elif completeness == ONE_SIDED:
+            total.one_sided += 1
+            if silent and session.client_bytes == 0:
+                total.unheard += 1
+        elif completeness == TRUNCATED:
+            total.truncated += 1
+            if silent and session.gap_bytes > 0:
+                total.patchy += 1
     total.gap_bytes += session.gap_bytes
     if session.conflict_bytes > 0:
         total.conflicts += 1

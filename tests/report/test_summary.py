@@ -77,8 +77,8 @@ def test_servers_beyond_the_limit_are_counted_and_told_of() -> None:
 def test_few_are_told_apart_without_a_word() -> None:
     seen = glance([login(number, number % 3) for number in range(300)], [], None)
     assert seen.total.notes() == []
-    names, accepted, servers, clients = seen.total.exposed()
-    assert (len(names), len(accepted), len(servers), len(clients)) == (300, 300, 3, 300)
+    names, accepted, rejected, servers, clients = seen.total.exposed()
+    assert (len(names), len(accepted), len(rejected), len(servers), len(clients)) == (300, 300, 0, 3, 300)
     assert seen.total.names_of(["10.0.0.7", "10.9.9.9"]) == {"10.0.0.7": {"user7"}, "10.9.9.9": set()}
     assert max(len(group.clients) for group in seen.tally.groups()) == 100 < MAX_COUNTED
 
@@ -200,7 +200,7 @@ def test_who_proved_a_password_without_sending_it_has_not_exposed_it() -> None:
     credential.username = "user1"
     credential.mechanism, credential.secret, credential.secret_kind = "CRAM-MD5", None, "challenge_response"
     total = summarize([sent, proved])
-    names, _, servers, clients = total.exposed()
+    names, _, _, servers, clients = total.exposed()
     assert (names, len(servers), clients) == ({"user1"}, 1, {sent.client_ip})
     assert len(total.clients) == 2
     assert [len(one.clients()) for one in total.exposed_accounts()] == [2]

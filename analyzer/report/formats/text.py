@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from analyzer.model import SEVERITIES
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
 from analyzer.report.formats._page import Page, Table
 from analyzer.report.glance import Glance, Glancer, glance
-from analyzer.report.overview import Exposed, endpoint
+from analyzer.report.overview import Exposed, endpoint, unseen, verdict
 from analyzer.report.summary import AccountTally, ServerTally, Summary, leading
 from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.report.wording import plural
@@ -43,6 +44,9 @@ MAX_NAMED: Final = 5
 #: Characters of a capture's name beside a frame, and of its path.
 MAX_FILE: Final = 14
 MAX_PATH: Final = 40
+
+#: What a verdict that is not bad looks like.
+TONES: Final[dict[str, str]] = {"warn": "bold yellow", "good": "bold green", "none": "bold"}
 
 #: What anomalies are called that no rule speaks of, most telling first; kinds that are not here are details for other formats.
 ANOMALY_NAMES: Final[dict[str, str]] = {
@@ -82,7 +86,7 @@ def write_text(
     total = seen.total
     frames = Frames(result)
     _head(page, result, total, version)
-    _lead(page, total)
+    _lead(page, total, dict(zip(SEVERITIES, seen.tally.by_severity, strict=True)))
     from analyzer.report.formats._verdicts import show_findings, show_servers, show_settings
 
     show_findings(page, seen.tally, frames)
@@ -138,41 +142,20 @@ def _head(page: Page, result: Result, total: Summary, version: str) -> None:
     page.print("")
 
 
-def _lead(page: Page, total: Summary) -> None:
-    exposed = Exposed(total)
-    hashed = total.hashed_accounts()
-    if exposed.accounts:
-        whose = "its" if len(exposed.accounts) == 1 else "their"
-        accepted = (
-            "" if exposed.accepted == exposed.accounts else f" ({len(exposed.accepted):,} with an accepted login)"
-        )
-        page.print(
-            (f"EXPOSED: {exposed.words()}", "bold red"),
-            f" sent {whose} password or token in clear, from {exposed.senders()}{accepted}.",
-        )
-        page.print(f"  servers  {_named(sorted(exposed.servers))}", indent=11)
-        clients = sorted(exposed.clients, key=lambda client: (-total.clients[client].logins, client))
-        page.print(f"  clients  {_named(clients)}", indent=11)
-    elif total.nameless:
-        page.print(
-            (f"EXPOSED: {plural(total.nameless, 'login')}", "bold red"),
-            " went over the wire in clear; the account names could not be read.",
-        )
-    elif total.mail:
-        page.print("No password or token was seen in clear.", style="bold green")
+def _lead(page: Page, total: Summary, severities: dict[str, int]) -> None:
+    found = verdict(total, severities)
+    if found.tone == "bad":
+        page.print((f"EXPOSED: {found.lead}", "bold red"), found.rest)
     else:
-        page.print("No mail session was seen.", style="bold")
-    if hashed:
-        page.print(
-            f"{plural(len({one.username for one in hashed}), 'account')} sent challenge and response in clear"
-            f" ({', '.join(sorted({name for one in hashed for name in one.mechanisms()}))}): passwords can be guessed offline."
-        )
+        page.print((found.lead, TONES[found.tone]), found.rest)
+    if found.kind == "readable":
+        _exposed(page, total)
     if total.decrypted_logins or total.decrypted_messages:
         page.print(
             f"With keys, {plural(total.decrypted_logins, 'login')} and {plural(total.decrypted_messages, 'message')}"
             " inside TLS were read; they were not exposed."
         )
-    if total.messages_exposed:
+    if total.messages_exposed and found.kind != "messages":
         page.print(f"{plural(total.messages_exposed, 'whole message')} could be read in clear.")
     shares = [
         f"{count:,} {name}"
@@ -190,6 +173,19 @@ def _lead(page: Page, total: Summary) -> None:
         named = ", ".join(f"{count} {visible(name)}" for name, count in sorted(total.not_mail.items()))
         page.print(f"Not mail, on mail ports: {named}.")
     page.print("")
+
+
+def _exposed(page: Page, total: Summary) -> None:
+    """The servers and clients of the accounts that lead, and the accounts of which a hash was readable."""
+    exposed = Exposed(total)
+    page.print(f"  servers  {_named(sorted(exposed.servers_leading))}", indent=11)
+    clients = sorted(exposed.clients_leading, key=lambda client: (-total.clients[client].logins, client))
+    page.print(f"  clients  {_named(clients)}", indent=11)
+    if exposed.hashed:
+        page.print(
+            f"{plural(len(exposed.hashed), 'more account')} sent challenge and response in clear ({', '.join(exposed.hashed_by)}): "
+            "the hash is readable, and can be guessed offline."
+        )
 
 
 def _named(names: list[str], most: int = MAX_NAMED) -> str:
@@ -406,25 +402,7 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
 
 def _limits(page: Page, result: Result, total: Summary, notes: list[str]) -> None:
     """What the captures cannot tell."""
-    lines = []
-    if total.midstream:
-        lines.append(f"{plural(total.midstream, 'session')} began before the capture: what came before is unseen.")
-    if total.one_sided:
-        lines.append(
-            f"{plural(total.one_sided, 'session')} had only one direction captured: outcomes or secrets may be missing."
-        )
-    if total.truncated:
-        lines.append(
-            f"{plural(total.truncated, 'session')} lacked octets ({total.gap_bytes:,} missing) or had not ended."
-        )
-    if total.conflicts:
-        lines.append(
-            f"{plural(total.conflicts, 'session')} carried the same octets twice with different content: somebody may inject packets."
-        )
-    if total.cut_records:
-        lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
-    lines.extend(result.warnings)
-    lines.extend(notes)
+    lines = [*unseen(total), *result.warnings, *notes]
     if lines:
         page.print("What this capture cannot tell", style="bold")
         for line in lines[:MAX_ROWS]:

@@ -149,8 +149,10 @@ def test_every_report_counts_accounts_and_servers_alike(sample: str) -> None:
     ]
     accounts = readable["username"].nunique()
     servers = len(readable[["server_ip", "server_port"]].drop_duplicates())
-    words = f"{accounts} account{'s' * (accounts != 1)} on {servers} server{'s' * (servers != 1)}"
     exposed = Exposed(summarize(job.result.sessions))
+    words = exposed.words()
+    assert words.startswith(f"{len(exposed.leading)} account")
+    assert not exposed.accounts or len(exposed.leading | exposed.rejected) == accounts
     assert (len(exposed.accounts), len(exposed.servers)) == (accounts, servers)
     total = report.summary().loc["all"]
     assert (total["accounts_exposed"], total["servers_exposed"]) == (accounts, servers)
@@ -162,7 +164,7 @@ def test_every_report_counts_accounts_and_servers_alike(sample: str) -> None:
         assert f"EXPOSED: {words} sent" in text
         assert make_overview(job).verdict.startswith(f"{words} sent")
         assert f"**{words} sent" in markdown
-        assert words.replace(" on", " exposed on") in short
+        assert f"{accounts} account{'s' * (accounts != 1)} exposed on {servers} server{'s' * (servers != 1)}" in short
         assert f"on {servers} server" in card
         assert f"on {servers} server" in page
     else:
