@@ -225,11 +225,12 @@ def _conclude(job: Job, form: str, writer: Any, output: Path | None, fail_on: Se
     _write(job, writer, output)
     for failure in result.failures:
         _say(f"error: {failure}")
+    # The text report says them itself, at its end; that it is no whole one must not be missed where it goes into a file.
+    said = result.warnings[:1] if result.interrupted else []
+    for warning in said if form == "text" else result.warnings + job.maker.notes:
+        _say(f"warning: {warning}")
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if form != "text":
-        for warning in result.warnings + job.maker.notes:
-            _say(f"warning: {warning}")
     nothing = result.nothing_analysed()
     if nothing:
         _say(f"error: {nothing}")

@@ -38,6 +38,9 @@ NATIVE: Final = "native"
 WIRESHARK: Final = "wireshark"
 ENGINES: Final = (NATIVE, WIRESHARK)
 
+#: What a result says first where the user has stopped the run.
+STOPPED: Final = "the run was stopped; the results cover what was read until then"
+
 #: What tells a caller how far the reading is: octets read so far, octets in all (0 where unknown), packets so far.
 Progress = Callable[[int, int, int], None]
 
@@ -61,13 +64,21 @@ class Pipeline:
         """
         self.table.capture = len(self.factory.captures)
         self.factory.captures.append(path)
-        before = self.decoder.undecoded
+        before, undecoded = self.decoder.packets, self.decoder.undecoded
+        stats = CaptureStats(path)
         try:
-            stats = read_capture(path, self.decoder, progress, hashed=self.hashed)
+            read_capture(path, self.decoder, progress, stats, self.hashed)
         except CaptureError:
             self.factory.captures.pop()
             raise
-        stats.undecoded = self.decoder.undecoded - before
+        except KeyboardInterrupt:
+            # The user stops the run: what was read until then counts.
+            if stats.packets:
+                stats.packets = max(stats.packets, self.decoder.packets - before)
+            stats.undecoded = self.decoder.undecoded - undecoded
+            self.captures.append(stats)
+            raise
+        stats.undecoded = self.decoder.undecoded - undecoded
         self.captures.append(stats)
         return stats
 
@@ -94,6 +105,10 @@ class Pipeline:
             read_through(wireshark, self.factory, len(self.factory.captures) - 1)
         except CaptureError:
             self.factory.captures.pop()
+            raise
+        except KeyboardInterrupt:
+            stats.packets = wireshark.packets
+            self.captures.append(stats)
             raise
         stats.packets = stats.packets or wireshark.packets
         stats.warnings.extend(wireshark.warnings)
@@ -265,7 +280,7 @@ def run(
         except KeyboardInterrupt:
             pipeline.close()
             result.interrupted = True
-            result.warnings.append("the run was stopped; the results cover what was read until then")
+            result.warnings.insert(0, STOPPED)
         if order is not None:
             order.flush()
     finally:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import array
 import csv
+import fcntl
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
 from support.traffic import Talk, capture, tcp_frame
-from support.waiting import CHILD_PATIENCE
+from support.waiting import CHILD_PATIENCE, until
 
 TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
 
@@ -365,3 +369,44 @@ def test_times_the_wrong_way_round(capsys: pytest.CaptureFixture[str]):
     office = str(Path(__file__).parent.parent / "captures" / "office.pcapng")
     assert run_command(["analyze", office, "--since", "2026-11-22", "--until", "2026-11-20"]) == 2
     assert "swap them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_stopped_run_tells_what_was_read_until_then(talk: Path, form: str) -> None:
+    content = talk.read_bytes()
+    half = len(content) * 3 // 4
+    done = subprocess.Popen(
+        [sys.executable, "-m", "analyzer", "analyze", "-", "-f", form],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    assert done.stdin is not None
+    done.stdin.write(content[:half])
+    done.stdin.flush()
+    until(lambda: _waits_for_more(done), CHILD_PATIENCE)
+    done.send_signal(signal.SIGINT)
+    out, err = done.communicate(timeout=CHILD_PATIENCE)
+    assert done.returncode == 130
+    assert err.decode().startswith(
+        "mailtap: warning: the run was stopped; the results cover what was read until then\n"
+    )
+    if form == "json":
+        found = json.loads(out)
+        assert [one["capture"] for one in found["captures"]] == ["-"]
+        assert 0 < found["captures"][0]["packets"] < 13
+        assert found["captures"][0]["format"] == "pcap"
+        assert len(found["sessions"]) == 1
+        assert found["sessions"][0]["packets"] == found["captures"][0]["packets"]
+    else:
+        assert "0 captures" not in out.decode()
+        assert "the run was stopped" in out.decode()
+
+
+def _waits_for_more(process: subprocess.Popen[bytes]) -> bool:
+    """All that was written has been read, and the process sleeps until there is more."""
+    assert process.stdin is not None
+    unread = array.array("i", [0])
+    fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, unread)
+    return unread[0] == 0 and Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"

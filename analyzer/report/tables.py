@@ -205,8 +205,11 @@ class Report:
 
 
 def add_hashes(result: Result) -> None:
-    """Fill in the SHA-256 of captures that were not hashed as they were read: who did not ask then has to read them again."""
-    if result.stored:
+    """Fill in the SHA-256 of captures that were not hashed as they were read: who did not ask then has to read them again.
+
+    Who has stopped the run would not wait for that.
+    """
+    if result.stored or result.interrupted:
         return
     for stats in result.captures:
         if stats.sha256 is None and stats.name != "-":
