@@ -6,19 +6,24 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
-from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, new_table, upgrade_offered
+from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, all_of, new_table, upgrade_offered
 from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migrant, Migration
 from analyzer.report.migration import UNSEEN as UNTRIED
 from analyzer.report.overview import endpoint
 from analyzer.report.servers import GRADES, UNSEEN, Posture
 from analyzer.report.summary import Summary
 from analyzer.report.visible import shorten, visible
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     from analyzer.report.formats._page import Page
 
 #: Findings of no severity above this are kept out of the table as long as there are worse ones, and counted below it.
 QUIET: Final = 0
+#: What is as severe as this has a row for each rule.
+GRAVE: Final = SEVERITIES.index("high")
+#: Characters of a server's address and port, or of the name of a capture.
+MAX_SERVER: Final = 47
 #: Settings shown; sentences on closing ports.
 MAX_SETTINGS: Final = 15
 MAX_SENTENCES: Final = 5
@@ -36,46 +41,114 @@ GRADE_STYLES: Final[dict[str, str]] = {"F": "bold red", "D": "red", "C": "yellow
 STYLES: Final[dict[str, str]] = {"critical": "bold red", "high": "red", "medium": "yellow", "low": "", "info": "dim"}
 
 
+class Line:
+    """A row of the findings: one rule at one server, or at several of which there is no room for more."""
+
+    def __init__(self, groups: list[Group], alone: bool) -> None:
+        #: as bad as each other, of one rule; the first stands for them
+        self.groups = groups
+        #: no row above it is of the same rule and severity
+        self._alone = alone
+        self.rule = groups[0].rule
+        self.example = groups[0].example
+        self.count = sum(group.count for group in groups)
+
+    def server(self) -> str:
+        """``192.0.2.1:110``, ``192.0.2.1:110 +3`` for it and three others, ``4 more servers``."""
+        count = len(self.groups)
+        if count > 1 and not self._alone:
+            return f"{count:,} more servers" if self.example.session is not None else f"{count:,} more"
+        server = shorten(self.groups[0].server(), MAX_SERVER)
+        return f"{server} +{count - 1:,}" if self.more() else server
+
+    def more(self) -> bool:
+        """It names one server, and stands for others, too."""
+        return self._alone and len(self.groups) > 1
+
+    def clients(self) -> str:
+        """How many clients are concerned."""
+        return _number([group.clients for group in self.groups]) if self.example.session is not None else ""
+
+    def accounts(self) -> str:
+        """How many accounts are concerned; empty where that is none."""
+        return _number([group.accounts for group in self.groups]) if any(one.accounts for one in self.groups) else ""
+
+
+def _number(counted: list[set[str]]) -> str:
+    """A number of clients or accounts, which are counted so far only."""
+    number = len(counted[0]) if len(counted) == 1 else len(set().union(*counted))
+    return f"{number:,}+" if any(len(names) >= MAX_COUNTED for names in counted) else f"{number:,}"
+
+
+def chosen(groups: list[Group], most: int) -> list[Line]:
+    """The rows to show of groups that are in order, worst first: about ``most``, and no fewer than what is grave needs.
+
+    What is critical or high has a row for each rule, however many there are: no attack is left out because another one met many servers.
+    What room there is goes to their servers, in turn, the worst first, and then in the same way to what is less grave.
+    """
+    kinds: dict[tuple[int, str], list[Group]] = {}
+    for group in groups:
+        kinds.setdefault((group.example.severity, group.rule.slug), []).append(group)
+    rows = dict.fromkeys(kinds, 0)
+    grave = [kind for kind in kinds if kind[0] >= GRAVE]
+    for kind in grave:
+        rows[kind] = 1
+    room = most - len(grave)
+    for turn in (grave, [kind for kind in kinds if kind[0] < GRAVE]):
+        while room > 0 and (wanting := [kind for kind in turn if rows[kind] < len(kinds[kind])]):
+            for kind in wanting[:room]:
+                rows[kind] += 1
+                room -= 1
+    lines: list[Line] = []
+    for kind, found in kinds.items():
+        if rows[kind]:
+            single = rows[kind] - 1
+            lines += [Line([group], alone=True) for group in found[:single]]
+            lines.append(Line(found[single:], alone=not single))
+    return lines
+
+
 def show_findings(page: Page, tally: FindingTally, frames: Frames) -> None:
-    """Findings, worst first, one line a rule and server."""
+    """Findings, worst first, one line a rule and server as far as there is room."""
     groups = tally.groups()
     if groups:
         counts = [f"{count:,} {SEVERITIES[at]}" for at, count in enumerate(tally.by_severity) if count]
         _show_groups(page, groups, ", ".join(reversed(counts)), frames)
 
 
-def _number(counted: int) -> str:
-    """A number of clients or accounts, which are counted so far only."""
-    return f"{counted:,}" if counted < MAX_COUNTED else f"{counted:,}+"
-
-
 def _show_groups(page: Page, groups: list[Group], counts: str, frames: Frames) -> None:
     narrow = page.width < NARROW
+    lines = chosen([group for group in groups if group.example.severity > QUIET] or groups, MAX_ROWS)
+    server = "server +more" if any(line.more() for line in lines) else "server"
     table = new_table(
-        f"Findings: {counts}", ("severity", False), ("what", False), ("server", False), ("times", True), ("clients", True),
+        f"Findings: {counts}", ("severity", False), ("what", False), (server, False), ("times", True), ("clients", True),
         *([] if narrow else [("accounts", True)]), (frames.head(), True), spare=("accounts", "clients", "times", frames.head()),
     )  # fmt: skip
-    loud = [group for group in groups if group.example.severity > QUIET] or groups
-    for group in loud[:MAX_ROWS]:
-        word = group.example.severity_word()
-        session = group.example.session
+    for line in lines:
+        word = line.example.severity_word()
+        session = line.example.session
         table.add_row(
             (word, STYLES[word]),
-            group.rule.title,
-            shorten(group.server(), 47),
-            f"{group.count:,}",
-            _number(len(group.clients)) if session is not None else "",
-            *([] if narrow else [_number(len(group.accounts)) if group.accounts else ""]),
-            frames.at(session.capture, group.example.frame) if session is not None else "",
+            line.rule.title,
+            line.server(),
+            f"{line.count:,}",
+            line.clients(),
+            *([] if narrow else [line.accounts()]),
+            frames.at(session.capture, line.example.frame) if session is not None else "",
         )
     page.table(table)
-    cut = len(groups) - min(len(loud), MAX_ROWS)
-    if cut > 0:
-        page.print(f"and {cut:,} more kinds of findings (--format json, csv or jsonl has them all)", style="dim")
-    slugs = list(dict.fromkeys([group.rule.slug for group in loud[:MAX_ROWS]]))
-    page.print(
-        f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs[:3])}", indent=4, style="dim"
-    )
+    shown = {group for line in lines for group in line.groups}
+    rest: dict[str, int] = {}
+    for group in groups:
+        if group not in shown:
+            rest[group.rule.slug] = rest.get(group.rule.slug, 0) + group.count
+    if rest:
+        named = ", ".join(f"{slug} ({count:,})" for slug, count in rest.items())
+        page.print(
+            f"and {plural(sum(rest.values()), 'more finding')}: {named}; {all_of('findings')}", indent=4, style="dim"
+        )
+    slugs = dict.fromkeys([line.rule.slug for line in lines])
+    page.print(f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs)}", indent=4, style="dim")
     page.print("")
 
 
@@ -112,7 +185,7 @@ def show_settings(page: Page, migration: Migration) -> None:
     cut = len(migration.rows) + migration.left_out - MAX_SETTINGS
     if cut > 0:
         what = "logins in clear" if migration.left_out else "settings"
-        page.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
+        page.print(f"and {cut:,} more {what} ({all_of('migration')})", style="dim")
     for port in migration.ports[:MAX_SENTENCES]:
         sentence = visible(port.closing)
         page.print(f"  {sentence[:1].upper()}{sentence[1:]}.", indent=4)
@@ -158,9 +231,7 @@ def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
         )  # fmt: skip
     page.table(table)
     if len(ranked) > MAX_ROWS:
-        page.print(
-            f"and {len(ranked) - MAX_ROWS:,} more servers (--format json, csv or jsonl has them all)", style="dim"
-        )
+        page.print(f"and {len(ranked) - MAX_ROWS:,} more servers ({all_of('servers')})", style="dim")
     poor = [place for place, _ in ranked if place in graded and graded[place][0] in POOR]
     if poor:
         page.print("What speaks against them most (--format html tells all of it):", style="dim")

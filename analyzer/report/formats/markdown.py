@@ -161,7 +161,7 @@ def _write_table(table: str, sink: _Rows, out: TextIO) -> None:
         for row in sink.rows
     )
     if sink.count > len(sink.rows):
-        out.write(f"\nand {sink.count - len(sink.rows):,} more (--format csv or parquet has them all)\n")
+        out.write(f"\nand {sink.count - len(sink.rows):,} more (all: `--format csv --table {table}`)\n")
 
 
 def _cell(value: object, kind: str) -> str:

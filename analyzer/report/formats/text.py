@@ -29,6 +29,7 @@ MAX_ROWS: Final = 20
 #: Columns whose cells stay on one line.
 UNFOLDED: Final = (
     "server",
+    "server +more",
     "protocol",
     "client",
     "from",
@@ -205,10 +206,15 @@ def new_table(title: str, *columns: tuple[str, bool], spare: tuple[str, ...] = (
     return table
 
 
-def _show(page: Page, table: Table, cut: int, what: str) -> None:
+def all_of(table: str) -> str:
+    """Where the rows are that a table has no room for: in one of the tables of records."""
+    return f"all: --format csv --table {table}"
+
+
+def _show(page: Page, table: Table, cut: int = 0, what: str = "", records: str = "") -> None:
     page.table(table)
     if cut > 0:
-        page.print(f"and {cut:,} more {what} (--format json, csv or jsonl has them all)", style="dim")
+        page.print(f"and {cut:,} more {what} ({all_of(records)})", style="dim")
     page.print("")
 
 
@@ -246,7 +252,7 @@ def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, fr
         if show_secrets:
             cells.insert(3, secrets.get(_account_key(one), ""))
         table.add_row(*cells, style="" if one.accepted else "dim")
-    _show(page, table, len(readable) + len(hashed) - MAX_ROWS, "accounts")
+    _show(page, table, len(readable) + len(hashed) - MAX_ROWS, "accounts", "credentials")
 
 
 def _mechanisms(one: AccountTally) -> str:
@@ -285,7 +291,7 @@ def _clients(page: Page, total: Summary) -> None:
     )  # fmt: skip
     for one in ranked[:MAX_ROWS]:
         table.add_row(one.client_ip, f"{one.logins:,}", f"{len(accounts[one.client_ip]):,}")
-    _show(page, table, len(ranked) - MAX_ROWS, "clients")
+    _show(page, table, len(ranked) - MAX_ROWS, "clients", "credentials")
 
 
 def _tls(page: Page, servers: list[TlsServer]) -> None:
@@ -301,7 +307,7 @@ def _tls(page: Page, servers: list[TlsServer]) -> None:
             endpoint(one.server_ip, one.server_port), f"{one.handshakes:,}", f"{one.failed:,}" if one.failed else "",
             ", ".join(_counted(one.versions, sorted(one.versions))), _suites(one.suites), one.verdict(),
         )  # fmt: skip
-    _show(page, table, len(servers) - MAX_ROWS, "servers")
+    _show(page, table, len(servers) - MAX_ROWS, "servers", "tls")
     bad = bad_certificates(servers)
     if not bad:
         return
@@ -316,7 +322,7 @@ def _tls(page: Page, servers: list[TlsServer]) -> None:
             f"{certificate.sessions:,}", clock(until)[:10] if until is not None else "?",
             _named([endpoint(one.server_ip, one.server_port) for one in users], 2),
         )  # fmt: skip
-    _show(page, table, len(bad) - MAX_ROWS, "certificates")
+    _show(page, table, len(bad) - MAX_ROWS, "certificates", "tls")
 
 
 def _counted(counts: dict[str, int], order: list[str]) -> list[str]:
@@ -363,7 +369,7 @@ def _anomalies(page: Page, total: Summary, frames: Frames) -> None:
             f"{one.count:,}",
             f"frame {frames.at(one.capture, one.frame)}, server {endpoint(address, port)}",
         )
-    _show(page, table, 0, "")
+    _show(page, table)
 
 
 def _captures(page: Page, result: Result, frames: Frames) -> None:
@@ -397,7 +403,7 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
             *([f"#{number}"] if frames.numbered else []), shorten_path(one.name, MAX_PATH), one.format, f"{one.packets:,}", f"{one.mail_packets:,}",
             clock(one.first_ns) if one.packets else "", "; ".join(damage) or "none",
         )  # fmt: skip
-    _show(page, table, len(result.captures) - len(shown), "captures")
+    _show(page, table, len(result.captures) - len(shown), "captures", "captures")
 
 
 def _limits(page: Page, result: Result, total: Summary, notes: list[str]) -> None:
