@@ -26,7 +26,7 @@ from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
 from analyzer.places import is_same, status_of
-from analyzer.report.formats import BINARY, FOLDER, TABLES, Job, load, names
+from analyzer.report.formats import BINARY, FOLDER, TABLES, WITHOUT_MESSAGES, Job, format_of, load, names
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -70,9 +70,18 @@ class TableName(StrEnum):
     migration = "migration"
 
 
+#: How times are written, for the help.
+_TIMES = "2026-01-31, 2026-01-31T08:00 (UTC), 2026-01-31T08:00+01:00, or 24h or 7d for so long ago."
+
 # Options of more than one command.
 Form: TypeAlias = Annotated[
-    str, typer.Option("--format", "-f", metavar=f"[{'|'.join(names())}]", help="How the result is written.")
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar=f"[{'|'.join(names())}]",
+        help="How the result is written; unless told, as the name behind -o ends (.html .json .jsonl .md .csv .xlsx .parquet), else as text.",
+    ),
 ]
 Output: TypeAlias = Annotated[
     Path | None,
@@ -84,13 +93,14 @@ Output: TypeAlias = Annotated[
     ),
 ]
 Table: TypeAlias = Annotated[
-    TableName, typer.Option("--table", help="The table that csv writes to one file or standard output.")
+    TableName | None,
+    typer.Option("--table", help="The table that csv writes to one file or standard output (sessions)."),
 ]
 Since: TypeAlias = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Leave out sessions that ended before.")
+    str | None, typer.Option("--since", metavar="TIME", help=f"Leave out sessions that ended before: {_TIMES}")
 ]
 Until: TypeAlias = Annotated[
-    str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after.")
+    str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after; written alike.")
 ]
 CaFile: TypeAlias = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")
@@ -128,13 +138,15 @@ def analyze(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Captures, folders of captures, or - for standard input.")
     ],
-    form: Form = "text",
+    form: Form = None,
     output: Output = None,
-    table: Table = TableName.sessions,
+    table: Table = None,
     show_secrets: Annotated[
         bool, typer.Option("--show-secrets", help="Show passwords, tokens and responses in clear.")
     ] = False,
-    headers: Annotated[bool, typer.Option("--headers", help="Show subject and addresses of messages.")] = False,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="Show subject and addresses of messages, where the format lists messages.")
+    ] = False,
     port: Ports = None,
     since: Since = None,
     until: Until = None,
@@ -160,15 +172,24 @@ def analyze(
     from analyzer.report.progress import shown_progress
 
     if cross_check:
-        if form != "text" or output is not None or fail_on is not None or keylog is not None or ca_file is not None:
+        if (
+            form not in (None, "text")
+            or table is not None
+            or output is not None
+            or fail_on is not None
+            or keylog is not None
+            or ca_file is not None
+        ):
             raise UsageError(
-                "--cross-check prints where the engines differ, and nothing else: leave out -f, -o, --fail-on, --keylog and --ca-file"
+                "--cross-check prints where the engines differ, and nothing else: leave out -f, --table, -o, --fail-on, --keylog and --ca-file"
             )
         _cross_check(paths, _ports(port or []), parse_time(since), parse_time(until))
         return
     maker = _maker(show_secrets, headers, ca_file)
-    writer = load(form)
-    _check_output(writer, form, output, paths)
+    form, writer = _writer(form, output, paths)
+    shown = _check_table(writer, form, output, table)
+    if headers and (form in WITHOUT_MESSAGES or shown not in ("", "messages")):
+        _say(f"warning: --headers shows subjects and addresses in lists of messages, {_no_messages(form, shown)}")
     glancer = writer.receiver(maker) if hasattr(writer, "receiver") else None
     with shown_progress(True) as progress:
         result = run(
@@ -185,7 +206,7 @@ def analyze(
         )
     if _kept is not None:
         _kept.append(result)
-    job = Job(result, maker, __version__, table.value, glancer)
+    job = Job(result, maker, __version__, shown or TableName.sessions.value, glancer)
     _conclude(job, form, writer, output, fail_on)
 
 
@@ -196,9 +217,9 @@ def report(
             metavar="STORE", help="What mailtap monitor writes: a file, or postgresql://USER@HOST/DATABASE."
         ),
     ],
-    form: Form = "text",
+    form: Form = None,
     output: Output = None,
-    table: Table = TableName.sessions,
+    table: Table = None,
     since: Since = None,
     until: Until = None,
     sensor: Annotated[
@@ -211,12 +232,12 @@ def report(
     from analyzer.monitor.store_report import read_result
 
     maker = _maker(False, False, ca_file)
-    writer = load(form)
-    _check_output(writer, form, output, [store])
+    form, writer = _writer(form, output, [store])
+    shown = _check_table(writer, form, output, table)
     result = read_result(store, since, until, sensor)
     if _kept is not None:
         _kept.append(result)
-    _conclude(Job(result, maker, __version__, table.value), form, writer, output, fail_on)
+    _conclude(Job(result, maker, __version__, shown or TableName.sessions.value), form, writer, output, fail_on)
 
 
 def _conclude(job: Job, form: str, writer: Any, output: Path | None, fail_on: SeverityName | None) -> None:
@@ -378,6 +399,40 @@ def _ports(words: list[str]) -> dict[int, str]:
         raise UsageError(f"--port {error}") from None
 
 
+def _writer(form: str | None, output: Path | None, paths: list[str]) -> tuple[str, Any]:
+    """The format that is meant, and its module; see :func:`_check_output`."""
+    if form is None:
+        form = format_of("" if output is None else output.suffix)
+    writer = load(form)
+    _check_output(writer, form, output, paths)
+    return form, writer
+
+
+def _check_table(writer: Any, form: str, output: Path | None, table: TableName | None) -> str:
+    """The one table that will be written; empty for a format, or a folder, that holds all. To ask for one there makes no sense."""
+    one = writer.KIND == TABLES and not _is_folder(writer, output)
+    if table is not None and not one:
+        what = f"-o {output} is a folder, which gets them all" if writer.KIND == TABLES else f"{form} is written whole"
+        raise UsageError(
+            f"--table {table.value} chooses the table that csv writes to one file or standard output, and {what}: "
+            f"leave it out, or write -f csv{'' if output is None else ' -o FILE.csv'}"
+        )
+    return "" if not one else TableName.sessions.value if table is None else table.value
+
+
+def _no_messages(form: str, shown: str) -> str:
+    if shown:
+        return f"and {form} writes the table of {shown}: add --table messages"
+    return f"and {form} has none: add -f html, or json"
+
+
+def _is_folder(writer: Any, output: Path | None) -> bool:
+    """Whether a result goes into a folder of files."""
+    if writer.KIND == TABLES:
+        return output is not None and output.suffix.lower() != ".csv"
+    return bool(writer.KIND == FOLDER)
+
+
 def _check_output(writer: Any, form: str, output: Path | None, paths: list[str]) -> None:
     """Say before the run, not after it, that its result has nowhere to go."""
     status = None
@@ -403,7 +458,7 @@ def _write(job: Job, writer: Any, output: Path | None) -> None:
         _write_stdout(partial(writer.write, job), binary)
         return
     try:
-        if writer.KIND == FOLDER or (writer.KIND == TABLES and output.suffix.lower() != ".csv"):
+        if _is_folder(writer, output):
             writer.write_folder(job, output)
         else:
             _write_file(output, partial(writer.write, job), binary, job.maker.show_secrets)

@@ -18,6 +18,8 @@ import pytest
 from support.traffic import Talk, capture, tcp_frame
 from support.waiting import CHILD_PATIENCE, until
 
+from analyzer.cli import run_command
+
 TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
 
 
@@ -364,8 +366,6 @@ def test_a_full_disk_and_a_reader_that_left_are_said_not_shown_as_crashes():
 
 
 def test_times_the_wrong_way_round(capsys: pytest.CaptureFixture[str]):
-    from analyzer.cli import run_command
-
     office = str(Path(__file__).parent.parent / "captures" / "office.pcapng")
     assert run_command(["analyze", office, "--since", "2026-11-22", "--until", "2026-11-20"]) == 2
     assert "swap them" in capsys.readouterr().err
@@ -410,3 +410,64 @@ def _waits_for_more(process: subprocess.Popen[bytes]) -> bool:
     unread = array.array("i", [0])
     fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, unread)
     return unread[0] == 0 and Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [
+        ("report.html", "<!doctype html>"),
+        ("REPORT.HTM", "<!doctype html>"),
+        ("report.md", "# "),
+        ("report.json", '{"schema_version"'),
+        ("report.jsonl", '{"table"'),
+        ("report.csv", "session_id,"),
+        ("report.xlsx", "PK"),
+        ("report.txt", "mailtap "),
+        ("report", "mailtap "),
+    ],
+)
+def test_the_name_of_the_file_tells_the_format(talk: Path, tmp_path: Path, name: str, beginning: str) -> None:
+    out = tmp_path / name
+    assert run_command(["analyze", str(talk), "-o", str(out)]) == 0
+    assert out.read_bytes().decode("latin-1").lower().startswith(beginning.lower())
+
+
+def test_a_format_that_is_named_counts_more_than_the_name_of_the_file(talk: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    assert run_command(["analyze", str(talk), "-f", "text", "-o", str(out)]) == 0
+    assert out.read_text(encoding="utf-8").startswith("mailtap ")
+    assert run_command(["analyze", str(talk), "-o", str(tmp_path / "all.parquet")]) == 0
+    assert (tmp_path / "all.parquet" / "sessions.parquet").is_file()
+
+
+def test_a_table_is_chosen_where_there_is_one_to_choose(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = ["analyze", str(talk), "--table", "findings"]
+    for words in ([], ["-f", "json"], ["-f", "csv", "-o", str(tmp_path / "folder")], ["-o", str(tmp_path / "x.html")]):
+        assert run_command([*findings, *words]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "--table findings chooses the table that csv writes" in err
+    assert list(tmp_path.iterdir()) == [talk]
+    assert run_command([*findings, "-o", str(tmp_path / "x.csv")]) == 0
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8").startswith("finding_id,")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-f", "text"], "and text has none: add -f html, or json"),
+        (["-f", "markdown"], "and markdown has none"),
+        (["-f", "csv"], "and csv writes the table of sessions: add --table messages"),
+        (["-f", "csv", "--table", "messages"], ""),
+        (["-f", "json"], ""),
+        (["-f", "html"], ""),
+    ],
+)
+def test_headers_that_show_nowhere_are_told_of(
+    talk: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert run_command(["analyze", str(talk), "--headers", *words]) == 0
+    err = capsys.readouterr().err
+    assert told in err if told else err == ""

@@ -33,6 +33,23 @@ BINARY: Final = "binary"  # one file of octets
 FOLDER: Final = "folder"  # a folder of files
 TABLES: Final = "tables"  # one table as text, or all tables in a folder
 
+#: How files of one format alone end (``.ndjson`` may be that of two); a table, so that no format is imported for its name.
+SUFFIXES: Final = {
+    ".csv": "csv",
+    ".htm": "html",
+    ".html": "html",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".markdown": "markdown",
+    ".md": "markdown",
+    ".parquet": "parquet",
+    ".xlsx": "xlsx",
+}
+#: The format where neither a word nor a suffix tells one.
+USUAL: Final = "text"
+#: Formats that show no single message, and so no subject and no address of one.
+WITHOUT_MESSAGES: Final = ("markdown", "text")
+
 
 class Job:
     """What a format is given: the records of a run, and how they are to be shown.
@@ -75,6 +92,11 @@ def names() -> list[str]:
     """The formats there are, sorted."""
     found = {name.partition(".")[0] for name in os.listdir(os.path.dirname(__file__))}  # noqa: PTH120, PTH208 - quick
     return sorted(name for name in found if not name.startswith("_"))
+
+
+def format_of(suffix: str) -> str:
+    """The format that a file with this ending (``.html``, in any case) is of; ``text`` where it tells none."""
+    return SUFFIXES.get(suffix.lower(), USUAL)
 
 
 def load(name: str) -> Any:
