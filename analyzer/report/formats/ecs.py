@@ -61,7 +61,7 @@ EVENTS: Final[dict[str, tuple[str, str, list[str], list[str]]]] = {
 }
 #: Table -> column -> the field it becomes. A column named nowhere stands under ``mailtap``.
 FIELDS: Final[dict[str, dict[str, str]]] = {
-    "captures": {"capture": "file.path", "bytes": "file.size", "first": "@timestamp", "sha256": "file.hash.sha256"},
+    "captures": {"capture": "file.path", "first": "@timestamp", "sha256": "file.hash.sha256"},
     "sessions": {
         "session_id": "event.id", "sensor": "observer.name", "start": "event.start", "end": "event.end",
         "client_bytes": "source.bytes", "server_bytes": "destination.bytes", "packets": "network.packets",
@@ -109,6 +109,9 @@ class _Printer(RowSink):
         self._out = out
         self._sessions = sessions
         self._extra = _EXTRA.get(table)
+        #: capture -> octets of its file, where it was one
+        self._sizes = {one.name: one.identity[0] for one in job.result.captures if one.identity is not None}
+        self._of_files = table == "captures"
         dataset, kind, category, types = EVENTS[table]
         self._fixed: Document = {
             "ecs.version": ECS_VERSION,
@@ -135,6 +138,8 @@ class _Printer(RowSink):
         _network(document, record, session)
         if self._extra is not None:
             self._extra(document, record)
+        if self._of_files:
+            document["file.size"] = self._sizes.get(str(record["capture"]))
         if document["@timestamp"] is None:
             # The document must have a time: that of its session, else the epoch.
             start = session.start_ns if session is not None else 0
@@ -200,6 +205,8 @@ def community_id(client: str, client_port: int, server: str, server_port: int) -
 
 def _session(document: Document, record: dict[str, object]) -> None:
     document["@timestamp"] = document.get("event.start")
+    if not record["sensor"]:
+        document.pop("observer.name", None)
     start, end = record["start"], record["end"]
     if isinstance(start, int) and isinstance(end, int):
         document["event.duration"] = end - start

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.jobs import SAMPLES, hostile_result, job_of, result_of, text_of
 
 from analyzer.findings.catalogue import BY_SLUG, explanation
+from analyzer.pipeline import run
 from analyzer.report.formats.ecs import community_id
+
+CAPTURES = Path(__file__).parents[3] / "captures"
 
 #: Fields of ECS 8.11 as published (generated/csv/fields.csv of elastic/ecs), those that a mail sensor may fill: name -> type.
 PUBLISHED = {
@@ -87,6 +92,21 @@ def test_fields_are_published_ones_or_our_own(sample: str | None) -> None:
             if not name.startswith("mailtap."):
                 assert name in PUBLISHED, name
                 check(name, PUBLISHED[name], value)
+
+
+def test_a_file_has_the_size_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "login.pcap.gz"
+    path.write_bytes(gzip.compress((CAPTURES / "pop3-login.pcap").read_bytes()))
+    found = documents(job_of(run([path])))[0]
+    assert (found["file.path"], found["file.size"]) == (str(path), path.stat().st_size)
+    assert found["mailtap.bytes"] != found["file.size"]
+
+
+@pytest.mark.parametrize("sensor", ["", "attic"])
+def test_only_a_sensor_with_a_name_is_an_observer_with_one(sensor: str) -> None:
+    found = documents(job_of(run([CAPTURES / "pop3-login.pcap"], sensor=sensor)))
+    names = {one.get("observer.name") for one in found if one["event.dataset"] == "mailtap.session"}
+    assert names == {sensor or None}
 
 
 def test_a_login_and_its_finding() -> None:
