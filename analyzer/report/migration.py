@@ -189,8 +189,8 @@ class Port:
                 account.counted_by = self
 
     def _stays(self) -> bool:
-        """Whether clients are to go on using the port, under TLS."""
-        if self.service == "submission" or self.protocol in ONE_PORT:
+        """Whether clients are to go on using the port, under TLS. A port for TLS is never one to close, whoever was met on it in clear."""
+        if self.sealed or self.service == "submission" or self.protocol in ONE_PORT:
             return True
         return self.service is None and self.setting is not None and self.setting.port == self.server_port
 
@@ -320,6 +320,18 @@ def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
     for session in sessions:
         migrants.receive(session)
     return migrants.finish(servers)
+
+
+def closings(ports: list[Port], most: int) -> list[str]:
+    """What closing ports in clear would cut off, as :meth:`Port.sentence` says it: at most ``most`` and one more on how many are left.
+
+    Those with most accounts come first. Ports that nobody uses in clear who was let in have none: closing them cuts off nobody from there.
+    """
+    used = [port.closing for port in ports if port.clients or port.accounts]
+    told = used[:most]
+    if len(used) > most:
+        told.append(f"and so on for {plural(len(used) - most, 'more port')} (all: --format csv --table migration)")
+    return told
 
 
 def _port_order(one: Port) -> tuple[int, str, int]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
-from analyzer.report.columns import FINDINGS, MIGRATION
+from analyzer.report.columns import FINDINGS
+from analyzer.report.migration import closings, migrate
 from analyzer.report.rows import Row, RowSink
+from analyzer.report.servers import postures
 from analyzer.report.summary import Summary, summarize
 from analyzer.report.wording import plural
 
@@ -22,9 +24,11 @@ MAX_FINDINGS: Final = 10_000
 #: Servers and accounts kept of one kind of finding; what comes beyond is counted as one.
 MAX_KEPT: Final = 10_000
 
-# Where the values of a finding's and a migration's row stand.
+#: Sentences on closing ports.
+MAX_CLOSINGS: Final = 10
+
+# Where the values of a finding's row stand.
 _FINDING: Final = {column.name: index for index, column in enumerate(FINDINGS)}
-_MIGRATION: Final = {column.name: index for index, column in enumerate(MIGRATION)}
 
 
 class Action:
@@ -148,7 +152,7 @@ class Overview:
         #: rows of the worst findings
         self.findings: list[Row] = []
         self.migration: list[Row] = []
-        #: what closing each port that is still used in clear would cut off, in sentences
+        #: what closing the ports that are still used in clear would cut off, in sentences, those with most accounts first
         self.closing: list[str] = []
         #: sentences on what the capture cannot tell
         self.limits: list[str] = []
@@ -211,8 +215,9 @@ def make_overview(job: Job) -> Overview:
     overview.findings = sink.worst()
     overview.severities = sink.counts
     overview.actions = sorted(sink.actions.values(), key=lambda one: (-one.rank, -one.count, one.rule))
-    overview.migration = job.rows("migration")
-    overview.closing = list(dict.fromkeys(str(row[_MIGRATION["closing"]]) for row in overview.migration))
+    migration = migrate(job.result.sessions, postures(job.result.sessions, None))
+    overview.migration = [job.maker.migrant(one) for one in migration.rows]
+    overview.closing = closings(migration.ports, MAX_CLOSINGS)
     found = verdict(total, sink.counts)
     overview.tone, overview.verdict = found.tone, found.sentence()
     overview.limits = limits(job.result, total) + job.maker.notes

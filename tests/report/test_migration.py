@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from support import tls as lab
+from support.jobs import job_of, text_of
 from support.traffic import Frame, Talk
 from support.verdicts import failed_tls, good_tls, identity, read, shown, talk, tls, trust
 
 from analyzer.model import Secret
+from analyzer.pipeline import Result
 from analyzer.protocols.events import BEARER_TOKEN, NO_SECRET, PASSWORD
 from analyzer.report.columns import TABLES
 from analyzer.report.migration import Migrants, migrate
@@ -33,8 +35,9 @@ def clear(
     client: str = "192.0.2.10",
     at: float = 0,
     outcome: str = "+OK",
+    server: str = "198.51.100.20",
 ) -> Talk:
-    return talk(CLEAR.format(offer, user, outcome), port, client=client, at=at)
+    return talk(CLEAR.format(offer, user, outcome), port, client=client, server=server, at=at)
 
 
 def rows(folder: Path, table: str, *talks: Talk | list[Frame]) -> list[dict[str, object]]:
@@ -314,8 +317,8 @@ OFFER = "250-STARTTLS\\r\\n"
         # servers' own port
         (lambda: talk(SMTP.format(OFFER), 25), "SMTP port 465, SSL/TLS", "refusing logins on port 25"),
         # a port for TLS that speaks clear text has no TLS from the first octet
-        (lambda: clear(offer="", port=995), "POP3 port 110, STARTTLS", "closing port 995"),
-        (lambda: talk("C: USER kim\nC: PASS Zulu7Tango-Mike", 995), "POP3 port 995, SSL/TLS", "closing port 995"),
+        (lambda: clear(offer="", port=995), "POP3 port 110, STARTTLS", "refusing clear text on port 995"),
+        (lambda: talk("C: USER kim\nC: PASS Zulu7Tango-Mike", 995), "POP3 port 995, SSL/TLS", "refusing clear text on port 995"),
     ],
 )  # fmt: skip
 def test_odd_services_get_settings_that_make_sense(
@@ -393,3 +396,40 @@ def test_what_closing_cuts_off_does_not_depend_on_the_room_in_the_table() -> Non
             migrants.receive(one)
         told.append({(port.server_ip, port.protocol, port.closing) for port in migrants.finish([]).ports})
     assert told[0] == told[1] == told[2] == told[3]
+
+
+def both_reports(result: Result) -> list[list[str]]:
+    """The sentences on closing ports, of the text report and of what page and Markdown have."""
+    text, markdown = (text_of(job_of(result), form) for form in ("text", "markdown"))
+    lines = text[text.index("Settings to change") :].split("\n\n")[0].replace("\n    ", " ").split("\n")
+    return [
+        [line.strip() for line in lines if line.startswith("  ")],
+        [line[2:] for line in markdown[markdown.index("## Migration") :].split("\n\n")[1].split("\n")],
+    ]
+
+
+def test_sentences_on_closing_come_in_one_order_and_what_is_left_is_counted(tmp_path: Path) -> None:
+    made = [
+        clear(f"kim{at}", client=f"192.0.2.{at + 1}", server=f"198.51.100.{server}", at=server * 50 + at)
+        for server in range(1, 14)
+        for at in range(server % 7 + 1)
+    ]
+    refused = clear("lee", server="198.51.100.99", at=900, outcome="-ERR")
+    text, markdown = both_reports(read(tmp_path, [*made, refused]))
+    assert len(text) == 6
+    assert text[:5] == markdown[:5]
+    assert text[0] == "Closing port 110 of 198.51.100.13 today would cut off 7 clients, 7 accounts."
+    assert text[5] == "And so on for 8 more ports (all: --format csv --table migration)."
+    assert len(markdown) == 11
+    assert markdown[10] == "And so on for 3 more ports (all: --format csv --table migration)."
+    assert not [line for line in text + markdown if "cut off 0" in line or "100.99" in line]
+
+
+def test_nobody_is_told_to_close_a_port_for_tls(tmp_path: Path) -> None:
+    """Clear text on it is refused; and the same port with an upgrade by STARTTLS, and nobody in clear, is not told at all."""
+    result = read(tmp_path, [clear(port=995), talk(SMTP.format(""), 465, at=9), clear("lee", outcome="-ERR", at=18)])
+    for told in both_reports(result):
+        assert sorted(told) == [
+            "Refusing clear text on port 465 of 198.51.100.20 today would cut off 1 client, 1 account.",
+            "Refusing clear text on port 995 of 198.51.100.20 today would cut off 1 client, 1 account.",
+        ]

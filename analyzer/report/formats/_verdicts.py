@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
 from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, all_of, new_table, upgrade_offered
-from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migrant, Migration
+from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migrant, Migration, closings
 from analyzer.report.migration import UNSEEN as UNTRIED
 from analyzer.report.overview import endpoint
 from analyzer.report.servers import GRADES, UNSEEN, Posture
@@ -157,7 +157,7 @@ def show_settings(page: Page, migration: Migration) -> None:
     if not migration.rows:
         return
     table = new_table(
-        "Settings to change: all of these log in without encryption",
+        "Settings to change: none of these uses encryption",
         ("client", False),
         ("account", False),
         ("server", False),
@@ -186,9 +186,8 @@ def show_settings(page: Page, migration: Migration) -> None:
     if cut > 0:
         what = "logins in clear" if migration.left_out else "settings"
         page.print(f"and {cut:,} more {what} ({all_of('migration')})", style="dim")
-    for port in migration.ports[:MAX_SENTENCES]:
-        sentence = visible(port.closing)
-        page.print(f"  {sentence[:1].upper()}{sentence[1:]}.", indent=4)
+    for sentence in closings(migration.ports, MAX_SENTENCES):
+        page.print(f"  {visible(sentence[:1].upper() + sentence[1:])}.", indent=4)
     page.print("")
 
 

@@ -123,10 +123,7 @@ def write(job: Job, out: TextIO) -> None:
     for table, title in TITLES.items():
         out.write(f"\n## {title}\n\n")
         if table == "migration" and overview.closing:
-            out.write(
-                "".join(f"- {sentence[:1].upper()}{sentence[1:]}.\n" for sentence in overview.closing if sentence)
-                + "\n"
-            )
+            out.write("".join(f"- {sentence[:1].upper()}{sentence[1:]}.\n" for sentence in overview.closing) + "\n")
         _write_table(table, tables[table], out)
     out.write("\n## What this capture cannot tell\n\n")
     out.writelines(f"- {code(limit)}\n" for limit in overview.limits)
