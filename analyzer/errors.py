@@ -62,3 +62,8 @@ class InternalError(MailtapError):
     """A fault of mailtap itself."""
 
     exit_code = 4
+
+
+def comes_with(extra: str) -> str:
+    """How a package that is missing is installed: with an extra of mailtap, wherever mailtap itself was installed from."""
+    return f"pip install 'mailtap[{extra}]' brings it (in a clone of mailtap: pip install '.[{extra}]')"

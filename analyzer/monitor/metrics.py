@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer._build import build_kind
-from analyzer.errors import UsageError
+from analyzer.errors import UsageError, comes_with
 from analyzer.monitor.base import MonitorState
 from analyzer.monitor.readings import memory_bytes, settled, sink_name, unique
 from analyzer.report.visible import shorten
@@ -240,7 +240,7 @@ def _need_prometheus_client() -> None:
         import prometheus_client  # noqa: F401 - is it there?
     except ImportError as error:
         raise UsageError(
-            "--metrics needs prometheus_client, which is not installed; pip install 'mailtap[monitor]' brings it"
+            f"--metrics needs prometheus_client, which is not installed; {comes_with('monitor')}"
         ) from error
 
 

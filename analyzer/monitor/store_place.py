@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
+from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError, comes_with
 
 try:
     import sqlalchemy as sql
 except ImportError:
-    raise UsageError('the store needs SQLAlchemy, which is not installed: pip install "mailtap[monitor]"') from None
+    raise UsageError(f"the store needs SQLAlchemy, which is not installed; {comes_with('monitor')}") from None
 
 from sqlalchemy import exc
 from sqlalchemy.engine import URL, make_url
@@ -177,7 +177,9 @@ def postgres_engine(place: Location) -> Engine:
     try:
         import psycopg  # noqa: F401 - to say so before anything is tried
     except ImportError:
-        raise UsageError('a store in PostgreSQL needs psycopg: pip install "mailtap[postgres]"') from None
+        raise UsageError(
+            f"a store in PostgreSQL needs psycopg, which is not installed; {comes_with('postgres')}"
+        ) from None
     # A server that is gone without a word is noticed within seconds, not after the quarter of an hour that TCP takes.
     wanted: dict[str, Any] = {
         "connect_timeout": CONNECT_S, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,

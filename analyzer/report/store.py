@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
+from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError, comes_with
 from analyzer.places import status_of
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._folder import whole_folder
@@ -169,4 +169,6 @@ def _pyarrow(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise UsageError('saving and loading reports needs pyarrow: pip install "mailtap[parquet]"') from None
+        raise UsageError(
+            f"saving and loading reports needs pyarrow, which is not installed; {comes_with('parquet')}"
+        ) from None

@@ -676,7 +676,10 @@ def test_without_sqlalchemy_the_extra_is_named(
     path.parent.mkdir()
     path.write_bytes(b"SQLite format 3\0")
     assert run_command(["report", str(path)]) == 2
-    assert 'pip install "mailtap[monitor]"' in capsys.readouterr().err
+    assert (
+        "pip install 'mailtap[monitor]' brings it (in a clone of mailtap: pip install '.[monitor]')"
+        in capsys.readouterr().err
+    )
 
 
 # -- the command and the library ----------------------------------------------------------------------------------------------------

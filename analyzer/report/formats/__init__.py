@@ -21,7 +21,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from analyzer.errors import UsageError
+from analyzer.errors import UsageError, comes_with
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -110,7 +110,5 @@ def load(name: str) -> Any:
     module = import_module(f"{__name__}.{name}")
     needed, extra = getattr(module, "NEEDS", ("analyzer", ""))
     if find_spec(needed) is None:
-        raise UsageError(
-            f"--format {name} needs {needed}, which is not installed; pip install 'mailtap[{extra}]' brings it"
-        )
+        raise UsageError(f"--format {name} needs {needed}, which is not installed; {comes_with(extra)}")
     return module
