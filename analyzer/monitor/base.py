@@ -162,6 +162,8 @@ class MonitorState:
     alerts_below: int = 0
     #: given up because the alert thread was too far behind; told by a summary
     alerts_lost: int = 0
+    #: False where nothing is stored (``--store off``)
+    stores: bool = True
     #: the store: rows committed, waiting, given up; what is wrong with it
     store_written: int = 0
     store_waiting: int = 0

@@ -2,7 +2,7 @@
 
 Each block of lines says how many it needs and how many it would like; :func:`compose` shares out the height, so nothing wraps and nothing
 falls off the end. Columns of tables give way, the widest first. All text from traffic is made visible (``report/visible.py``); what colour
-says, a word says as well.
+says, a word says as well. Times are in UTC, as in reports.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from analyzer.report.wording import noun, plural
 #: From this width on there are two columns, the left one so wide.
 WIDE: Final = 126
 LEFT: Final = 44
+#: Findings have no columns for the client, for the server, on screens narrower than this.
+CLIENT_WIDTH: Final = 78
+SERVER_WIDTH: Final = 52
 #: Numbers further from their names than this are hard to follow.
 MAX_TABLE: Final = 60
 #: Seconds over which the current rates are taken, and seconds of the curve.
@@ -219,9 +222,12 @@ def _head(state: MonitorState, width: int) -> Line:
         f"for {up}",
         f"as {shorten(state.sensor, 40)}" if state.sensor else "",
     ]
-    clock = time.strftime("%H:%M:%S ")
-    text = "  ".join(word for word in words if word)
-    line = _sized(text, max(0, width - len(clock) - 1)) + " " + clock
+    clock = time.strftime("%H:%M:%S UTC ", time.gmtime())
+    words = [word for word in words if word]
+    room = max(0, width - len(clock) - 1)
+    while len(words) > 2 and cell_len("  ".join(words)) > room:
+        words.pop()
+    line = _sized("  ".join(words), room) + " " + clock
     return _cut(Text(line, style="reverse"), width)
 
 
@@ -299,7 +305,7 @@ def _trouble(state: MonitorState, rates: Rates, messages: Sequence[Message], wid
     ]
     told = tuple(f"mailtap: warning: {visible(subject)}: " for subject in subjects)
     said += [
-        f"{time.strftime('%H:%M:%S', time.localtime(came))} {line}"
+        f"{time.strftime('%H:%M:%S UTC', time.gmtime(came))} {line}"
         for came, line in reversed(messages)
         if not line.startswith(told) and (not line.startswith("mailtap: ") or "warning: " in line or "error: " in line)
     ]
@@ -328,33 +334,55 @@ def _row(counts: Mapping[tuple[str, str], int], protocol: str, transports: Seque
 
 
 def _findings(state: MonitorState, width: int) -> Block:
-    alerts = latest(state.recent)[::-1]
+    # Newest first by what is shown, the time of the evidence: a session that ends, or a file that is read late, tells of earlier ones.
+    alerts = sorted(latest(state.recent), key=lambda alert: alert.time_ns)[::-1]
     if not alerts:
         return Block([_cut(Text(" none so far", style="dim"), width)], 1, _title("Last findings", width))
-    narrow = width < 60
-    header = [
-        "Finding",
-        "severity",
-        "rule",
-        "account" if narrow else "server",
-        *([] if narrow else ["client", "account"]),
-    ]
-    rows = [_finding(alert, narrow=narrow) for alert in alerts]
-    styles = ["dim", "severity", "bold", "", "", "bold"]
+    columns = ["time", "severity", "finding", "server", "client", "account"]
     # at 80 columns: the rule told from others, an IPv4 address whole, with its port
-    floors = [8, 8, 12, 10] if narrow else [8, 8, 20, 17, 13, 9]
-    lines = _table([header, *rows], width, styles, floors=floors, middle=() if narrow else (3, 4))
-    return Block(lines[1:], 4, lines[0])
+    floors = [8, 8, 20, 17, 13, 9]
+    styles = ["dim", "severity", "bold", "", "", "bold"]
+    if width < CLIENT_WIDTH:
+        columns, floors, styles = _without(4, columns), [8, 8, 13, 17, 9], _without(4, styles)
+    if width < SERVER_WIDTH:
+        columns, floors, styles = _without(3, columns), [8, 8, 12, 10], _without(3, styles)
+    moments = [_moment(alert) for alert in alerts]
+    rows = [_finding(alert, moment[1], columns) for alert, moment in zip(alerts, moments, strict=True)]
+    header = ["UTC", *columns[1:]]
+    server = (columns.index("server"),) if "server" in columns else ()
+    client = (columns.index("client"),) if "client" in columns else ()
+    lines = _table([header, *rows], width, styles, floors=floors, middle=client, front=server)
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    told: list[Line] = []
+    for (date, _), line in zip(moments, lines[1:], strict=True):
+        if date != day:
+            day = date
+            told.append(_cut(Text(f" {date}", style="bold dim"), width))
+        told.append(line)
+    return Block(told, 4, lines[0])
 
 
-def _finding(alert: Alert, *, narrow: bool) -> list[str]:
-    # gmtime and localtime know no years beyond some thousands; captures may
-    moment = time.strftime("%H:%M:%S", time.localtime(alert.time_ns // 1_000_000_000 % (1 << 33)))
-    server = NONE if alert.server_ip is None else f"{_host(alert.server_ip)}:{alert.server_port or 0}"
-    account = alert.username or NONE
-    if narrow:
-        return [moment, alert.severity, alert.rule, account]
-    return [moment, alert.severity, alert.rule, server, alert.client_ip or NONE, account]
+def _without(index: int, values: list[str]) -> list[str]:
+    return values[:index] + values[index + 1 :]
+
+
+def _moment(alert: Alert) -> tuple[str, str]:
+    """Day and time of what an alert is about."""
+    # gmtime knows no years beyond some thousands; captures may
+    moment = time.gmtime(alert.time_ns // 1_000_000_000 % (1 << 33))
+    return time.strftime("%Y-%m-%d", moment), time.strftime("%H:%M:%S", moment)
+
+
+def _finding(alert: Alert, clock: str, columns: Sequence[str]) -> list[str]:
+    cells = {
+        "time": clock,
+        "severity": alert.severity,
+        "finding": alert.rule,
+        "server": NONE if alert.server_ip is None else f"{_host(alert.server_ip)}:{alert.server_port or 0}",
+        "client": alert.client_ip or NONE,
+        "account": alert.username or NONE,
+    }
+    return [cells[column] for column in columns]
 
 
 def _tops(state: MonitorState, width: int) -> list[Block]:
@@ -365,7 +393,8 @@ def _tops(state: MonitorState, width: int) -> list[Block]:
     ):
         counts = sorted(names.snapshot().items(), key=lambda item: (-item[1], item[0]))[:40]
         rows = [[name, f"{count:,}"] for name, count in counts] or [[NONE, ""]]
-        lines = _table([[title, ""], *rows], width, ["", "bold"], right=(1,), middle=(0,))
+        ends = {"front": (0,)} if names is state.exposed_servers else {"middle": (0,)}
+        lines = _table([[title, ""], *rows], width, ["", "bold"], right=(1,), **ends)
         blocks.append(Block(lines[1:], 1, lines[0]))
     return blocks
 
@@ -392,6 +421,8 @@ def _sinks(state: MonitorState, width: int) -> list[Line]:
 
 
 def _store(state: MonitorState, width: int) -> Line:
+    if not state.stores:
+        return _named(" Store", "off", "dim", width)
     words = [f"{state.store_written:,} rows written" if state.store_written else "nothing written so far"]
     words += [f"{state.store_waiting:,} waiting"] if state.store_waiting else []
     words += [f"{state.store_lost:,} LOST"] if state.store_lost else []
@@ -410,17 +441,18 @@ def _cut(line: Line, width: int) -> Line:
     return line
 
 
-def _sized(text: str, width: int, *, middle: bool = False) -> str:
-    """Text of exactly that many columns, with an ellipsis where it was cut: at its end, or in its middle."""
+def _sized(text: str, width: int, *, middle: bool = False, front: bool = False) -> str:
+    """Text of exactly that many columns, with an ellipsis where it was cut: at its end, in its middle, or at its front."""
     if cell_len(text) <= width:
         return text + " " * (width - cell_len(text))
     if width <= 0:
         return ""
-    if middle and width > 4:
-        tail = text[-(width // 2) :]
-        while cell_len(tail) > width // 2:
+    if front or (middle and width > 4):
+        most = width - 1 if front else width // 2
+        tail = text[-most:] if most else ""
+        while cell_len(tail) > most:
             tail = tail[1:]
-        return _sized(set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail, width)
+        return _sized(set_cell_size(text, 0 if front else width - 1 - cell_len(tail)) + "…" + tail, width)
     return set_cell_size(text, width - 1) + "…"
 
 
@@ -472,11 +504,12 @@ def _table(
     floors: Sequence[int] = (),
     right: Sequence[int] = (),
     middle: Sequence[int] = (),
+    front: Sequence[int] = (),
 ) -> list[Line]:
     """Rows as lines; the first row is the header.
 
-    Columns in ``right`` are set to the right, those in ``middle`` lose their middle where they are too wide. What is left of the width
-    goes to the last column, or to the first where numbers follow it.
+    Columns in ``right`` are set to the right; where they are too wide, those in ``middle`` lose their middle, those in ``front`` (an
+    address with a port) their beginning. What is left of the width goes to the last column, or to the first where numbers follow it.
     """
     columns = len(rows[0])
     cells = [[shorten(cell, MAX_TEXT) for cell in row] for row in rows]
@@ -490,7 +523,8 @@ def _table(
     for number, row in enumerate(cells):
         line = Text(" ", style="" if number else "bold underline")
         for index, cell in enumerate(row):
-            sized = _sized(cell, widths[index], middle=index in middle)
+            # a heading reads from its beginning
+            sized = _sized(cell, widths[index], middle=index in middle, front=index in front and number > 0)
             if index in right:
                 cut = sized.rstrip()
                 sized = " " * (widths[index] - cell_len(cut)) + cut

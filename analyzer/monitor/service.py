@@ -74,7 +74,7 @@ class Monitor:
         say: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
-        self.state = MonitorState(__version__, settings.sensor, time.time_ns())
+        self.state = MonitorState(__version__, settings.sensor, time.time_ns(), stores=bool(settings.store))
         self._configuration = configuration
         self._command_line = dict(command_line or {})
         self._say_to = say

@@ -15,6 +15,7 @@ import sys
 import termios
 import textwrap
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -29,8 +30,10 @@ from support.waiting import CHILD_PATIENCE
 from analyzer.capture.live import LiveCounters, LiveSource
 from analyzer.errors import UsageError
 from analyzer.monitor.base import Alert, AlertSink, MonitorState
+from analyzer.monitor.config import MonitorSettings
 from analyzer.monitor.panels import Rates, compose, duration, fit, plain, size
 from analyzer.monitor.screen import Screen, _Messages
+from analyzer.monitor.service import Monitor
 
 HOSTILE = "\x1b]0;owned\x07\u202eevil\n\x9b31m\udce9"
 
@@ -116,6 +119,63 @@ def test_a_quiet_beginning() -> None:
         assert words in screen
 
 
+def test_a_monitor_without_a_store_says_so() -> None:
+    state = MonitorState("1", "", 0, stores=False)
+    assert "Store  off" in shown(state)
+    assert "written" not in shown(state)
+    # and the service tells its state
+    assert not Monitor(MonitorSettings(store="")).state.stores
+    assert Monitor(MonitorSettings()).state.stores
+
+
+def test_findings_are_newest_first_in_utc_with_the_day_where_it_is_not_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        state = monitored()
+        state.recent.clear()
+        today = int(time.time()) // 86400 * 86400
+        for number, second in enumerate(
+            (today + 2, today - 86400 * 400, today + 61, today - 86400 * 400 + 5, today + 2)
+        ):
+            one = alert(number, f"user{number}")
+            one.time_ns = second * 1_000_000_000
+            state.recent.append(one)
+        lines, now = [line.strip() for line in shown(state, 80, 40).splitlines()], time.time()
+        began = next(index for index, line in enumerate(lines) if line.startswith("UTC  "))
+        told = [re.sub(r"^(\S+) .* (\S+)$", r"\1 \2", line) for line in lines[began + 1 : began + 7]]
+        day = time.strftime("%Y-%m-%d", time.gmtime(today - 86400 * 400))
+        midnight = ["00:01:01 user2", "00:00:02 user4", "00:00:02 user0"]
+        assert told == [*midnight, day, "00:00:05 user3", "00:00:00 user1"]
+        assert lines[0].split()[-2] in {time.strftime("%H:%M:%S", time.gmtime(now + more)) for more in range(-5, 2)}
+        assert lines[0].endswith(" UTC")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("width", [52, 60, 77, 78, 80, 130])
+@pytest.mark.parametrize(
+    ("address", "port"), [("203.0.113.210", 4190), ("2001:db8:1234:5678:9abc:def0:1234:5678", 143)]
+)
+def test_a_server_keeps_its_port_and_the_end_of_its_address(width: int, address: str, port: int) -> None:
+    state = monitored()
+    one = alert(5, "somebody.with.a.name@accounts.example.test")
+    one.server_ip, one.server_port, one.client_ip = address, port, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"
+    state.recent = deque([one])
+    state.exposed_servers.count(f"{address} port {port}", 99)
+    lines = shown(state, width, 40).splitlines()
+    (row,) = [line for line in lines if "plaintext" in line]
+    assert re.search(rf"[.:]\d*{address[-2:]}\]?:{port} ", row), row
+    # who is a client where there is room for both
+    assert ("ffff" in row) == (width >= 78), row
+    assert any(re.search(rf"{address[-2:]} port {port} +99", line) for line in lines), lines
+
+
+def test_a_head_that_does_not_fit_loses_whole_words() -> None:
+    assert re.match(r" mailtap 1\.2\.3  watches eth0 +\d\d:\d\d:\d\d UTC$", shown(monitored(), 50).splitlines()[0])
+
+
 def test_trouble_is_said_in_words() -> None:
     state = monitored()
     state.sources[0].up = False
@@ -176,7 +236,7 @@ def test_troubles_that_have_ended_are_gone_and_what_was_said_stays_a_minute_with
     first = screen()
     assert first.count("disk full") == 1
     assert "limit flows reached 7 times" in first
-    assert re.search(r"! \d\d:\d\d:\d\d mailtap: warning: no metrics", first)
+    assert re.search(r"! \d\d:\d\d:\d\d UTC mailtap: warning: no metrics", first)
     assert "it was down" not in first
     state.store_trouble = state.sinks[1].trouble = ""
     assert "disk full" not in screen()
