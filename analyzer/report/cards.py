@@ -21,13 +21,24 @@ WIDTH: Final = 90
 
 #: Transports in the order in which they are told.
 TRANSPORTS: Final = ("plaintext", "starttls", "implicit_tls", "unknown")
+#: What an eavesdropper could read of a session (``exposure``), in the words of the page and of the charts; what was never looked at is told apart.
+READABLE: Final = {
+    "credentials": "credentials",
+    "content": "messages",
+    "metadata": "metadata",
+    "none": "nothing",
+    "unknown": "unknown",
+}
+NOT_LOOKED_AT: Final = "not looked at"
+#: A login counts as readable where one of these could be read: a password, a token, or what lets one guess a password. One without any of
+#: them (ANONYMOUS, or cancelled before it was sent) gives nothing away.
+GUESSABLE: Final = ("password", "bearer_token", "challenge_response")
 PROTOCOLS: Final = ("pop3", "imap", "smtp", "lmtp", "managesieve", "unknown")
 
 
 def exposed_logins(credentials: pd.DataFrame) -> pd.DataFrame:
     """The authentications of which an eavesdropper could read a password, a token, or what lets him guess it."""
-    kinds = ("password", "bearer_token", "challenge_response")
-    return credentials[credentials["exposed"].fillna(value=False) & credentials["secret_kind"].isin(kinds)]
+    return credentials[credentials["exposed"].fillna(value=False) & credentials["secret_kind"].isin(GUESSABLE)]
 
 
 def exposed_accounts(credentials: pd.DataFrame) -> pd.DataFrame:

@@ -5,22 +5,27 @@ hashes alone (Content-Security-Policy); every value goes through :func:`~analyze
 JavaScript the page holds every row; the script sorts, filters and pages them. Charts are a few rectangles of SVG made by the template: they
 take the colours of the page in light and dark, and cost neither matplotlib's start-up nor its size.
 
-What a table shows at most is bounded, worst first; what is left out is counted and said.
+What a table shows at most is bounded, worst first; what is left out is counted and said. How tables look is in ``_views``; what stands in each
+of them is here, one function a table, all together for comparing.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import time
 from collections import defaultdict
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from analyzer.report.cards import GUESSABLE, NOT_LOOKED_AT, READABLE
 from analyzer.report.columns import TABLES
+from analyzer.report.formats._views import MAX_ROWS, PRINT_ROWS, Head, View
 from analyzer.report.overview import Action, Exposed, endpoint, make_overview, reference_url
 from analyzer.report.rows import Row, RowSink
-from analyzer.report.servers import GRADES
+from analyzer.report.servers import GRADES, UNSEEN
+from analyzer.report.summary import leading
 from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.report.wording import plural
 
@@ -33,12 +38,6 @@ if TYPE_CHECKING:
 
 KIND: Final = "text"
 
-#: Rows of a table in the page, and on paper (page.css and page.js say the same).
-MAX_ROWS: Final = 10_000
-PRINT_ROWS: Final = 200
-#: Octets of a table's rows: a page that a browser opens at once holds no more than 5 MB.
-MAX_OCTETS: Final = {"findings": 2_400_000, "sessions": 1_450_000, "migration": 700_000}
-MAX_OTHER: Final = 90_000
 #: Characters of a cell, of a greeting or host name, of an account, of a list of words.
 MAX_CELL: Final = 160
 MAX_GREETING: Final = 40
@@ -51,6 +50,17 @@ MAX_SENTENCES: Final = 12
 MAX_BARS: Final = 60
 
 TRANSPORTS: Final = {"plaintext": "in clear", "starttls": "STARTTLS", "implicit_tls": "TLS", "unknown": "unseen"}
+#: What a row of each table is called.
+COUNTED: Final = {
+    "captures": "capture",
+    "sessions": "session",
+    "credentials": "login",
+    "tls": "TLS handshake",
+    "messages": "message",
+    "findings": "finding",
+    "servers": "server",
+    "migration": "setting",
+}
 #: What words in a frame and bars look like, by the word; patterns, because colour alone says nothing to some.
 LOOKS: Final = {
     "in clear": "clear",
@@ -64,61 +74,6 @@ STEPS: Final = (
     (1, "1 second"), (10, "10 seconds"), (60, "1 minute"), (600, "10 minutes"), (3600, "1 hour"), (21600, "6 hours"),
     (86400, "1 day"), (604800, "1 week"), (2592000, "30 days"), (31536000, "365 days"),
 )  # fmt: skip
-
-
-class Head(NamedTuple):
-    """A column of a table in the page: its name, how its cells look and sort, whether one of its words can be picked."""
-
-    name: str
-    kind: str = "text"
-    pick: bool = False
-
-
-#: How the cells of a kind of column look on a screen.
-STYLES: Final = {
-    "fixed": "white-space:nowrap;min-width:0",
-    "number": "text-align:right;white-space:nowrap;min-width:0",
-    "severity": "white-space:nowrap;min-width:0",
-    "grade": "white-space:nowrap;min-width:0",
-    "transport": "white-space:nowrap;min-width:0",
-    "short": "min-width:5.5em",
-    "wide": "min-width:11em",
-    "long": "min-width:22em",
-}
-#: Kinds of columns whose words stand in a frame.
-TAGS: Final = ("severity", "grade", "transport")
-
-
-class View:
-    """A table in the page."""
-
-    def __init__(self, name: str, title: str, columns: list[Head]) -> None:
-        self.name = name
-        self.title = title
-        self.columns = columns
-        #: places of the columns whose words stand in a frame
-        self.tags = [index for index, column in enumerate(columns) if column.kind in TAGS]
-        self.rows: list[list[str]] = []
-        #: rows that found no room
-        self.more = 0
-        self._room = MAX_OCTETS.get(name, MAX_OTHER)
-
-    def add(self, *cells: str) -> None:
-        """The next row, as long as there is room."""
-        text = "".join(cells)
-        markup = sum(text.count(character) for character in "&<>\"'")
-        self._room -= len(text.encode("utf-8", "replace")) + 4 * markup + 4 * len(cells) + 30 * len(self.tags) + 5
-        if len(self.rows) < MAX_ROWS and self._room >= 0:
-            self.rows.append(list(cells))
-        else:
-            self.more += 1
-
-    def style(self) -> str:
-        """How its columns look: rules for places in the row cost less than a class in every cell."""
-        places = list(enumerate(self.columns, 1))
-        wide = [f"#{self.name} td:nth-child({at}){{{STYLES[one.kind]}}}" for at, one in places if one.kind in STYLES]
-        narrow = [f'#{self.name} td:nth-child({at})::before{{content:"{one.name}"}}' for at, one in places]
-        return f"@media screen and (min-width:640.1px){{{''.join(wide)}}}@media screen and (max-width:640px){{{''.join(narrow)}}}"
 
 
 class _Count(RowSink):
@@ -166,6 +121,8 @@ def page_values(job: Job) -> dict[str, Any]:
     first = [one.first_ns for one in captures if one.packets]
     last = [one.last_ns for one in captures if one.packets]
     span = f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}"
+    if total.sessions > total.mail:
+        span += f" and {plural(total.sessions - total.mail, 'other connection')} to mail ports"
     if first:
         span += f", {clock(min(first))} to {clock(max(last))} UTC"
     several = len(captures) > 1
@@ -175,6 +132,7 @@ def page_values(job: Job) -> dict[str, Any]:
         "version": job.version,
         "what": names[0] if len(names) == 1 else plural(len(names), "capture"),
         "span": span,
+        "window": job.result.window(),
         "tone": overview.tone,
         "mark": MARKS[overview.tone],
         "verdict": overview.verdict,
@@ -186,9 +144,11 @@ def page_values(job: Job) -> dict[str, Any]:
         "actions": [_action(one, several) for one in overview.actions],
         "lead": LEAD,
         "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing[:MAX_SENTENCES] if one],
+        "accounts": _accounts(total),
         "migration": _migration(overview.migration),
         "findings": findings,
         "servers": _servers(job.rows("servers")),
+        "strangers": _strangers(job.result.sessions),
         "certificates": _certificates(job),
         "sessions": _sessions(job, several),
         "messages": _messages(job),
@@ -196,7 +156,7 @@ def page_values(job: Job) -> dict[str, Any]:
         "limits": overview.limits,
         "counts": _counts(job, sum(overview.severities.values()), len(overview.migration)),
         "sections": [
-            ("verdict", "Verdict"), ("todo", "What to do first"), ("migration-title", "Migration"),
+            ("verdict", "Verdict"), ("todo", "What to do first"), ("accounts-title", "Accounts exposed"), ("migration-title", "Migration"),
             ("findings-title", "Findings"), ("servers-title", "Servers"), ("sessions-title", "Sessions"),
             ("limits-title", "What this capture cannot tell"),
         ],
@@ -238,16 +198,16 @@ def _records(table: str, rows: list[Row]) -> list[dict[str, object]]:
 
 def _cards(total: Summary) -> list[tuple[str, str, str]]:
     exposed = Exposed(total)
-    note = f"on {plural(len(exposed.servers), 'server')}, {len(exposed.accepted):,} with an accepted login"
+    note = f"on {plural(len(exposed.servers), 'server')}, {exposed.came_of_it()}"
     return [
         (f"{len(exposed.accounts):,}", "accounts exposed", note if exposed.accounts else ""),
         (
-            f"{len({one.username for one in total.hashed_accounts()}):,}",
+            f"{len(exposed.hashed):,}",
             "accounts by hash",
             "challenge and response in clear",
         ),
         (f"{total.messages_exposed:,}", "messages readable", "whole messages in clear"),
-        (f"{total.plaintext:,}", "sessions in clear", f"of {total.sessions:,}"),
+        (f"{total.plaintext:,}", "sessions in clear", f"of {plural(total.mail, 'mail session')}"),
         (f"{total.starttls + total.implicit_tls:,}", "sessions with TLS", f"{total.starttls:,} by STARTTLS"),
     ]
 
@@ -277,15 +237,46 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def _accounts(total: Summary) -> View:
+    """Accounts whose logins could be read, by server, as the text report has them: those with a password or token first."""
+    readable, hashed = total.exposed_accounts(), total.hashed_accounts()
+    shown = leading(readable, MAX_ROWS)
+    shown += leading(hashed, MAX_ROWS - len(shown))
+    heads = [
+        Head("Account"), Head("Server", "place"), Head("Protocol", "fixed", True), Head("How", "wide"), Head("Clients", "number"),
+        Head("Accepted", "number"), Head("Rejected", "number"),
+    ]  # fmt: skip
+    unknown = any(one.other for one in shown)
+    view = View(
+        "accounts",
+        "Accounts exposed",
+        [*heads, *([Head("Unknown", "number")] if unknown else []), Head("Last seen (UTC)", "moment")],
+    )
+    for one in shown:
+        view.add(
+            shorten(one.username, MAX_NAME) or "(empty)", endpoint(one.server_ip, one.server_port), one.protocol,
+            ", ".join(one.mechanisms()[:4]) + ("" if one.readable else " (hash)"),
+            f"{len(one.clients()):,}{'+' if one.more_clients else ''}", f"{one.accepted:,}", f"{one.rejected:,}",
+            *([f"{one.other:,}"] if unknown else []), clock(one.last_ns) if one.last_ns else "",
+        )  # fmt: skip
+    view.more += len(readable) + len(hashed) - len(shown)
+    return view
+
+
 def _migration(rows: list[Row]) -> View:
+    records = _records("migration", rows)
+    # Where clients were seen to use an address, the column of servers has it.
+    named = any(one["host"] != one["server_ip"] for one in records)
     view = View("migration", "Migration", [
-        Head("Client", "fixed"), Head("Account"), Head("Server", "fixed"), Head("Today", "wide"), Head("Enter instead", "wide"),
-        Head("Server name", "fixed"), Head("Authentication", "fixed"), Head("Known from", "wide", True), Head("Also"), Head("Last seen (UTC)", "fixed"),
+        Head("Client", "place"), Head("Account"), Head("Server", "place"), Head("Today", "wide"), Head("Enter instead", "wide"),
+        *([Head("Server name")] if named else []), Head("Authentication"), Head("Does it work?", "wide", True), Head("Also"),
+        Head("Last seen (UTC)", "moment"),
     ])  # fmt: skip
-    for one in _records("migration", rows):
+    for one in records:
+        name = "" if one["host"] == one["server_ip"] else _text(one["host"], MAX_GREETING)
         view.add(
             _text(one["client_ip"]), _text(one["username"], MAX_NAME), endpoint(one["server_ip"], one["server_port"]), _text(one["current"]),
-            _text(one["recommended"]), _text(one["host"], MAX_GREETING), _text(one["authentication"]), _text(one["basis"]),
+            _text(one["recommended"]), *([name] if named else []), _text(one["authentication"]), _text(one["basis"]),
             _text(one["problems"]), clock(one["last_seen"]),
         )  # fmt: skip
     return view
@@ -293,10 +284,10 @@ def _migration(rows: list[Row]) -> View:
 
 def _findings(rows: list[Row], several: bool) -> View:
     heads = [
-        Head("Severity", "severity", True), Head("Finding", "wide", True), Head("Time (UTC)", "fixed"), Head("Frame", "number"), Head("Client", "fixed"),
-        Head("Server", "fixed"), Head("Account"), Head("Evidence", "long"), Head("Confidence", "fixed", True),
+        Head("Severity", "severity", True), Head("Finding", "wide", True), Head("Time (UTC)", "moment"), Head("Frame", "number"), Head("Client", "place"),
+        Head("Server", "place"), Head("Account"), Head("Evidence", "long"), Head("Confidence", "fixed", True),
     ]  # fmt: skip
-    view = View("findings", "Findings", [*heads, Head("Capture", "fixed")] if several else heads)
+    view = View("findings", "Findings", [*heads, Head("Capture")] if several else heads)
     for one in _records("findings", rows):
         cells = [
             _text(one["severity"]), _text(one["title"]), clock(one["time"]), _text("" if one["frame"] is None else str(one["frame"])), _text(one["client_ip"]),
@@ -314,23 +305,41 @@ def _worst_first(server: dict[str, object]) -> tuple[int, int]:
 
 def _servers(rows: list[Row]) -> View:
     view = View("servers", "Servers", [
-        Head("Grade", "grade", True), Head("Server", "fixed"), Head("Protocol", "fixed", True), Head("Sessions", "number"),
-        Head("In clear", "number"), Head("STARTTLS", "number"), Head("TLS", "number"), Head("Offers STARTTLS", "fixed"),
-        Head("Passwords before TLS", "fixed"), Head("TLS versions", "short"), Head("Why", "long"),
+        Head("Grade", "grade", True), Head("Server", "place"), Head("Protocol", "fixed", True), Head("Sessions", "number"),
+        Head("In clear", "number"), Head("STARTTLS", "number"), Head("TLS", "number"), Head("Offers STARTTLS"),
+        Head("Passwords before TLS"), Head("TLS versions"), Head("Why", "long"),
     ])  # fmt: skip
     for one in sorted(_records("servers", rows), key=_worst_first):
         view.add(
             _text(one["grade"]), endpoint(one["server_ip"], one["server_port"]), _text(one["protocol"]), _text(one["sessions"]),
-            _text(one["plaintext"]), _text(one["starttls"]), _text(one["implicit_tls"]), _text(one["starttls_offered"]),
+            _text(one["plaintext"]), _text(one["starttls"]), _text(one["implicit_tls"]), _offer(one),
             _text(one["plaintext_auth_offered"]), _text(one["tls_versions"]), _text(one["reasons"]),
         )  # fmt: skip
     return view
 
 
+def _offer(server: dict[str, object]) -> str:
+    """Whether a server offers STARTTLS; where all is TLS from the first octet, nobody needs it."""
+    offered = _text(server["starttls_offered"])
+    if offered == UNSEEN and server["implicit_tls"] and not server["plaintext"] and not server["starttls"]:
+        return "not needed"
+    return offered
+
+
+def _strangers(sessions: list[Session]) -> str:
+    """Where something else than mail was met on mail ports, in a sentence; empty where that was nowhere."""
+    seen: dict[str, set[str]] = {}
+    for session in sessions:
+        if session.not_mail is not None:
+            seen.setdefault(session.not_mail, set()).add(endpoint(session.server_ip, session.server_port))
+    told = [f"{name} at {_some(sorted(servers))}" for name, servers in sorted(seen.items())]
+    return f"Not mail, on mail ports: {shorten('; '.join(told), MAX_WORDS)}." if told else ""
+
+
 def _certificates(job: Job) -> View:
     view = View("certificates", "Certificates", [
-        Head("Subject"), Head("Names"), Head("Issuer"), Head("Valid until (UTC)", "fixed"), Head("Key", "fixed"), Head("Signature"),
-        Head("Problems", pick=True), Head("Seen at"), Head("SHA-256"),
+        Head("Subject"), Head("Names"), Head("Issuer"), Head("Valid until (UTC)", "moment"), Head("Key", "fixed"), Head("Signature"),
+        Head("Problems", pick=True), Head("Seen at", "place"), Head("SHA-256", "fixed"),
     ])  # fmt: skip
     names = [column.name for column in TABLES["tls"]]
     seen: dict[object, tuple[dict[str, object], set[str]]] = {}
@@ -343,33 +352,43 @@ def _certificates(job: Job) -> View:
             servers.add(endpoint(session.server_ip, session.server_port))
     for one, servers in seen.values():
         view.add(
-            _text(one["cert_subject"]), _text(one["cert_names"]), _text(one["cert_issuer"]), clock(one["cert_not_after"]),
-            _text(one["cert_key"]), _text(one["cert_signature"]), _text(one["cert_problems"]), _some(sorted(servers)),
-            f"{str(one['cert_sha256'])[:16]}\u2026",
+            _parts(one["cert_subject"]), _text(one["cert_names"]), _parts(one["cert_issuer"]), clock(one["cert_not_after"]),
+            _text(one["cert_key"]), _text(one["cert_signature"]), _text(one["cert_problems"]).replace("_", " "), _some(sorted(servers)),
+            f"{str(one['cert_sha256'])[:12]}\u2026",
         )  # fmt: skip
     return view
 
 
+def _parts(name: object) -> str:
+    """A distinguished name (RFC 4514) with a place between its parts at which a line may end."""
+    return re.sub(r",(?=[A-Z]+=)", ", ", _text(name))
+
+
 def _sessions(job: Job, several: bool) -> View:
     heads = [
-        Head("Start (UTC)", "fixed"), Head("Client", "fixed"), Head("Server", "fixed"), Head("Protocol", "fixed", True),
-        Head("Transport", "transport", True), Head("STARTTLS", "fixed", True), Head("Readable", "fixed", True), Head("Logins", "wide"),
-        Head("Messages", "number"), Head("Captured", "fixed", True), Head("Frames", "fixed"), Head("Greeting", "fixed"),
+        Head("Start (UTC)", "moment"), Head("Client", "place"), Head("Server", "place"), Head("Protocol", "fixed", True),
+        Head("Transport", "transport", True), Head("STARTTLS", pick=True), Head("Readable", pick=True), Head("Logins", "wide"),
+        Head("Messages", "number"), Head("Captured", pick=True), Head("Frames", "slim"), Head("Greeting", "slim"),
     ]  # fmt: skip
-    view = View("sessions", "Sessions", [*heads, Head("Capture", "fixed")] if several else heads)
+    view = View("sessions", "Sessions", heads)
     for session in job.result.sessions:
         if view.more:
             view.more += 1
             continue
-        cells = [
+        frames = f"{session.first_frame}\u2013{session.last_frame}"
+        view.add(
             clock(session.start_ns), endpoint(session.client_ip, session.client_port), endpoint(session.server_ip, session.server_port),
             session.not_mail or session.protocol, TRANSPORTS.get(session.transport, session.transport),
-            "" if session.starttls == "not_applicable" else session.starttls.replace("_", " "), session.exposure, _logins(session, job.maker.show_secrets),
-            f"{session.messages:,}", session.completeness.replace("_", " "), f"{session.first_frame}\u2013{session.last_frame}",
+            "" if session.starttls == "not_applicable" else session.starttls.replace("_", " "), _readable(session), _logins(session, job.maker.show_secrets),
+            f"{session.messages:,}", session.completeness.replace("_", " "), f"{_file(session.capture)}: {frames}" if several else frames,
             shorten(session.server_banner or "", MAX_GREETING),
-        ]  # fmt: skip
-        view.add(*cells, *([_file(session.capture)] if several else []))
+        )  # fmt: skip
     return view
+
+
+def _readable(session: Session) -> str:
+    """The worst that could be read of a session, in the words of the charts."""
+    return NOT_LOOKED_AT if session.not_mail is not None else READABLE.get(session.exposure, session.exposure)
 
 
 def _logins(session: Session, show_secrets: bool) -> str:
@@ -392,7 +411,7 @@ def _logins(session: Session, show_secrets: bool) -> str:
 def _messages(job: Job) -> View:
     """Messages with their header fields; empty where those were not asked for."""
     view = View("messages", "Messages", [
-        Head("Time (UTC)", "fixed"), Head("Direction", "fixed", True), Head("Subject"), Head("From"), Head("To"), Head("Octets", "number"),
+        Head("Time (UTC)", "moment"), Head("Direction", "fixed", True), Head("Subject"), Head("From"), Head("To"), Head("Octets", "number"),
         Head("Frame", "number"),
     ])  # fmt: skip
     if job.maker.headers:
@@ -406,8 +425,8 @@ def _messages(job: Job) -> View:
 
 def _captures(job: Job) -> View:
     view = View("captures", "Captures", [
-        Head("Capture", "wide"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("Of mail", "number"), Head("First (UTC)", "fixed"),
-        Head("Last (UTC)", "fixed"), Head("Damaged places", "number"), Head("Octets skipped", "number"), Head("Packets dropped", "number"),
+        Head("Capture", "wide"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("Of mail", "number"), Head("First (UTC)", "moment"),
+        Head("Last (UTC)", "moment"), Head("Damaged places", "number"), Head("Octets skipped", "number"), Head("Packets dropped", "number"),
     ])  # fmt: skip
     for one in _records("captures", job.rows("captures")):
         view.add(
@@ -418,15 +437,18 @@ def _captures(job: Job) -> View:
     return view
 
 
-def _counts(job: Job, findings: int, migration: int) -> list[tuple[str, int]]:
+def _counts(job: Job, findings: int, migration: int) -> list[tuple[str, str, str]]:
+    """What was counted: the table's name, how many rows it has, and what those are."""
     counts = []
     for table in TABLES:
         if table in ("findings", "migration"):
-            counts.append((table, findings if table == "findings" else migration))
-            continue
-        sink = _Count()
-        job.push(table, sink)
-        counts.append((table, sink.rows))
+            rows = findings if table == "findings" else migration
+        else:
+            sink = _Count()
+            job.push(table, sink)
+            rows = sink.rows
+        number, _, what = plural(rows, COUNTED[table]).partition(" ")
+        counts.append((table, number, what))
     return counts
 
 
@@ -434,7 +456,9 @@ def _bars(sessions: list[Session]) -> list[dict[str, Any]]:
     """Sessions by protocol and transport."""
     counts: dict[str, dict[str, int]] = {}
     for session in sessions:
-        shares = counts.setdefault(session.protocol, dict.fromkeys(FILLS, 0))
+        shares = counts.setdefault(
+            "not mail" if session.not_mail is not None else session.protocol, dict.fromkeys(FILLS, 0)
+        )
         shares[TRANSPORTS.get(session.transport, "unseen")] += 1
     most = max([sum(shares.values()) for shares in counts.values()], default=0)
     bars = []
@@ -461,12 +485,12 @@ def _severity_bars(severities: dict[str, int]) -> list[dict[str, str]]:
 
 
 def _history(sessions: list[Session]) -> dict[str, Any] | None:
-    """Logins in clear over time; None where there are none."""
+    """Logins whose password, token or response could be read, over time, as the charts count them; None where there are none."""
     moments = [
         one.timestamp_ns // 1_000_000_000
         for session in sessions
         for one in session.credentials or ()
-        if one.exposed and one.timestamp_ns > 0
+        if one.exposed and one.secret_kind in GUESSABLE and one.timestamp_ns > 0
     ]
     if not moments:
         return None

@@ -1,7 +1,8 @@
 // Makes the report's tables sortable, filterable and paged. Without it the page holds every row, in the report's order.
 "use strict";
 (() => {
-  const PAGE = matchMedia("(max-width: 640px)").matches ? 15 : 50; // rows shown at once
+  const narrower = (width) => matchMedia(`(max-width: ${width}px)`).matches;
+  const PAGE = narrower(640) ? 15 : narrower(1200) ? 25 : 50; // rows, or cards, shown at once
   const PRINTED = 200; // rows of a table on paper
   const ORDER = ["info", "low", "medium", "high", "critical"];
   const GRADES = ["unseen", "A", "B", "C", "D", "F"];

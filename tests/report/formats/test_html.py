@@ -11,9 +11,12 @@ import time
 from html.parser import HTMLParser
 
 import pytest
-from support.jobs import BIDI, MARKUP, hostile_result, job_of, large_result, result_of, text_of
+from support.jobs import BIDI, CAPTURES, MARKUP, hostile_result, job_of, large_result, result_of, text_of
 
-from analyzer.pipeline import Result
+from analyzer.pipeline import Result, run
+from analyzer.report.cards import exposed_logins
+from analyzer.report.summary import summarize
+from analyzer.report.tables import Report
 
 #: Elements that end by themselves.
 VOID = {"meta", "link", "rect", "circle", "input", "br"}
@@ -168,3 +171,93 @@ def test_of_several_captures_the_first_frame_names_its_file() -> None:
     text = text_of(job_of(result_of("pop3-login.pcap", "lmtp.pcap")), "html")
     assert "first in frame 9 of pop3-login.pcap." in text
     assert "first in frame 9." in text_of(job_of(result_of("pop3-login.pcap")), "html")
+
+
+def cells_of(page: str, table: str) -> list[list[str]]:
+    """The rows of a table of the page, without markup."""
+    body = re.search(rf'<table class=data id="{table}".*?<tbody>\n(.*?)</tbody>', page, re.DOTALL)
+    assert body
+    rows = body[1].split("<tr>")[1:]
+    return [[re.sub(r"<.*?>", "", cell).strip() for cell in row.split("<td>")[1:]] for row in rows]
+
+
+def heads_of(page: str, table: str) -> list[str]:
+    head = re.search(rf'<table class=data id="{table}".*?<tbody>', page, re.DOTALL)
+    assert head
+    return re.findall(r"<th [^>]*>(.*?)</th>", head[0])
+
+
+def test_exposed_accounts_are_listed_as_in_the_text_report() -> None:
+    job = job_of(result_of("guessing.pcap", "pop3-apop.pcap"))
+    page = text_of(job, "html")
+    total = summarize(job.result.sessions)
+    rows = cells_of(page, "accounts")
+    assert len(rows) == len(total.exposed_accounts()) + len(total.hashed_accounts())
+    heads = heads_of(page, "accounts")
+    assert heads[:7] == ["Account", "Server", "Protocol", "How", "Clients", "Accepted", "Rejected"]
+    assert heads[-1] == "Last seen (UTC)"
+    hashed = {row[0] for row in rows if row[3].endswith(" (hash)")}
+    assert hashed == {one.username for one in total.hashed_accounts()}
+    assert sum(int(row[5]) for row in rows) == sum(one.accepted for one in total.accounts)
+    assert sum(int(row[6]) for row in rows) == sum(one.rejected for one in total.accounts)
+    assert all(re.fullmatch(r"2026-\d\d-\d\d \d\d:\d\d:\d\d", row[-1]) for row in rows)
+
+
+def test_without_exposed_accounts_there_is_no_list_of_them() -> None:
+    page = text_of(job_of(result_of("tls-certificates.pcap")), "html")
+    assert 'id="accounts"' not in page
+    assert "No account was seen whose password, token or response could be read." in page
+
+
+def test_a_servers_name_has_a_column_where_it_is_not_the_address() -> None:
+    assert "Server name" not in heads_of(text_of(job_of(result_of("office.pcapng")), "html"), "migration")
+    page = text_of(job_of(result_of("pop3-login.pcap", "pop3s.pcap")), "html")
+    at = heads_of(page, "migration").index("Server name")
+    # Where none was seen the address is all there is, and the column of servers has that.
+    assert {row[at] for row in cells_of(page, "migration")} == {"mail.example.org", ""}
+
+
+def test_nothing_is_green_where_logins_may_have_gone_unseen() -> None:
+    page = text_of(job_of(result_of("server-only.pcap")), "html")
+    assert "Logins cannot be judged" in page
+    assert 'class="verdict warn"' in page
+    assert "\u2713" not in page
+    # A near miss: where all was captured, and nothing was in clear, it is.
+    good = text_of(job_of(result_of("imaps.pcap")), "html")
+    assert 'class="verdict good"' in good or "accounts" in good
+
+
+def test_the_times_that_were_asked_for_stand_under_the_title() -> None:
+    whole = result_of("office.pcapng")
+    assert "<p class=window>" not in text_of(job_of(whole), "html")
+    part = run([CAPTURES / "office.pcapng"], since_ns=whole.captures[0].first_ns + 10 * 10**9)
+    page = text_of(job_of(part), "html")
+    assert part.window()
+    assert page.index("</h1>") < page.index(f"<p class=window>{part.window()}</p>") < page.index("</header>")
+
+
+def test_what_is_not_mail_is_counted_and_named_as_such() -> None:
+    page = text_of(job_of(result_of("not-mail.pcap")), "html")
+    assert "0 mail sessions and 5 other connections to mail ports" in page
+    assert "of 0 mail sessions" in page
+    assert "Not mail, on mail ports: ftp at 192.0.2.30:" in page
+    assert {row[6] for row in cells_of(page, "sessions")} == {"not looked at"}
+    assert "Not mail" not in text_of(job_of(result_of("pop3-login.pcap")), "html")
+
+
+def test_a_server_of_tls_alone_needs_no_starttls() -> None:
+    page = text_of(job_of(result_of("office.pcapng")), "html")
+    at = heads_of(page, "servers").index("Offers STARTTLS")
+    offers = {row[1]: row[at] for row in cells_of(page, "servers")}
+    assert offers["192.0.2.17:993"] == "not needed"
+    assert offers["192.0.2.10:143"] == "always"
+    # A near miss: one that was met in clear, too.
+    assert "not needed" not in text_of(job_of(result_of("pop3-login.pcap")), "html")
+
+
+def test_logins_over_time_are_those_that_the_charts_count() -> None:
+    result = result_of("imap-auth.pcap", "smtp-submission.pcap")
+    report = Report(result)
+    readable = len(exposed_logins(report.credentials))
+    assert readable < int(report.credentials["exposed"].sum()), "ANONYMOUS, or cancelled, gives nothing away"
+    assert f"{readable} logins whose password, token or response could be read" in text_of(job_of(result), "html")

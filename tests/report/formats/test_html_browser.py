@@ -265,6 +265,54 @@ def test_without_its_script_every_row_is_there(opener: Opener) -> None:
     opened.check()
 
 
+@pytest.mark.parametrize("width", [400, 800, 1024, 1200, 1265, 1920])
+@pytest.mark.parametrize("samples", [("office.pcapng",), ("guessing.pcap", "tls-certificates.pcap", "ipv6.pcap")])
+def test_no_column_is_out_of_sight(samples: tuple[str, ...], width: int, opener: Opener) -> None:
+    page = opener(result_of(*samples), viewport={"width": width, "height": 900}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.firstElementChild.id)"
+    assert page.evaluate(wide) == []
+    # Neither a tile nor a chart stands alone where others stand side by side.
+    for kind in (".cards li", ".charts figure"):
+        rows: dict[int, list[int]] = {}
+        for top, size in page.evaluate(
+            f"[...document.querySelectorAll('{kind}')].map((one) => one.getBoundingClientRect()).map((one) => [one.top, one.width])"
+        ):
+            rows.setdefault(round(top), []).append(round(size))
+        assert max(sum(row) for row in rows.values()) - min(sum(row) for row in rows.values()) < 60, kind
+
+
+#: The lines of a text in a cell: as many as it has rectangles of different tops.
+LINES: Final = """(at) => [...document.querySelectorAll(`#findings tbody td:nth-child(${at})`)].map((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map((one) => Math.round(one.top))).size;
+})"""
+
+
+@pytest.mark.parametrize("media", ["print", "screen"])
+def test_addresses_stay_whole(media: str, opener: Opener) -> None:
+    # A sheet of A4 across its length has so many pixels between its margins.
+    page = opener(
+        result_of("office.pcapng"), viewport={"width": 1032 if media == "print" else 1280, "height": 900}
+    ).page
+    page.emulate_media(media=media)
+    for column in (5, 6, 7):
+        assert set(page.evaluate(LINES, column)) <= {0, 1}, page.locator(
+            f"#findings th:nth-child({column})"
+        ).inner_text()
+
+
+def test_the_head_of_a_table_can_stand_on_each_page_of_paper(opener: Opener) -> None:
+    page = opener(result_of("office.pcapng")).page
+    look = "(what) => getComputedStyle(document.querySelector(what)).display"
+    assert page.evaluate(look, "#findings th button") != "contents"
+    page.emulate_media(media="print")
+    # Of a button Chromium repeats the place, not the words: in print there is none.
+    assert page.evaluate(look, "#findings thead") == "table-header-group"
+    assert page.evaluate(look, "#findings th button") == "contents"
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_it_prints(script: bool, opener: Opener) -> None:
     opened = opener(result_of("office.pcapng"), java_script_enabled=script)
