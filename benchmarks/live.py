@@ -1,7 +1,7 @@
 """How many packets a second the live sources hold: one table of rate, loss and processor time. And a soak: does memory stay flat?
 
     python benchmarks/live.py [--rates 25,50,100,150,200,300] [--seconds 5] [--only ring,dumpcap] [--compiled DIR]
-    python benchmarks/live.py --soak 600 --syn-flood [--rates 50]
+    python benchmarks/live.py --soak 600 [--syn-flood 10000] [--rates 30]
 
 Two network namespaces joined by a cable; tcpreplay sends the synthetic mixed capture (about 4 % mail) on one processor, with new
 addresses in each round, and the receiver runs on another. What the kernel does to bring a packet to the receiver is done on the sender's
@@ -62,7 +62,11 @@ class Row:
 def main() -> None:
     """Parse the command line; send and receive; print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rates", default="25,50,100,150,200,300", help="thousands of packets a second")
+    parser.add_argument(
+        "--rates",
+        default="25,50,100,150,200,300",
+        help="thousands of packets a second, one row each; --soak takes the first (default: %(default)s)",
+    )
     parser.add_argument("--seconds", type=float, default=5, help="for each rate (default: 5)")
     parser.add_argument("--only", default="", help="receivers whose name holds one of these words, comma-separated")
     parser.add_argument("--dir", type=Path, default=ROOT / "build" / "bench", help="cache folder")
@@ -71,7 +75,7 @@ def main() -> None:
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="mixed traffic for long, and memory over time")
     parser.add_argument(
         "--syn-flood", type=int, nargs="?", const=20000, default=0, metavar="RATE",
-        help="with --soak: SYNs of random flows to mail ports as well, so many a second (20000)",
+        help="with --soak: SYNs of random flows to mail ports as well, so many a second (20000 where no number is given)",
     )  # fmt: skip
     parser.add_argument("--urgent", action="store_true", help="go before other programs, on a machine that is in use")
     parser.add_argument("--receive", nargs=2, metavar=("KIND", "INTERFACE"), help=argparse.SUPPRESS)

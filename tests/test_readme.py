@@ -95,6 +95,31 @@ def test_the_benchmark_finds_the_place_of_its_table() -> None:
     assert re.search(r"Measured on \d{4}-\d\d-\d\d", README)
 
 
+def test_the_commands_of_the_live_benchmark_make_its_table() -> None:
+    text = (ROOT / "benchmarks" / "live.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("    sudo ")]
+    assert len(commands) == 4
+    script = ROOT / "benchmarks" / "live.py"
+    done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True)
+    options = set(re.findall(r"--[a-z-]+", done.stdout))
+    assert {word for words in commands for word in words if word.startswith("--")} <= options
+    receivers = ("ring", "ring, all", "scapy", "scapy alone", "dumpcap")
+    wanted: dict[str, list[str]] = {}
+    for words in commands:
+        if "--only" not in words:
+            continue
+        rates = words[words.index("--rates") + 1].split(",")
+        for word in words[words.index("--only") + 1].split(","):
+            wanted.update({name: rates for name in receivers if word in name})
+    rows = re.findall(r"^\| ([a-z, ]+) \| ([\d,]+) \|", text.partition("\n\n64 MiB")[0], re.MULTILINE)
+    told = {name: [int(rate.replace(",", "")) for one, rate in rows if one == name] for name in receivers}
+    for name, rates in wanted.items():
+        assert len(told[name]) == len(rates), name
+        # the sender is a little fast where it can be, and slower at its end
+        assert all(rate <= int(asked) * 1005 for rate, asked in zip(told[name], rates, strict=True)), name
+    assert set(wanted) == set(receivers)
+
+
 @pytest.mark.slow
 def test_commands_do_what_their_comments_say(tmp_path: Path) -> None:
     environment = project_folder(tmp_path)
