@@ -276,13 +276,16 @@ def _worst(job: Job) -> int:
 
 def rules(
     slug: Annotated[
-        str | None, typer.Argument(metavar="[SLUG]", help="The rule to explain; all are listed without.")
+        list[str] | None,
+        typer.Argument(metavar="[SLUG]", help="The rule to explain, by its slug or title; all are listed without."),
     ] = None,
 ) -> None:
     """List the rules, or explain one: what it finds, what that means, what to do."""
+    from analyzer.report.formats._page import width_of
     from analyzer.report.rulebook import rule_list, rule_text
 
-    text = rule_list() if slug is None else rule_text(slug)
+    width = width_of(sys.stdout)
+    text = rule_text(" ".join(slug), width) if slug else rule_list(width)
     _write_stdout(lambda out: out.write(text))
 
 

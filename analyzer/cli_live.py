@@ -14,6 +14,8 @@ WATCHED = "What is watched"
 TOLD = "Who is told, and how often"
 KEPT = "What is kept"
 RUN = "How it runs"
+#: Columns that addresses of interfaces have where they go on below.
+MIN_ADDRESSES = 24
 
 
 def _print(what: str, options: list[str]) -> None:
@@ -273,7 +275,10 @@ def monitor(
 
 def interfaces() -> None:
     """List the network interfaces, and whether mailtap may capture there."""
+    import textwrap
+
     from analyzer.capture.interfaces import interfaces as found
+    from analyzer.report.formats._page import width_of
     from analyzer.report.visible import visible
 
     rows = [("INTERFACE", "STATE", "LINK", "ADDRESSES", "")]
@@ -284,12 +289,16 @@ def interfaces() -> None:
         note = one.why if one.capturable else ""
         rows.append((one.name, state, one.link, " ".join(one.addresses), note))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), *filter(None, row[3:])]
-        ).rstrip()
-        for row in rows
-    ]
-    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
-    for sentence in sorted(why):
-        sys.stderr.write(f"mailtap: {sentence}\n")
+    room = width_of(sys.stdout) if sys.stdout.isatty() else 0
+    lines: list[str] = []
+    for row in rows:
+        head = "  ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=False))
+        line = visible("  ".join([head, *filter(None, row[3:])])).rstrip()
+        if room and len(line) > room:
+            below = min(len(head) + 2, room - MIN_ADDRESSES)
+            lines += textwrap.wrap(line, room, subsequent_indent=" " * below, break_on_hyphens=False)
+        else:
+            lines.append(line)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    for sentence in sorted(filter(None, why)):
+        sys.stderr.write(f"mailtap: cannot capture here: {sentence}\n")

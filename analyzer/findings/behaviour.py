@@ -340,6 +340,8 @@ def weak_password(session: Session, found: Found) -> None:
     Judged by zxcvbn, as if nobody had seen it on the wire: fewer than a million guesses. Rejected passwords are not judged, for they are
     nobody's; the first hundred different ones of a run are, and only the first 20 characters of each. What was left out is said, in the
     report's remarks. The finding does not hold the password.
+
+    High where a thousand guesses would do, medium otherwise.
     """
     strength = found.strength
     history = found.history
@@ -379,6 +381,8 @@ def anonymous_login(session: Session, found: Found) -> None:
     """A server let a client in without a name (SASL ANONYMOUS).
 
     It may be a public archive. If not, anybody can read, and sometimes write, what is there.
+
+    Medium where the server accepted it, low where its answer was not seen.
     """
     for credential in session.credentials or []:
         if credential.mechanism == "ANONYMOUS" and (credential.outcome == ACCEPTED or credential.outcome == "unknown"):

@@ -105,6 +105,8 @@ def certificate_self_signed(session: Session, found: Found) -> None:
     """The server's certificate is signed by itself.
 
     No client can tell it from an attacker's, unless it was installed there beforehand.
+
+    Medium; low between servers (port 25), where certificates are mostly not looked at.
     """
     _add(session, found, SELF_SIGNED, "is self-signed", LOW if _relay(session) else -1)
 
@@ -169,6 +171,8 @@ def certificate_ignored(session: Session, found: Found) -> None:
     It does not check certificates, or its user clicked the warning away: anybody on the way can pose as the server to it. A
     self-signed certificate may have been installed in the client, so that alone is said with less confidence. Between servers
     (port 25) it is the rule and not worth more than a note.
+
+    Medium; low where the certificate is self-signed and nothing else is wrong with it; info between servers (port 25).
     """
     tls = session.tls
     if tls is None or not tls.client_went_on:

@@ -89,8 +89,11 @@ def plaintext_password(session: Session, found: Found) -> None:
     """A client sent a password over a connection that was not encrypted.
 
     Whoever can see the traffic, at this capture's place or anywhere else on the way, has the password now, and with it the mailbox
-    and often much else. It is critical when the server accepted it; one that was rejected is often the right one for another
-    account, or a slip away from it. SASL PLAIN and LOGIN are mere encodings (base64) and count as clear text.
+    and often much else. One that was rejected is often the right one for another account, or a slip away from it. SASL PLAIN and
+    LOGIN are mere encodings (base64) and count as clear text.
+
+    Critical where the server accepted it, high otherwise. Low at most where client and server are one machine: nobody on the
+    network could listen.
     """
     _logins(session, found, PASSWORD)
 
@@ -100,6 +103,9 @@ def plaintext_token(session: Session, found: Found) -> None:
 
     A bearer token opens the account to whoever holds it, without the password and without a second factor, until it expires or is
     withdrawn. RFC 6750 allows it over TLS only.
+
+    Critical where the server accepted it, high otherwise. Low at most where client and server are one machine: nobody on the
+    network could listen.
     """
     _logins(session, found, BEARER_TOKEN)
 
@@ -110,6 +116,9 @@ def challenge_response_in_clear(session: Session, found: Found) -> None:
     The password itself was not sent, but whoever saw both can guess it offline, as fast as his machine allows: billions of guesses
     a second for CRAM-MD5, APOP and NTLM, far fewer for SCRAM, whose hash is salted and slow. The rest of the session, mail
     included, was readable, and an attacker on the way could have taken the session over.
+
+    Medium for APOP, CRAM-MD5 and DIGEST-MD5, high for NTLM, low for SCRAM and its like. Low at most where client and server are one machine:
+    nobody on the network could listen.
     """
     _logins(session, found, CHALLENGE_RESPONSE)
 
@@ -130,6 +139,9 @@ def plaintext_message(session: Session, found: Found) -> None:
 
     Whoever can see the traffic can read it, and whoever sits on the way can change it unnoticed. Between servers (port 25, LMTP)
     encryption is a matter of opportunity, so it is a smaller matter there than between a user's mail client and his server.
+
+    Medium from or to a mail client, low between servers. Low at most where client and server are one machine: nobody on the network
+    could listen.
     """
     message = first_clear_message(session)
     if message is not None:
@@ -153,6 +165,8 @@ def plaintext_auth_offered(session: Session, found: Found) -> None:
 
     As long as it does, one wrongly configured client is enough to expose an account, and an attacker who hides STARTTLS gets every
     password. A server can demand TLS first: RFC 8314 section 4.1, for IMAP the LOGINDISABLED capability. Said once a server.
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     offer = offer_of(session)
     if not told_before_login(session, offer) or not takes_passwords(session, offer):
@@ -212,6 +226,9 @@ def starttls_not_used(session: Session, found: Found) -> None:
     """The server offered an upgrade to TLS; the client did not ask for it, and logged in or moved mail in clear.
 
     Nothing is missing but a setting of the client. Clients set to "TLS if available" or "none" do this.
+
+    High where a login followed, medium for mail alone (low between servers) and for a login of which nothing was readable. Low at
+    most where client and server are one machine: nobody on the network could listen.
     """
     if session.starttls == OFFERED:
         severity = _severity_of_use(session)
@@ -230,6 +247,9 @@ def starttls_not_offered(session: Session, found: Found) -> None:
 
     Either the server has no TLS on this port, or somebody on the way took the offer out; one session alone cannot tell which.
     A client that goes on regardless would go on under attack as well.
+
+    High where a login followed, medium for mail alone (low between servers) and for a login of which nothing was readable. Low at
+    most where client and server are one machine: nobody on the network could listen.
     """
     if session.starttls != NOT_OFFERED and session.starttls != REFUSED:
         return
@@ -253,6 +273,8 @@ def password_sent_though_forbidden(session: Session, found: Found) -> None:
     """A client sent a password although the server had said that it takes none before TLS (LOGINDISABLED, 530, 538).
 
     The login cannot have worked, and the password was exposed all the same: the server's rule protects only clients that read it.
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     for seen in session.anomalies or []:
         if seen.kind == PASSWORD_THOUGH_FORBIDDEN:
@@ -290,6 +312,8 @@ def mail_before_starttls(session: Session, found: Found) -> None:
 
     Submission is where users hand in their mail, mostly with their password. A server that takes mail there without TLS forces
     nobody to protect either (RFC 8314 section 3.3 and 4.1).
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     if session.protocol != "smtp" or session.port_service != "submission":
         return

@@ -32,6 +32,9 @@ def plaintext_on_tls_port(session: Session, found: Found) -> None:
 
     Its setting says "port 995 without TLS". The server closes such a connection without a word, but what the client had sent by
     then, its password included, was readable.
+
+    High where a login was readable, medium otherwise. Low at most where client and server are one machine: nobody on the network
+    could listen.
     """
     for seen in session.anomalies or []:
         if seen.kind == PLAINTEXT_ON_TLS_PORT:
@@ -48,6 +51,8 @@ def tls_on_plaintext_port(session: Session, found: Found) -> None:
 
     Its setting says "port 110 with SSL/TLS". Nothing was exposed, but mostly nothing works either, and users then switch
     encryption off. It takes either the port for SSL/TLS, or the setting STARTTLS.
+
+    Low; info where the handshake was completed, for then it works.
     """
     for seen in session.anomalies or []:
         if seen.kind == TLS_ON_PLAINTEXT_PORT:
@@ -85,6 +90,8 @@ def auth_on_port_25(session: Session, found: Found) -> None:
 
     Users' programs belong on 465 (or 587): there TLS can be demanded, and port 25, which guessers of passwords visit all day, need
     not take logins at all.
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     if session.protocol != "smtp" or session.server_port != 25:
         return
@@ -102,6 +109,8 @@ def submission_without_auth(session: Session, found: Found) -> None:
 
     Whoever reaches the port can send mail in the organisation's name (RFC 6409 section 4.3). It may be wanted for a network of
     one's own; spam runs find such servers fast. Only sessions whose beginning was seen are judged.
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     service = session.port_service
     if session.protocol != "smtp" or (service != "submission" and service != "submissions"):

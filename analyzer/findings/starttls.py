@@ -107,7 +107,9 @@ def starttls_stripped(session: Session, found: Found) -> None:
     The marks are a capability or command of X's, as many as the word had letters (XXXXXXXA), a banner of asterisks (220 ****), and
     "500 #5.5.1 command not recognized": firewalls that "inspect" mail do this, and attackers do the same. An IMAP or ManageSieve
     server that neither offers nor knows STARTTLS when a client asks for it is suspected as well, because it has to know it; some
-    servers with TLS switched off do that, hence with less confidence. Critical where a password followed.
+    servers with TLS switched off do that, hence with less confidence.
+
+    Critical where such marks were seen and a login followed in clear, high otherwise.
     """
     seen = _anomaly(session, STARTTLS_STRIPPED)
     credential = first_login(session)
@@ -138,6 +140,8 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
     the same server, within a day a hint, and one that came later still is the upgrade that was hoped for, and not reported.
     Only sessions with the same host are compared: a server that names itself otherwise in its greeting is another one behind the same
     address. Sessions within one machine are left out, for nobody is on the way.
+
+    High where a login or mail followed in clear, medium otherwise.
     """
     if session.capabilities is None or on_one_host(session):
         return
@@ -224,11 +228,14 @@ def _add_vanished(session: Session, found: Found, confidence: str, offered: str)
 
 
 def starttls_refused(session: Session, found: Found) -> None:
-    """The client asked for TLS and the server refused; high where login or mail followed in clear.
+    """The client asked for TLS and the server refused.
 
     What is refused must have been offered, or not have been asked about, or be due by the protocol: an SMTP or POP3 server that
     never offered STARTTLS and says that it does not know it is a case of ``starttls-not-offered``. A client that goes on in clear
     after a refusal will do so under attack as well, for a refusal is easily forged.
+
+    High where a login or mail followed in clear, low otherwise. Low at most where client and server are one machine: nobody on the
+    network could listen.
     """
     if session.starttls != REFUSED:
         return
@@ -270,8 +277,9 @@ def starttls_without_tls(session: Session, found: Found) -> None:
     """The server granted TLS, and then text went on instead of a handshake.
 
     Tools that know the grant only call such a session encrypted; it was not. A proxy that takes TLS apart and forwards clear text
-    behind it does this, and so does a client that ignores its own request. Critical where a login followed; less so where neither login
-    nor mail did, for a probe that takes its leave looks the same.
+    behind it does this, and so does a client that ignores its own request.
+
+    Critical where a login followed, high where mail did, medium where neither did: a probe that takes its leave looks the same.
     """
     if first_login(session) is not None:
         severity = CRITICAL
@@ -285,6 +293,8 @@ def imap_preauth(session: Session, found: Found) -> None:
 
     STARTTLS is allowed before login only, so an attacker who changes the greeting into PREAUTH keeps a session in clear, and shows
     the client a mailbox of his own (CVE-2020-12398). PREAUTH is meant for connections that are private by other means.
+
+    High; info where client and server are one machine: nobody on the network could listen.
     """
     _report_anomaly(session, found, IMAP_PREAUTH, INFO if on_one_host(session) else HIGH)
 
@@ -293,6 +303,8 @@ def untagged_data_before_tls(session: Session, found: Found) -> None:
     """An IMAP server sent mailbox data before login, in clear.
 
     No server does so by itself. Clients that take such data for real can be shown folders and messages which an attacker wrote.
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     _report_anomaly(session, found, UNTAGGED_DATA_BEFORE_TLS, capped(session, MEDIUM), LIKELY)
 
@@ -302,6 +314,8 @@ def tls_fallback_to_plaintext(session: Session, found: Found) -> None:
 
     A client that does so can be brought into the clear by anybody who disturbs its handshakes. Often nobody did: a certificate has
     run out, or versions do not fit, and a helpful mail program, or user, switched encryption off.
+
+    Low at most where client and server are one machine: nobody on the network could listen.
     """
     tls = session.tls
     if tls is not None:
@@ -346,6 +360,8 @@ def capability_suppressed(session: Session, found: Found) -> None:
     A server that treats networks differently looks the same. Only sessions with the same host are compared, by the name in the
     greeting; lists told after a login are no measure; and a word that three clients did not get is taken to be gone since a change of
     the server, unless it is one that protects.
+
+    Medium where the word protects (LOGINDISABLED, REQUIRETLS), low otherwise.
     """
     offer = offer_of(session)
     if session.gap_bytes > 0 or not told_before_login(session, offer):

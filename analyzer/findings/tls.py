@@ -89,6 +89,8 @@ def tls_obsolete_version(session: Session, found: Found) -> None:
 
     SSL 2 and 3 are broken (RFC 6176, RFC 7568); TLS 1.0 and 1.1 rest on MD5 and SHA-1 and are withdrawn (RFC 8996), for mail
     expressly (RFC 8997). The version is the one that the server chose, not the one in the record header.
+
+    High for SSL 2 and SSL 3, medium for TLS 1.0 and 1.1.
     """
     tls = session.tls
     if tls is None or tls.version is None or tls.handshake == "failed":
@@ -109,6 +111,8 @@ def tls_weak_cipher(session: Session, found: Found) -> None:
     """A connection uses a cipher suite, or a Diffie-Hellman group, that does not protect.
 
     Suites without encryption, anonymous ones, export, RC4, DES and 3DES, and groups of less than 2048 bits. Anonymous suites let anybody on the way pose as the server; the rest can be broken, some at home (RFC 9325 section 4.2).
+
+    Critical where nothing is encrypted; medium for 3DES, IDEA and short groups; high for the rest.
     """
     tls = session.tls
     if tls is None or tls.handshake == "failed":
@@ -161,6 +165,8 @@ def tls_handshake_failed(session: Session, found: Found) -> None:
 
     To the user it is "the server does not work", and his next step is often to switch encryption off. A client that refuses a
     certificate is right to do so: mend the certificate.
+
+    Medium; low where one side closed the connection without a word, which may be a probe or a user who gave up.
     """
     tls = session.tls
     if tls is None or tls.handshake != "failed":

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import stat
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +28,7 @@ from analyzer.model import SEVERITIES
 from analyzer.places import reason, status_of
 from analyzer.protocols.events import PASSWORD
 from analyzer.report.columns import TABLES
+from analyzer.report.formats._page import width_of
 from analyzer.report.visible import shorten
 
 if TYPE_CHECKING:
@@ -358,7 +360,8 @@ def _has_moved(parties: Parties, username: str, old: Snapshot, new: Snapshot) ->
 
 
 def write_text(found: dict[str, list[Trouble]], out: TextIO) -> None:
-    """One line a finding, under a heading each."""
+    """One line a finding, under a heading each; on a terminal that is too narrow, it goes on below."""
+    width = width_of(out) if out.isatty() else 0
     for kind in KINDS:
         troubles = found[kind]
         out.write(f"{kind.upper()}: {len(troubles):,}\n")
@@ -367,10 +370,20 @@ def write_text(found: dict[str, list[Trouble]], out: TextIO) -> None:
             account = f"  account {shorten(one.username, 60)}" if one.username else ""
             client = f"{one.client_ip} at " if one.client_ip else ""
             port = f":{one.server_port}" if one.server_port else ""
-            out.write(f"  {one.severity:<9}{one.rule:<30} {client}{one.protocol} {address}{port}{account}\n")
+            line = f"  {one.severity:<9}{one.rule:<30} {client}{one.protocol} {address}{port}{account}"
+            out.write(f"{_folded(line, width)}\n")
         if len(troubles) > MAX_LINES:
             out.write(f"  and {len(troubles) - MAX_LINES:,} more (--json has them all)\n")
         out.write("\n")
+
+
+def _folded(line: str, width: int) -> str:
+    """A line of at most ``width`` columns, the rest on further ones; 0 is any width."""
+    if not width or len(line) <= width:
+        return line
+    return textwrap.fill(
+        line, width, subsequent_indent=" " * 11, break_on_hyphens=False, break_long_words=True, drop_whitespace=True
+    )
 
 
 def write_json(found: dict[str, list[Trouble]], out: TextIO) -> None:

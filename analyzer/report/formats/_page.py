@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from typing import IO, TYPE_CHECKING, Final, TextIO, TypeAlias, cast
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Columns where the width is not that of a terminal, and the most that is taken of one.
 WIDTH: Final = 100
+#: The least that lines which fold are made for.
+MIN_WIDTH: Final = 60
 #: Spaces between two columns of a table.
 GAP: Final = 2
 #: Columns of a table are not made narrower than this.
@@ -38,6 +41,13 @@ _MAYBE_WIDE: Final = re.compile(r"[^\x20-\x7e\xa1-\u02ff\u0370-\u0482\u2010-\u20
 #: A piece of text and its style (``bold red``; empty for none), in rich's words.
 Piece: TypeAlias = tuple[str, str]
 Cell: TypeAlias = str | Piece
+
+
+def width_of(out: TextIO) -> int:
+    """The columns of what is written to, for pages of folded lines: a terminal's, within limits; else the usual ones."""
+    if not out.isatty():
+        return WIDTH
+    return max(MIN_WIDTH, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
 
 
 class Table:
