@@ -18,12 +18,15 @@ from analyzer.report.wording import plural
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
     from analyzer.report.formats import Job
+    from analyzer.sessions.records import Session
 
 #: Findings kept for showing, worst first; what comes beyond is counted.
 MAX_FINDINGS: Final = 10_000
 #: Servers and accounts kept of one kind of finding; what comes beyond is counted as one.
 MAX_KEPT: Final = 10_000
 
+#: Servers named of those that spoke something else than mail, of one kind.
+MAX_PLACES: Final = 3
 #: Sentences on closing ports.
 MAX_CLOSINGS: Final = 10
 
@@ -122,7 +125,9 @@ class Exposed:
 class Verdict:
     """One sentence or two on how bad it is, as every report leads with it."""
 
-    def __init__(self, kind: str, tone: str, lead: str, rest: str = "") -> None:
+    def __init__(self, exposed: Exposed, kind: str, tone: str, lead: str, rest: str = "") -> None:
+        #: whose secrets were readable
+        self.exposed = exposed
         #: what it rests on: ``readable nameless hashed messages grave unjudged good none``
         self.kind = kind
         #: how bad it is: ``bad warn good none``
@@ -230,38 +235,38 @@ def verdict(total: Summary, severities: dict[str, int]) -> Verdict:
     if exposed.accounts:
         whose = "its password or token" if len(exposed.leading) == 1 else "their passwords or tokens"
         rest = f" sent {whose} in clear, from {exposed.senders()}{exposed.others()}."
-        return Verdict("readable", "bad", exposed.words(), rest)
+        return Verdict(exposed, "readable", "bad", exposed.words(), rest)
     if total.nameless:
         rest = " went over the wire in clear; the account names could not be read."
-        return Verdict("nameless", "bad", plural(total.nameless, "login"), rest)
+        return Verdict(exposed, "nameless", "bad", plural(total.nameless, "login"), rest)
     doubt = unjudged(total)
     more = f" {doubt}" if doubt else ""
     readable = "seen" if doubt else "readable"
     if exposed.hashed:
         rest = f" ({', '.join(exposed.hashed_by)}): the hash is readable, and can be guessed offline.{more}"
         what = f"No password was {readable}, but {plural(len(exposed.hashed), 'account')} sent challenge and response in clear"
-        return Verdict("hashed", "warn", what, rest)
+        return Verdict(exposed, "hashed", "warn", what, rest)
     if total.messages_exposed:
         what = f"No password was {readable}, but {plural(total.messages_exposed, 'message')} could be read in clear."
-        return Verdict("messages", "warn", what, more)
+        return Verdict(exposed, "messages", "warn", what, more)
     grave = severities.get("critical", 0) + severities.get("high", 0)
     if grave:
         what = (
             f"No password or message was {readable}, but {plural(grave, 'finding')} of high severity "
             f"{'wants' if grave == 1 else 'want'} attention."
         )
-        return Verdict("grave", "warn", what, more)
+        return Verdict(exposed, "grave", "warn", what, more)
     if doubt:
         others = total.mail - total.unheard - total.late - total.patchy - total.unread
         rest = (
             f" In {plural(others, 'other mail session')} no password, token or message was readable." if others else ""
         )
-        return Verdict("unjudged", "warn", doubt, rest)
+        return Verdict(exposed, "unjudged", "warn", doubt, rest)
     if total.mail:
         seen = "" if total.complete == total.sessions else ", as far as this capture can tell"
         what = f"No password, token or message was readable in {plural(total.mail, 'mail session')}{seen}."
-        return Verdict("good", "good", what)
-    return Verdict("none", "none", "No mail session was seen in this capture.")
+        return Verdict(exposed, "good", "good", what)
+    return Verdict(exposed, "none", "none", "No mail session was seen in this capture.")
 
 
 def unjudged(total: Summary) -> str:
@@ -305,6 +310,29 @@ def unseen(total: Summary) -> list[str]:
     if total.cut_records:
         lines.append(f"{total.cut_records:,} records of overlong sessions were left out.")
     return lines
+
+
+def sessions_of(total: Summary) -> str:
+    """How many sessions there are: ``5 mail sessions``, ``5 mail sessions and 2 other connections to mail ports``."""
+    others = total.sessions - total.mail
+    text = plural(total.mail, "mail session")
+    return f"{text} and {plural(others, 'other connection')} to mail ports" if others else text
+
+
+def strangers(sessions: list[Session]) -> str:
+    """Where something else than mail was met on mail ports, in a sentence; empty where that was nowhere."""
+    seen: dict[str, set[str]] = {}
+    for session in sessions:
+        if session.not_mail is not None:
+            seen.setdefault(session.not_mail, set()).add(endpoint(session.server_ip, session.server_port))
+    told = [
+        f"{name} at {', '.join(sorted(places)[:MAX_PLACES])}{_more(places)}" for name, places in sorted(seen.items())
+    ]
+    return f"Not mail, on mail ports: {'; '.join(told)}." if told else ""
+
+
+def _more(places: set[str]) -> str:
+    return f" and {len(places) - MAX_PLACES:,} more" if len(places) > MAX_PLACES else ""
 
 
 def endpoint(address: object, port: object) -> str:

@@ -115,12 +115,16 @@ class Posture:
         return self._problems
 
     def starttls_offered(self) -> str:
-        """``always sometimes never unseen``; ``never`` where it is TLS from the first octet as well."""
+        """``always sometimes never unseen``; :meth:`offers_starttls` says it to people."""
         if self.offered and (self.not_offered or self.refused):
             return "sometimes"
         if self.offered:
             return "always"
         return "never" if self.not_offered or self.refused else UNSEEN
+
+    def offers_starttls(self) -> str:
+        """The same in words for people."""
+        return offer_in_words(self.starttls_offered(), self.plaintext, self.starttls, self.implicit_tls)
 
     def speaks_clear(self) -> bool:
         """Whether it was seen to go along with clients in clear."""
@@ -211,6 +215,11 @@ class Posture:
         if self.plaintext_auth is False:
             good.append("takes no passwords before TLS")
         return good
+
+
+def offer_in_words(offered: str, plaintext: int, starttls: int, implicit_tls: int) -> str:
+    """Whether a server offers STARTTLS (:meth:`Posture.starttls_offered`), and ``not needed`` where all that was seen is TLS from the first octet."""
+    return "not needed" if offered == UNSEEN and implicit_tls and not plaintext and not starttls else offered
 
 
 def _times(count: i64, word: str) -> str:

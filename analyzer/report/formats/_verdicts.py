@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
-from analyzer.report.formats.text import MAX_ROWS, NARROW, Frames, all_of, new_table, upgrade_offered
+from analyzer.report.formats.text import MAX_ROWS, NARROW, READABLE, Frames, all_of, named, new_table
 from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migrant, Migration, closings
 from analyzer.report.migration import UNSEEN as UNTRIED
 from analyzer.report.overview import endpoint
 from analyzer.report.servers import GRADES, UNSEEN, Posture
-from analyzer.report.summary import Summary
+from analyzer.report.summary import ServerTally, Summary
 from analyzer.report.visible import shorten, visible
 from analyzer.report.wording import plural
 
@@ -199,50 +199,75 @@ def _account(one: Migrant) -> str:
 
 
 def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
-    """Servers, the worst grade first, and what speaks against the worst of them."""
+    """Mail servers, the worst grade first, and what speaks against the worst of them; then what was no mail, on ports for mail."""
     if not total.servers:
         return
-    graded: dict[str, tuple[str, list[str]]] = {}
+    graded: dict[str, _Graded] = {}
     for posture in postures:
         place = endpoint(posture.server_ip, posture.server_port)
-        verdict = posture.grade()
-        if place not in graded or _badness(verdict[0]) > _badness(graded[place][0]):
-            graded[place] = verdict
-    ranked = [(endpoint(one.server_ip, one.server_port), one) for one in total.servers.values()]
-    ranked.sort(
-        key=lambda pair: (
-            -_badness(graded[pair[0]][0]) if pair[0] in graded else 2,
-            *(-pair[1].accounts, -pair[1].plaintext, -pair[1].sessions, pair[1].server_ip, pair[1].server_port),
+        one = _Graded(posture)
+        if place not in graded or one.badness > graded[place].badness:
+            graded[place] = one
+    mail = {endpoint(one.server_ip, one.server_port): one for one in total.servers.values() if one.protocols}
+    ranked = sorted(mail, key=lambda place: _server_order(mail[place], graded.get(place)))
+    if ranked:
+        _show_ranked(page, ranked, mail, graded)
+    strangers = [one for one in total.servers.values() if not one.protocols]
+    if strangers:
+        strangers.sort(key=lambda one: (-one.sessions, one.server_ip, one.server_port))
+        places = named([endpoint(one.server_ip, one.server_port) for one in strangers])
+        what = (
+            plural(len(strangers), "more server")
+            if ranked
+            else f"No mail server was seen; {plural(len(strangers), 'server')}"
         )
-    )
+        page.print(f"{what} on ports for mail, without mail: {places}", style="dim", indent=4)
+    page.print("")
+
+
+class _Graded:
+    """What was seen of a server, and what that is worth."""
+
+    def __init__(self, posture: Posture) -> None:
+        self.grade, self.reasons = posture.grade()
+        self.badness = -1 if self.grade == UNSEEN else GRADES.index(self.grade)
+        self.offered = posture.offers_starttls()
+
+
+def _server_order(one: ServerTally, seen: _Graded | None) -> tuple[int, int, int, int, str, int]:
+    worst = 2 if seen is None else -seen.badness
+    return (worst, -one.accounts, -one.plaintext, -one.sessions, one.server_ip, one.server_port)
+
+
+def _show_ranked(page: Page, ranked: list[str], mail: dict[str, ServerTally], graded: dict[str, _Graded]) -> None:
     narrow = page.width < NARROW
+    readable = {place: sum(one.readable for one in mail[place].exposed.values()) for place in ranked[:MAX_ROWS]}
+    hashed = any(mail[place].accounts > count for place, count in readable.items())
     table = new_table(
         "Servers", ("grade", False), ("server", False), ("protocol", False), *([] if narrow else [("sessions", True)]),
-        ("clear", True), ("STARTTLS", True), ("TLS", True), ("upgrade", False), ("exposed", True),
-        spare=("upgrade", "sessions", "STARTTLS", "TLS", "protocol", "exposed"),
+        ("clear", True), ("TLS", True), ("STARTTLS", True), ("offered", False), ("readable", True), *([("hash", True)] if hashed else []),
+        spare=("offered", "sessions", "STARTTLS", "TLS", "protocol", "hash", "readable"),
     )  # fmt: skip
-    for place, one in ranked[:MAX_ROWS]:
-        grade, _ = graded.get(place, ("-", []))
+    for place in ranked[:MAX_ROWS]:
+        one, seen = mail[place], graded.get(place)
+        grade = "-" if seen is None else seen.grade
         table.add_row(
-            (grade, GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols) or "?",
-            *([] if narrow else [f"{one.sessions:,}"]), f"{one.plaintext:,}", f"{one.starttls:,}", f"{one.implicit_tls:,}",
-            upgrade_offered(one), f"{one.accounts:,}",
+            (grade, GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols),
+            *([] if narrow else [f"{one.sessions:,}"]), f"{one.plaintext:,}", f"{one.implicit_tls:,}", f"{one.starttls:,}",
+            "" if seen is None else seen.offered, f"{readable[place]:,}", *([f"{one.accounts - readable[place]:,}"] if hashed else []),
         )  # fmt: skip
     page.table(table)
     if len(ranked) > MAX_ROWS:
         page.print(f"and {len(ranked) - MAX_ROWS:,} more servers ({all_of('servers')})", style="dim")
-    poor = [place for place, _ in ranked if place in graded and graded[place][0] in POOR]
+    if any(readable.values()) or hashed:
+        what = "; hash: only a hash, which can be guessed offline" if hashed else ""
+        page.print(f"readable: accounts with {READABLE}{what}", style="dim", indent=4)
+    poor = [place for place in ranked if place in graded and graded[place].grade in POOR]
     if poor:
         page.print("What speaks against them most (--format html tells all of it):", style="dim")
     width = max([len(place) for place in poor[:MAX_REASONS]], default=0)
     for place in poor[:MAX_REASONS]:
-        grade, reasons = graded[place]
-        page.print(f"  {grade}  {place:<{width}}  {visible(reasons[0])}", indent=width + 7)
+        seen = graded[place]
+        page.print(f"  {seen.grade}  {place:<{width}}  {visible(seen.reasons[0])}", indent=width + 7)
     if len(poor) > MAX_REASONS:
         page.print(f"  and {len(poor) - MAX_REASONS:,} more with grade C, D or F", style="dim")
-    page.print("")
-
-
-def _badness(grade: str) -> int:
-    """How bad a grade is: 0 for A, 4 for F, -1 for what was not seen."""
-    return -1 if grade == UNSEEN else GRADES.index(grade)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import rfc3339_second
-from analyzer.report.overview import make_overview, reference_url
+from analyzer.report.overview import make_overview, reference_url, sessions_of, strangers
 from analyzer.report.rows import Row, RowSink
+from analyzer.report.servers import offer_in_words
 from analyzer.report.visible import shorten, shorten_path
 from analyzer.report.wording import plural
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from analyzer.report.formats import Job
+    from analyzer.sessions.records import Session
 
 KIND: Final = "text"
 #: Its table of captures has their SHA-256.
@@ -100,9 +102,11 @@ def write(job: Job, out: TextIO) -> None:
     out.write(
         f"# Mail traffic in {names[0] if len(names) == 1 else plural(len(names), 'capture')}\n\n**{overview.verdict}**\n\n"
     )
+    window = job.result.window()
+    out.write(f"{window}\n\n" if window else "")
     total = overview.total
     out.write(
-        f"{plural(total.mail, 'mail session')}: {total.plaintext:,} in clear, {total.starttls:,} upgraded with STARTTLS, "
+        f"{sessions_of(total)}: {total.plaintext:,} in clear, {total.starttls:,} upgraded with STARTTLS, "
         f"{total.implicit_tls:,} with TLS from the start, {total.unknown:,} without readable content. "
         f"{plural(total.messages_exposed, 'message')} readable.\n\n## What to do first\n\n"
     )
@@ -120,11 +124,14 @@ def write(job: Job, out: TextIO) -> None:
             sink.rows, sink.count = overview.findings[:MAX_ROWS], sum(overview.severities.values())
         else:
             job.push(table, sink)
+    _tell_apart(tables, job.result.sessions)
     for table, title in TITLES.items():
         out.write(f"\n## {title}\n\n")
         if table == "migration" and overview.closing:
             out.write("".join(f"- {sentence[:1].upper()}{sentence[1:]}.\n" for sentence in overview.closing) + "\n")
         _write_table(table, tables[table], out)
+        if table == "servers" and (others := strangers(job.result.sessions)):
+            out.write(f"\n{others}\n")
     out.write("\n## What this capture cannot tell\n\n")
     out.writelines(f"- {code(limit)}\n" for limit in overview.limits)
     out.write(
@@ -137,6 +144,17 @@ def write(job: Job, out: TextIO) -> None:
     out.write(
         f"\nRows of each table: {counts}.\n\nMade by mailtap {job.version}. Times are UTC, frames are Wireshark's numbers.\n"
     )
+
+
+def _tell_apart(tables: dict[str, _Rows], sessions: list[Session]) -> None:
+    """Put words for people into the rows: what it was that was no mail, and which servers need no STARTTLS."""
+    protocol = next(at for at, column in enumerate(TABLES["sessions"]) if column.name == "protocol")
+    for row, session in zip(tables["sessions"].rows, sessions, strict=False):
+        row[protocol] = session.not_mail or row[protocol]
+    at = {column.name: index for index, column in enumerate(TABLES["servers"])}
+    for row in tables["servers"].rows:
+        counts = [int(str(row[at[name]])) for name in ("plaintext", "starttls", "implicit_tls")]
+        row[at["starttls_offered"]] = offer_in_words(str(row[at["starttls_offered"]]), *counts)
 
 
 def _write_table(table: str, sink: _Rows, out: TextIO) -> None:

@@ -9,8 +9,8 @@ from analyzer.model import SEVERITIES
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
 from analyzer.report.formats._page import Page, Table
 from analyzer.report.glance import Glance, Glancer, glance
-from analyzer.report.overview import Exposed, endpoint, unseen, verdict
-from analyzer.report.summary import AccountTally, ServerTally, Summary, leading
+from analyzer.report.overview import Exposed, endpoint, sessions_of, unseen, verdict
+from analyzer.report.summary import AccountTally, Summary, leading
 from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.report.wording import plural
 from analyzer.sessions.certificates import parse_certificate
@@ -45,6 +45,10 @@ MAX_NAMED: Final = 5
 #: Characters of a capture's name beside a frame, and of its path.
 MAX_FILE: Final = 14
 MAX_PATH: Final = 40
+
+#: What was readable of an account: the two words of this report, at length.
+READABLE: Final = "password or token readable"
+HASH_ONLY: Final = "only a hash readable"
 
 #: What a verdict that is not bad looks like.
 TONES: Final[dict[str, str]] = {"warn": "bold yellow", "good": "bold green", "none": "bold"}
@@ -87,11 +91,11 @@ def write_text(
     total = seen.total
     frames = Frames(result)
     _head(page, result, total, version)
-    _lead(page, total, dict(zip(SEVERITIES, seen.tally.by_severity, strict=True)))
+    exposed = _lead(page, total, dict(zip(SEVERITIES, seen.tally.by_severity, strict=True)))
     from analyzer.report.formats._verdicts import show_findings, show_servers, show_settings
 
     show_findings(page, seen.tally, frames)
-    _accounts(page, total, result, show_secrets, frames)
+    _accounts(page, total, exposed, result, show_secrets, frames)
     show_settings(page, seen.migration)
     _clients(page, total)
     show_servers(page, total, seen.servers)
@@ -139,18 +143,21 @@ def _head(page: Page, result: Result, total: Summary, version: str) -> None:
     last = [one.last_ns for one in result.captures if one.packets]
     if first:
         span = f", {clock(min(first))} to {clock(max(last))} UTC"
-    page.print(f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}{span}", style="dim")
+    page.print(f"{plural(packets, 'packet')}, {sessions_of(total)}{span}", style="dim")
+    if result.window():
+        page.print(result.window(), style="bold")
     page.print("")
 
 
-def _lead(page: Page, total: Summary, severities: dict[str, int]) -> None:
+def _lead(page: Page, total: Summary, severities: dict[str, int]) -> Exposed:
+    """The verdict, and what was met in short; whose secrets were readable."""
     found = verdict(total, severities)
     if found.tone == "bad":
         page.print((f"EXPOSED: {found.lead}", "bold red"), found.rest)
     else:
         page.print((found.lead, TONES[found.tone]), found.rest)
     if found.kind == "readable":
-        _exposed(page, total)
+        _exposed(page, total, found.exposed)
     if total.decrypted_logins or total.decrypted_messages:
         page.print(
             f"With keys, {plural(total.decrypted_logins, 'login')} and {plural(total.decrypted_messages, 'message')}"
@@ -171,17 +178,17 @@ def _lead(page: Page, total: Summary, severities: dict[str, int]) -> None:
     if shares:
         page.print(f"Sessions: {', '.join(shares)}.")
     if total.not_mail:
-        named = ", ".join(f"{count} {visible(name)}" for name, count in sorted(total.not_mail.items()))
-        page.print(f"Not mail, on mail ports: {named}.")
+        others = ", ".join(f"{count} {visible(name)}" for name, count in sorted(total.not_mail.items()))
+        page.print(f"Not mail, on mail ports: {others}.")
     page.print("")
+    return found.exposed
 
 
-def _exposed(page: Page, total: Summary) -> None:
+def _exposed(page: Page, total: Summary, exposed: Exposed) -> None:
     """The servers and clients of the accounts that lead, and the accounts of which a hash was readable."""
-    exposed = Exposed(total)
-    page.print(f"  servers  {_named(sorted(exposed.servers_leading))}", indent=11)
+    page.print(f"  servers  {named(sorted(exposed.servers_leading))}", indent=11)
     clients = sorted(exposed.clients_leading, key=lambda client: (-total.clients[client].logins, client))
-    page.print(f"  clients  {_named(clients)}", indent=11)
+    page.print(f"  clients  {named(clients)}", indent=11)
     if exposed.hashed:
         page.print(
             f"{plural(len(exposed.hashed), 'more account')} sent challenge and response in clear ({', '.join(exposed.hashed_by)}): "
@@ -189,7 +196,8 @@ def _exposed(page: Page, total: Summary) -> None:
         )
 
 
-def _named(names: list[str], most: int = MAX_NAMED) -> str:
+def named(names: list[str], most: int = MAX_NAMED) -> str:
+    """The first of some names, and how many more there are."""
     shown = ", ".join(visible(name) for name in names[:most])
     more = len(names) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
@@ -218,7 +226,7 @@ def _show(page: Page, table: Table, cut: int = 0, what: str = "", records: str =
     page.print("")
 
 
-def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, frames: Frames) -> None:
+def _accounts(page: Page, total: Summary, exposed: Exposed, result: Result, show_secrets: bool, frames: Frames) -> None:
     readable, hashed = total.exposed_accounts(), total.hashed_accounts()
     if not readable and not hashed:
         return
@@ -237,7 +245,14 @@ def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, fr
     ]
     if show_secrets:
         columns.insert(3, ("secret", False))
-    table = new_table("Accounts exposed", *columns, spare=("clients", "unknown", "failed", frames.head(), "ok"))
+    outcomes = "" if exposed.accounts == exposed.accepted else f" ({exposed.came_of_it()})"
+    counts = [f"{len(exposed.accounts):,} with {READABLE}{outcomes}"] if exposed.accounts else []
+    counts += [f"{len(exposed.hashed):,} with {HASH_ONLY}"] if exposed.hashed else []
+    table = new_table(
+        f"Accounts exposed: {', '.join(counts)}; by server",
+        *columns,
+        spare=("clients", "unknown", "failed", frames.head(), "ok"),
+    )
     for one in accounts:
         cells = [
             shorten(one.username, 40) or "(empty)",
@@ -252,7 +267,7 @@ def _accounts(page: Page, total: Summary, result: Result, show_secrets: bool, fr
         if show_secrets:
             cells.insert(3, secrets.get(_account_key(one), ""))
         table.add_row(*cells, style="" if one.accepted else "dim")
-    _show(page, table, len(readable) + len(hashed) - MAX_ROWS, "accounts", "credentials")
+    _show(page, table, len(readable) + len(hashed) - MAX_ROWS, "rows of account and server", "credentials")
 
 
 def _mechanisms(one: AccountTally) -> str:
@@ -286,11 +301,17 @@ def _clients(page: Page, total: Summary) -> None:
         return
     ranked = sorted(total.clients.values(), key=lambda one: (-one.logins, one.client_ip))
     accounts = total.names_of([one.client_ip for one in ranked[:MAX_ROWS]])
+    sent = sum(one.exposed for one in ranked)
+    counts = [f"{sent:,} with {READABLE}"] if sent else []
+    counts += [f"{len(ranked) - sent:,} without"] if sent < len(ranked) else []
     table = new_table(
-        "Clients that log in in clear", ("client", False), ("logins in clear", True), ("accounts", True), spare=("accounts",)
+        f"Clients that log in in clear: {', '.join(counts)}", ("client", False), ("logins in clear", True), ("accounts", True),
+        ("readable", False), spare=("readable", "accounts"),
     )  # fmt: skip
     for one in ranked[:MAX_ROWS]:
-        table.add_row(one.client_ip, f"{one.logins:,}", f"{len(accounts[one.client_ip]):,}")
+        names = accounts[one.client_ip]
+        readable = "password or token" if one.exposed else "hash" if names else "login without a name"
+        table.add_row(one.client_ip, f"{one.logins:,}", f"{len(names):,}", readable)
     _show(page, table, len(ranked) - MAX_ROWS, "clients", "credentials")
 
 
@@ -320,7 +341,7 @@ def _tls(page: Page, servers: list[TlsServer]) -> None:
         table.add_row(
             shorten(short_name(certificate), 40), ", ".join(certificate.problems).replace("_", " "),
             f"{certificate.sessions:,}", clock(until)[:10] if until is not None else "?",
-            _named([endpoint(one.server_ip, one.server_port) for one in users], 2),
+            named([endpoint(one.server_ip, one.server_port) for one in users], 2),
         )  # fmt: skip
     _show(page, table, len(bad) - MAX_ROWS, "certificates", "tls")
 
@@ -340,20 +361,6 @@ def _suites(suites: dict[str, int]) -> str:
     if sound:
         parts.append(f"{sound} sound")
     return ", ".join(parts)
-
-
-def upgrade_offered(one: ServerTally) -> str:
-    """Whether a server offers STARTTLS, as far as was seen."""
-    yes = one.offered + one.starttls
-    if one.implicit_tls and not one.plaintext and not one.starttls:
-        return "not needed"
-    if one.refused:
-        return "refused"
-    if yes and one.not_offered:
-        return "sometimes"
-    if yes:
-        return "yes"
-    return "no" if one.not_offered else "unseen"
 
 
 def _anomalies(page: Page, total: Summary, frames: Frames) -> None:
