@@ -229,9 +229,9 @@ class _Graded:
     """What was seen of a server, and what that is worth."""
 
     def __init__(self, posture: Posture) -> None:
+        self.posture = posture
         self.grade, self.reasons = posture.grade()
         self.badness = -1 if self.grade == UNSEEN else GRADES.index(self.grade)
-        self.offered = posture.offers_starttls()
 
 
 def _server_order(one: ServerTally, seen: _Graded | None) -> tuple[int, int, int, int, str, int]:
@@ -254,7 +254,7 @@ def _show_ranked(page: Page, ranked: list[str], mail: dict[str, ServerTally], gr
         table.add_row(
             (grade, GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols),
             *([] if narrow else [f"{one.sessions:,}"]), f"{one.plaintext:,}", f"{one.implicit_tls:,}", f"{one.starttls:,}",
-            "" if seen is None else seen.offered, f"{readable[place]:,}", *([f"{one.accounts - readable[place]:,}"] if hashed else []),
+            "" if seen is None else seen.posture.offers_starttls(), f"{readable[place]:,}", *([f"{one.accounts - readable[place]:,}"] if hashed else []),
         )  # fmt: skip
     page.table(table)
     if len(ranked) > MAX_ROWS:
