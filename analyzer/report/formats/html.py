@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 from analyzer.report.cards import GUESSABLE, NOT_LOOKED_AT, READABLE
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._views import MAX_ROWS, PRINT_ROWS, Head, View
-from analyzer.report.overview import Action, Exposed, endpoint, make_overview, reference_url
+from analyzer.report.overview import Action, Exposed, endpoint, make_overview, reference_url, sessions_of, strangers
 from analyzer.report.rows import Row, RowSink
-from analyzer.report.servers import GRADES, UNSEEN
+from analyzer.report.servers import GRADES, offer_in_words
 from analyzer.report.summary import leading
 from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.report.wording import plural
@@ -120,9 +120,7 @@ def page_values(job: Job) -> dict[str, Any]:
     packets = sum(one.packets for one in captures)
     first = [one.first_ns for one in captures if one.packets]
     last = [one.last_ns for one in captures if one.packets]
-    span = f"{plural(packets, 'packet')}, {plural(total.mail, 'mail session')}"
-    if total.sessions > total.mail:
-        span += f" and {plural(total.sessions - total.mail, 'other connection')} to mail ports"
+    span = f"{plural(packets, 'packet')}, {sessions_of(total)}"
     if first:
         span += f", {clock(min(first))} to {clock(max(last))} UTC"
     several = len(captures) > 1
@@ -148,7 +146,7 @@ def page_values(job: Job) -> dict[str, Any]:
         "migration": _migration(overview.migration),
         "findings": findings,
         "servers": _servers(job.rows("servers")),
-        "strangers": _strangers(job.result.sessions),
+        "strangers": strangers(job.result.sessions),
         "certificates": _certificates(job),
         "sessions": _sessions(job, several),
         "messages": _messages(job),
@@ -320,20 +318,8 @@ def _servers(rows: list[Row]) -> View:
 
 def _offer(server: dict[str, object]) -> str:
     """Whether a server offers STARTTLS; where all is TLS from the first octet, nobody needs it."""
-    offered = _text(server["starttls_offered"])
-    if offered == UNSEEN and server["implicit_tls"] and not server["plaintext"] and not server["starttls"]:
-        return "not needed"
-    return offered
-
-
-def _strangers(sessions: list[Session]) -> str:
-    """Where something else than mail was met on mail ports, in a sentence; empty where that was nowhere."""
-    seen: dict[str, set[str]] = {}
-    for session in sessions:
-        if session.not_mail is not None:
-            seen.setdefault(session.not_mail, set()).add(endpoint(session.server_ip, session.server_port))
-    told = [f"{name} at {_some(sorted(servers))}" for name, servers in sorted(seen.items())]
-    return f"Not mail, on mail ports: {shorten('; '.join(told), MAX_WORDS)}." if told else ""
+    counts = [int(str(server[name])) for name in ("plaintext", "starttls", "implicit_tls")]
+    return offer_in_words(_text(server["starttls_offered"]), *counts)
 
 
 def _certificates(job: Job) -> View:
