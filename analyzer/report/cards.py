@@ -60,12 +60,12 @@ def summary_of(report: Report) -> pd.DataFrame:
     sessions, findings = report.sessions, report.findings
     logins, accounts = exposed_logins(report.credentials), exposed_accounts(report.credentials)
     serious = findings[findings["severity"].isin(("high", "critical"))]
-    present = set(sessions["protocol"].dropna()) | set(serious["protocol"].dropna())
+    present = set(sessions["protocol"].dropna()) | set(findings["protocol"].dropna())
     rows: dict[str, list[int]] = {}
     for name in [*[word for word in PROTOCOLS if word in present], "all"]:
         kept = [
             frame if name == "all" else frame[frame["protocol"] == name]
-            for frame in (sessions, logins, accounts, serious)
+            for frame in (sessions, logins, accounts, findings, serious)
         ]
         transports = [int((kept[0]["transport"] == word).sum()) for word in TRANSPORTS]
         rows[name] = [
@@ -75,9 +75,10 @@ def summary_of(report: Report) -> pd.DataFrame:
             *exposed_counts(kept[2]),
             int(kept[0]["messages"].sum()),
             len(kept[3]),
+            len(kept[4]),
         ]
     columns = [
-        "sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "servers_exposed", "messages_exposed", "findings",
+        "sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "servers_exposed", "messages_exposed", "findings", "findings_serious",
     ]  # fmt: skip
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="Int64")
     frame.index = pd.Index(list(rows), dtype="object", name="protocol")

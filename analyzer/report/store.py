@@ -63,7 +63,7 @@ def load(folder: str | Path) -> Report:
 
     Raises:
         CaptureNotFound: there is no such folder.
-        NotACapture: it holds no report of mailtap, or one of a later mailtap that this one cannot read.
+        NotACapture: it is a file, holds no report of mailtap, or one of a later mailtap that this one cannot read.
         CaptureUnreadable: a file of it is missing, damaged or may not be read.
         UsageError: pyarrow is not installed (``pip install "mailtap[parquet]"``).
     """
@@ -72,8 +72,12 @@ def load(folder: str | Path) -> Report:
     parquet = _pyarrow("pyarrow.parquet")
     place = Path(folder)
     status = status_of(place, CaptureUnreadable)
-    if status is None or not stat.S_ISDIR(status.st_mode):
+    if status is None:
         raise CaptureNotFound(f"{place}: there is no such folder; name one that report.save() wrote")
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotACapture(
+            f"{place}: a file, not a folder that report.save() wrote; captures are read by analyzer.analyze()"
+        )
     manifest = _manifest(place)
     frames: dict[str, pd.DataFrame] = {}
     for name in TABLES:

@@ -65,6 +65,9 @@ def test_the_summary_counts_what_the_tables_hold():
         assert row["logins_exposed"] == (report.credentials["protocol"] == protocol).sum()
     counted = summary.drop(columns=["accounts_exposed", "servers_exposed"])
     assert (counted.loc["all"] == counted.iloc[:-1].sum()).all()
+    # All findings under the name that they have everywhere else, and those of high and critical severity by a name of their own.
+    assert summary.loc["all", "findings"] == len(report.findings) == 398
+    assert summary.loc["all", "findings_serious"] == report.findings["severity"].isin(["high", "critical"]).sum() == 224
     # An account is a name: who uses two protocols counts in both, and once in all.
     assert summary["accounts_exposed"].to_dict() == {"pop3": 7, "imap": 8, "smtp": 5, "managesieve": 1, "all": 13}
     assert summary["servers_exposed"].to_dict() == {"pop3": 1, "imap": 2, "smtp": 1, "managesieve": 1, "all": 5}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pandas.testing import assert_frame_equal
-from support.reports import SAMPLES, made_up, report_of
+from support.reports import CAPTURES, SAMPLES, made_up, report_of
 
 import analyzer
 from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError
@@ -83,6 +83,10 @@ def test_secrets_stay_masked(tmp_path: Path):
 
 
 def test_what_is_no_report_is_said(tmp_path: Path):
+    with pytest.raises(
+        NotACapture, match=r"a file, not a folder that report.save\(\) wrote; captures are read by analyzer.analyze\(\)"
+    ):
+        analyzer.load(CAPTURES / "office.pcapng")
     with pytest.raises(CaptureNotFound, match="no such folder"):
         analyzer.load(tmp_path / "none")
     with pytest.raises(NotACapture, match="missing"):

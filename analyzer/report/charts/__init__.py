@@ -79,7 +79,7 @@ class Charts:
         """One session step by step; that with the worst finding where none is named.
 
         Raises:
-            KeyError: there is no such session.
+            UsageError: there is no such session.
         """
         report = self._report
         return plot_session(

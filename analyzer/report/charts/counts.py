@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
+from analyzer.report.cards import NOT_LOOKED_AT, READABLE
 from analyzer.report.charts.style import (
     BLUE,
     GREY,
     MAX_ROWS,
     ORANGE,
     OUTCOMES,
+    PALE,
     PROTOCOLS,
     RED,
     SKY,
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-#: What an eavesdropper could read, the worst first.
+#: What an eavesdropper could read, the worst first; and what is no mail, into which nobody looked.
 EXPOSURES: Final = {
-    "credentials": ("credentials", RED),
-    "content": ("messages", ORANGE),
-    "metadata": ("metadata", YELLOW),
-    "none": ("nothing", BLUE),
-    "unknown": ("unknown", GREY),
+    "credentials": (READABLE["credentials"], RED),
+    "content": (READABLE["content"], ORANGE),
+    "metadata": (READABLE["metadata"], YELLOW),
+    "none": (READABLE["none"], BLUE),
+    "unknown": (READABLE["unknown"], GREY),
+    "not_mail": (NOT_LOOKED_AT, PALE),
 }
 #: TLS versions from oldest to newest, and how they are drawn.
 VERSIONS: Final = ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
@@ -51,7 +54,8 @@ def plot_exposure(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
     title = "What could be read on the wire, by protocol and transport"
     if sessions.empty:
         return empty(new_axes(ax, 8, 2.4), title, "no sessions")
-    counts = counted(sessions, ["protocol", "transport", "exposure"])
+    known = sessions["exposure"].astype("object").mask(sessions["not_mail"].notna(), "not_mail")
+    counts = counted(sessions.assign(exposure=known), ["protocol", "transport", "exposure"])
     pairs = [
         (one, two) for one in PROTOCOLS for two in TRANSPORTS if any((one, two, kind) in counts for kind in EXPOSURES)
     ]
@@ -98,7 +102,7 @@ def plot_mechanisms(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def plot_tls_suites(tls: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """TLS versions and cipher suites that were agreed on, the oldest version first, over the tls table."""
-    title = "TLS versions and cipher suites agreed on"
+    title = "TLS versions and suites agreed on"
     if tls.empty:
         return empty(new_axes(ax, 8, 2.4), title, "no TLS handshakes")
     counts = counted(tls, ["version", "cipher_suite"])
@@ -152,7 +156,11 @@ def plot_findings(findings: pd.DataFrame, ax: Axes | None = None) -> Axes:
         names = sorted(rules.index, key=lambda name: (-int(rules[name]), str(name)))[:2]
         told = ", ".join(f"{plain(name)} {int(rules[name]):,}" for name in names)
         more = len(rules) - len(names)
-        notes.append(f"{value:,}" + (f"   {told}" if told else "") + (f", {times(more, 'rule')} more" if more else ""))
+        notes.append(
+            f"{value:,}"
+            + (f"   {told}" if told else "")
+            + (f", {more:,} more {'rule' if more == 1 else 'rules'}" if more else "")
+        )
     ax = new_axes(ax, 8, height_of(len(words)))
     parts = [
         Part(word, SEVERITY_LOOKS[word], [value if row == at else 0 for row, value in enumerate(values)])
@@ -160,7 +168,7 @@ def plot_findings(findings: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ]
     stacked_rows(ax, words, parts, "findings", notes)
     # The notes stand behind the bars: room for them, however long the bars are.
-    ax.set_xlim(0, max(values) * 2.4)
+    ax.set_xlim(0, max(values) * 2.6)
     sessions = findings["session_id"].nunique()
     dress(ax, title, f"{times(len(findings), 'finding')} in {times(int(sessions), 'session')}")
     return finish(ax)
@@ -179,5 +187,5 @@ def _version_kind(version: str) -> str:
 
 def _pair(protocol: str, transport: str) -> str:
     if protocol == "unknown":
-        return "other" if transport == "unknown" else f"other {TRANSPORTS[transport]}"
+        return "not mail" if transport == "unknown" else f"not mail {TRANSPORTS[transport]}"
     return f"{PROTOCOLS[protocol]} {'unclear' if transport == 'unknown' else TRANSPORTS[transport]}"

@@ -20,6 +20,7 @@ from analyzer.report.charts.style import (
     empty,
     finish,
     height_of,
+    ink_on,
     new_axes,
     plain,
     stacked_rows,
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.patches import Rectangle
 
+#: The colours of the cells of servers by transport, for few sessions and for many.
+SHADES: Final = {
+    "plaintext": ["#fdebd8", "#b23b00"],
+    "starttls": ["#e3eef7", "#0b3c66"],
+    "implicit_tls": ["#e3eef7", "#0b3c66"],
+    "unknown": ["#eceff2", "#57606a"],
+}
 #: Rows of the charts of accounts and clients.
 TOP: Final = 15
 
@@ -56,14 +64,14 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
-    shades = LinearSegmentedColormap.from_list("sessions", ["#e3eef7", "#0b3c66"])
+    # What goes in clear is orange, as in the other charts; blue is for what does not, and grey for what nobody knows.
+    shades = {kind: LinearSegmentedColormap.from_list(kind, ends) for kind, ends in SHADES.items()}
     norm = LogNorm(1, max(2, *[count for row in rows for count in row]))
     for y, row in enumerate(rows):
         for x, count in enumerate(row):
-            fill = shades(norm(count)) if count else PAPER
+            fill = shades[kinds[x]](norm(count)) if count else PAPER
             # An outlined cell in the first column: what goes in clear is marked by more than its place.
             ax.add_patch(_cell(x, y, fill, INK if count and x == 0 else PAPER))
-            dark = bool(count) and norm(count) > 0.5
             ax.text(
                 x,
                 y,
@@ -71,7 +79,7 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
                 ha="center",
                 va="center",
                 fontsize=9.5,
-                color=PAPER if dark else INK if count else MUTED,
+                color=ink_on(fill) if count else MUTED,
             )
     ax.set_xlim(-0.5, len(kinds) - 0.5)
     ax.set_ylim(len(rows) - 0.5, -0.5)

@@ -12,14 +12,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import cache
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unicodedata import bidirectional
+from weakref import WeakSet
 
 from analyzer.report.visible import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 #: The colours of text, of what is less important, of lines, and of the ground.
 INK: Final = "#1f2328"
@@ -33,6 +36,18 @@ MAX_ROWS: Final = 20
 
 #: The left-to-right mark: invisible, and text around it keeps its order.
 MARK: Final = "\u200e"
+
+#: What the two lines above a chart are known by.
+TITLE: Final = "title"
+SUBTITLE: Final = "subtitle"
+#: Space between a figure's edge and what is drawn, in inches; and how far its lines of small text are apart, in points.
+PAD: Final = 0.12
+LINE_HEIGHT: Final = 13.0
+#: How often it is looked at whether all fits, and characters that a line above a chart has at least.
+MAX_LOOKS: Final = 4
+MIN_LINE: Final = 20
+#: Letters of a picture with fewer dots are up to so much wider than those that are measured.
+SPARE: Final = 1.08
 
 #: Fonts in the order in which they are asked for a character: matplotlib's own, then those for other scripts, where installed.
 FONTS: Final = (
@@ -67,6 +82,7 @@ SKY: Final = Look("#8ecdf2", "\\\\\\", INK)
 BLUE: Final = Look("#0b5c96", "", "#ffffff")
 GREEN: Final = Look("#00755a", "xxx", "#ffffff")
 GREY: Final = Look("#b8bfc7", "---", INK)
+PALE: Final = Look("#d5dae0", "|||", INK)
 
 TRANSPORTS: Final = {
     "plaintext": "in clear",
@@ -123,6 +139,10 @@ def plain(text: object, width: int = NAME_WIDTH) -> str:
     return f"{MARK}{told}{MARK}" if right_to_left and ord(MARK) in drawn else told
 
 
+#: Figures that were made here: what stands in them may be moved.
+OURS: Final[WeakSet[Figure | SubFigure]] = WeakSet()
+
+
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """The axes to draw on: the caller's, or those of a new figure (inches). In a notebook the figure is shown below the cell."""
     if ax is not None:
@@ -139,7 +159,8 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
         figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
     engine = figure.get_layout_engine()
     if engine is not None:
-        engine.set(w_pad=0.12, h_pad=0.1)  # type: ignore[call-arg]
+        engine.set(w_pad=PAD, h_pad=0.1)  # type: ignore[call-arg]
+    OURS.add(figure)
     return figure.subplots()
 
 
@@ -173,13 +194,13 @@ def dress(ax: Axes, title: str, subtitle: str = "", looks: Sequence[tuple[str, L
         above += 20.0
     place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "left", "va": "bottom"}
     if subtitle:
-        ax.annotate(subtitle, (0, 1), (0, above), color=MUTED, fontsize=9.5, **place)
+        ax.annotate(subtitle, (0, 1), (0, above), color=MUTED, fontsize=9.5, label=SUBTITLE, **place)
         above += 16.0
-    ax.annotate(title, (0, 1), (0, above), color=INK, fontsize=12.5, fontweight="bold", **place)
+    ax.annotate(title, (0, 1), (0, above), color=INK, fontsize=12.5, fontweight="bold", label=TITLE, **place)
 
 
 def finish(ax: Axes) -> Axes:
-    """The last touch: fonts that have the characters, and no TeX, whatever the user's settings are."""
+    """The last touch: fonts that have the characters, no TeX, whatever the user's settings are, and nothing beyond the figure's edge."""
     from matplotlib.text import Text
 
     families = list(fonts()[0])
@@ -187,7 +208,42 @@ def finish(ax: Axes) -> Axes:
         if isinstance(found, Text):
             found.set_fontfamily(families)
             found.set_usetex(False)
+    if ax.figure in OURS:
+        _fit(ax)
     return ax
+
+
+def _fit(ax: Axes) -> None:
+    """Fold the lines above a chart, and its legend, where they would go beyond the edge of the figure: a file that is saved ends there."""
+    from matplotlib.text import Annotation
+
+    figure = ax.figure
+    lines = [line for line in ax.texts if isinstance(line, Annotation) and line.get_label() in (SUBTITLE, TITLE)]
+    # Where lines are folded the chart gets its room back, and they may go on for longer or shorter: it is looked at again.
+    for _ in range(MAX_LOOKS):
+        figure.draw_without_rendering()  # type: ignore[union-attr]
+        right = figure.bbox.x1 - PAD / 2 * figure.dpi
+        legend = ax.get_legend()
+        higher = 0.0
+        if legend is not None and legend.get_window_extent().x1 > right and len(legend.get_texts()) > 2:
+            legend.set_ncols((len(legend.get_texts()) + 1) // 2)
+            higher = LINE_HEIGHT
+        fits = higher == 0
+        for line in lines:
+            x, y = line.xyann
+            line.xyann = (x, y + higher)
+            box, text = line.get_window_extent(), line.get_text()
+            size = box.width * SPARE
+            if box.x0 + size <= right:
+                continue
+            fits = False
+            longest = max(len(part) for part in text.split("\n"))
+            room = int(longest * (right - box.x0) / size)
+            folded = wrap(" ".join(text.split("\n")), max(room, MIN_LINE), break_long_words=False)
+            higher += LINE_HEIGHT * (len(folded) - 1 - text.count("\n"))
+            line.set_text("\n".join(folded))
+        if fits:
+            return
 
 
 def empty(ax: Axes, title: str, sentence: str) -> Axes:
@@ -257,6 +313,15 @@ def stacked_rows(ax: Axes, names: Sequence[str], parts: Sequence[Part], unit: st
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     ax.set_xlabel(unit, color=MUTED, fontsize=9)
+
+
+def ink_on(fill: Any) -> str:
+    """Black or white, whichever can be read better on a colour: the contrast is 4.5 at least, whatever the colour (WCAG 2.2, 1.4.3)."""
+    from matplotlib.colors import to_rgb
+
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(fill)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 0.0525 else "#ffffff"
 
 
 def counted(table: pd.DataFrame, columns: Sequence[str]) -> dict[tuple[str, ...], int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from analyzer.errors import UsageError
 from analyzer.model import MASK
 from analyzer.report.charts.style import (
     BLUE,
@@ -57,6 +58,32 @@ UPGRADES: Final = {
     "accepted": ((CLIENT, "asks for STARTTLS"), (SERVER, "grants STARTTLS")),
     "completed": ((CLIENT, "asks for STARTTLS"), (SERVER, "grants STARTTLS")),
 }
+#: What the protocols do not foresee, in words; a kind that is not here is told by its own.
+ANOMALIES: Final = {
+    "starttls_stripped": "somebody on the way seems to hide STARTTLS",
+    "starttls_command_injection": "text of the client's behind STARTTLS, before TLS",
+    "starttls_response_injection": "text of the server's behind its grant, before TLS",
+    "starttls_without_tls": "STARTTLS granted, and then text went on",
+    "imap_preauth": "logged in from the start, so no STARTTLS is possible",
+    "untagged_data_before_tls": "data that nobody asked for, before TLS",
+    "password_though_forbidden": "a password though the server forbids it in clear",
+    "credentials_before_capabilities": "a login before the server told what it offers",
+    "pipelined_before_greeting": "commands before the greeting",
+    "unexpected_reply": "a reply to nothing",
+    "malformed_command": "a malformed command",
+    "malformed_reply": "a malformed reply",
+    "malformed_sasl": "a malformed exchange of authentication",
+    "line_too_long": "a line too long to keep",
+    "command_queue_full": "more commands in flight than can be paired with replies",
+    "plaintext_on_tls_port": "clear text on a port for TLS",
+    "tls_on_plaintext_port": "TLS on a port for clear text",
+    "not_mail": "this is not mail",
+    "compressed_stream_lost": "a compressed stream that could not be read on",
+    "dissector_fault": "a fault of mailtap, contained (please report it)",
+    "tls_stream_lost": "octets that are no TLS",
+    "tls_malformed": "a malformed TLS handshake",
+    "tls_handshake_too_long": "a TLS handshake too long to keep",
+}
 #: What the arrows mean: in clear or not, look, line, name.
 KEY: Final[tuple[tuple[bool, Look, Any, str], ...]] = (
     (True, RED, "-", "could be read by anybody on the way"),
@@ -92,14 +119,16 @@ def plot_session(
     drawn as a full red arrow, what was protected as a dashed blue one.
 
     Raises:
-        KeyError: there is no such session.
+        UsageError: there is no such session.
     """
     if sessions.empty:
         return empty(new_axes(ax, 8.5, 2.4), TITLE, "no sessions")
     chosen = _choose(sessions, findings) if session_id is None else session_id
     found = sessions[sessions["session_id"] == chosen]
     if found.empty:
-        raise KeyError(chosen)
+        raise UsageError(
+            f"{chosen!r} is no session of this report; the column session_id of its sessions names those there are"
+        )
     session = found.to_dict("records")[0]
     steps = steps_of(session, credentials, tls, messages, findings)
     left_out = max(0, len(steps) - MAX_STEPS)
@@ -119,8 +148,10 @@ def plot_session(
         if session["start"] == session["start"]
         else "time unknown"
     )
-    told = f"{PROTOCOLS.get(session['protocol'], 'unknown')}, {TRANSPORTS.get(session['transport'], 'unknown')}, from {start} {plain(tz)}"
-    dress(ax, TITLE, f"{told}; frames {session['first_frame']} to {session['last_frame']}")
+    what = f"{PROTOCOLS.get(session['protocol'], 'unknown')}, {TRANSPORTS.get(session['transport'], 'unknown')}"
+    if _known(session["not_mail"]):
+        what = f"{plain(session['not_mail'])}, not mail"
+    dress(ax, TITLE, f"{what}, from {start} {plain(tz)}; frames {session['first_frame']} to {session['last_frame']}")
     _explain(ax, steps)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -182,7 +213,7 @@ def steps_of(
     for anomaly in session["anomalies"]:
         kind, _, place = str(anomaly).rpartition("@")
         if place.isdecimal():
-            steps.append(Step(int(place), None, 8, NOTE, f"anomaly: {kind}", clear=False))
+            steps.append(Step(int(place), None, 8, NOTE, ANOMALIES.get(kind, kind.replace("_", " ")), clear=False))
     for row in _rows(findings, session):
         frame = int(row["frame"]) if _known(row["frame"]) else first
         steps.append(Step(frame, None, 9, WARN, f"{row['severity']}: {row['title']}", clear=False))
