@@ -316,7 +316,8 @@ def diff(
     ]
     for path, one in zip((old, new), snapshots, strict=True):
         for warning in one.warnings:
-            _say(f"warning: {path}: {warning}")
+            named = warning.startswith((f"{path}:", f"{path.rstrip('/')}/"))
+            _say(f"warning: {warning}" if named else f"warning: {path}: {warning}")
     found = compare(*snapshots)
     _write_stdout(partial(write_json if as_json else write_text, found))
     if fail_on is not None and any(
@@ -367,6 +368,7 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
     """Run both engines; one line a difference on standard output."""
     from analyzer.pipeline import ENGINES, run
     from analyzer.report.crosscheck import differences
+    from analyzer.report.wording import plural
 
     native, wireshark = [
         run(paths, ports=ports, since_ns=since_ns, until_ns=until_ns, engine=engine) for engine in ENGINES
@@ -378,9 +380,9 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
         _say(f"warning: {warning}")
     total = len(native.sessions)
     verdict = (
-        f"both engines tell the same of {total:,} sessions"
+        f"both engines tell the same of {plural(total, 'session')}"
         if not lines
-        else f"the engines differ, in {total:,} sessions read"
+        else f"the engines differ, in {plural(total, 'session')} read"
     )
 
     def write(out: TextIO) -> None:

@@ -166,7 +166,7 @@ class Result:
         if packets and undecoded >= packets:
             kinds = sorted({str(linktype) for one in self.captures for linktype in one.linktypes})
             return (
-                f"none of the {packets} packets could be decoded (link type {', '.join(kinds)}); "
+                f"none of the packets could be decoded ({plural(packets, 'packet')}, link type {', '.join(kinds)}); "
                 "convert the capture to a link type with IP inside, for example with editcap -T ether"
             )
         return ""
@@ -301,7 +301,9 @@ def run(
     for index, stats in enumerate(pipeline.captures):
         if stats.undecoded:
             kinds = ", ".join(str(linktype) for linktype in stats.linktypes)
-            stats.warnings.append(f"{stats.undecoded:,} packets could not be decoded (link types of the file: {kinds})")
+            stats.warnings.append(
+                f"{plural(stats.undecoded, 'packet')} could not be decoded (link types of the file: {kinds})"
+            )
         if index < len(pipeline.factory.mail_packets):
             stats.mail_packets = pipeline.factory.mail_packets[index]
         result.warnings.extend(f"{stats.name}: {warning}" for warning in stats.warnings)
@@ -383,14 +385,14 @@ def _decrypt(
             count = sum(1 for random in randoms.get(stats.name, ()) if inside.fits(random))
             if count:
                 result.warnings.append(
-                    f'{stats.name} holds the TLS secrets of {count} session(s): --engine wireshark (engine="wireshark") reads what they carried'
+                    f"{stats.name} holds the TLS secrets of {plural(count, 'session')}: read by the engine wireshark, it tells what they carried"
                 )
         return
     sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
     fitting = [one for one in sealed if one.tls is not None and secrets.fits(one.tls.client_random)]
     if not fitting:
         result.warnings.append(
-            f"{keylog}: nothing was decrypted, for none of its secrets belongs to one of the {len(sealed)} TLS session(s) whose beginning was captured"
+            f"{keylog}: nothing was decrypted, for none of its secrets fits; the beginning of {plural(len(sealed), 'TLS session')} was captured"
         )
         return
     from analyzer.sessions.replay import decrypt
@@ -403,7 +405,7 @@ def _decrypt(
         try:
             found, warnings = decrypt(mine, stats.name, keylog, dict(pipeline.factory.services))
         except (EngineError, CaptureError) as error:
-            result.warnings.append(f"{len(mine)} TLS session(s) of {stats.name} were not decrypted: {error}")
+            result.warnings.append(f"{plural(len(mine), 'TLS session')} of {stats.name} not decrypted: {error}")
             continue
         result.warnings.extend(f"{stats.name}: {warning}" for warning in warnings)
         for session in found:
@@ -412,7 +414,7 @@ def _decrypt(
             opened[session.session_id()] = session
         if len(found) < len(mine):
             result.warnings.append(
-                f"{stats.name}: the secrets of {len(mine) - len(found)} TLS session(s) are known, yet no login or message was read in them"
+                f"{stats.name}: the secrets of {plural(len(mine) - len(found), 'TLS session')} are known, yet no login or message was read in them"
             )
     if opened:
         result.sessions = [opened.get(session.session_id(), session) for session in result.sessions]
@@ -421,7 +423,7 @@ def _decrypt(
 def _limits_hit(found: dict[str, int]) -> list[str]:
     """A sentence for each limit that cost something: results near it may be incomplete."""
     sentences = [
-        f"a limit of mailtap was reached {count:,} times ({name.removeprefix('flows.limit_').replace('_', ' ')}): "
+        f"a limit of mailtap was reached {plural(count, 'time')} ({name.removeprefix('flows.limit_').replace('_', ' ')}): "
         "connections open at the same time may be told in part"
         for name, count in sorted(found.items())
         if name.startswith("flows.limit_") and count

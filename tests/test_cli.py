@@ -19,7 +19,10 @@ from support.traffic import Talk, capture, tcp_frame
 from support.waiting import CHILD_PATIENCE, until
 
 from analyzer.cli import run_command
+from analyzer.monitor.store import open_store
 
+#: Root does not watch traffic unless told to.
+USER = ("--user", "root") if os.geteuid() == 0 else ()
 TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
 
 
@@ -471,3 +474,40 @@ def test_headers_that_show_nowhere_are_told_of(
     assert run_command(["analyze", str(talk), "--headers", *words]) == 0
     err = capsys.readouterr().err
     assert told in err if told else err == ""
+
+
+def test_files_that_hold_nothing_of_use_have_one_exit_code(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("nothing\n")
+    for option, said in (("--ca-file", "no certificate in this file"), ("--keylog", "no TLS secret in this file")):
+        assert run_command(["analyze", str(talk), option, str(empty)]) == 3
+        assert said in capsys.readouterr().err
+
+
+def test_captures_and_stores_are_told_apart(talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store.sqlite"
+    open_store(str(store)).close()
+    assert run_command(["analyze", str(store)]) == 3
+    assert "is read by mailtap report" in capsys.readouterr().err
+    assert run_command(["report", str(talk)]) == 3
+    assert "captures are read by mailtap analyze" in capsys.readouterr().err
+    assert run_command(["report", str(tmp_path)]) == 2
+    assert "mailtap analyze reads folders of captures" in capsys.readouterr().err
+
+
+def test_differences_name_a_capture_once(talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(talk.read_bytes()[:-7])
+    for named in (cut, tmp_path):
+        assert run_command(["diff", str(talk), str(named)]) == 0
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "cut" in line]
+        assert line.count("cut.pcap:") == 1
+
+
+def test_words_for_one_thing_are_of_one(talk: Path) -> None:
+    # By itself, for it gives up rights.
+    done = mailtap("monitor", "--follow", talk, "--store", "off", "--duration", "1s", "--metrics", "off", *USER)
+    assert done.returncode == 0
+    assert "13 packets, 0 lost, 1 session, 1 login in clear, " in done.stderr

@@ -127,3 +127,11 @@ def test_looking_at_a_place(talk: str):
     assert [is_there(one) for one in (talk, "nowhere", "loop", LONG, "a\0b")] == [True, False, False, False, False]
     Path("twin").hardlink_to(talk)
     assert [is_same(talk, one) for one in ("twin", "./talk.pcap", "loop", LONG)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("store", ["none/x.sqlite", "sqlite:///none/x.sqlite"])
+def test_a_store_in_a_folder_that_is_not_there_is_refused(talk: str, capsys: pytest.CaptureFixture[str], store: str):
+    watch = ["monitor", "--follow", talk, "--store", store, "--metrics", "off", "--duration", "1s"]
+    assert run_command(watch) == 2
+    assert "there is no folder none; make it first" in capsys.readouterr().err
+    assert not Path("none").exists()

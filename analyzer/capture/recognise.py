@@ -27,6 +27,7 @@ OTHER_CAPTURES: Final = (
     (b"\x7fver", "a Savvius *Peek file"),
 )
 #: Things that hold other files.
+SQLITE: Final = b"SQLite format 3\0"
 ARCHIVES: Final = (
     (b"PK\x03\x04", "a zip archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -73,6 +74,8 @@ def describe(head: bytes) -> str:
             return f"is {name}, which mailtap does not read; convert it first: editcap IN OUT.pcapng"
     if any(mark in head for mark in ETL_MARKS):
         return "is a Windows event trace (ETL); convert it first: etl2pcapng IN OUT.pcapng"
+    if head.startswith(SQLITE):
+        return "is an SQLite database, not a capture; what mailtap monitor stores is read by mailtap report"
     for magic, name in ARCHIVES:
         if head.startswith(magic):
             return f"is {name}; unpack it first"

@@ -34,6 +34,7 @@ from analyzer.monitor.sealing import BoundedJudge, seal_session
 from analyzer.monitor.sinks import left_behind, make_sinks
 from analyzer.monitor.watch import Watch
 from analyzer.places import is_there, status_of
+from analyzer.report.wording import plural
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.records import Session
 
@@ -147,6 +148,9 @@ class Monitor:
                 status_of(name, CaptureUnreadable)
         for path in self.settings.written_paths():
             status_of(path, OutputError)
+        store = self.settings.store_path()
+        if store is not None and status_of(store.parent, OutputError) is None:
+            raise UsageError(f"--store {store}: there is no folder {store.parent}; make it first")
 
     def _open_sources(self) -> list[LiveSource]:
         settings = self.settings
@@ -334,8 +338,8 @@ class Monitor:
         state = self.state
         found = state.snapshot()
         return (
-            f"{found['packets']:,} packets, {found['drops']:,} lost, {found['sessions']:,} sessions, "
-            f"{state.exposed_logins:,} logins in clear, {state.alerts_raised:,} alerts"
+            f"{plural(found['packets'], 'packet')}, {found['drops']:,} lost, {plural(found['sessions'], 'session')}, "
+            f"{plural(state.exposed_logins, 'login')} in clear, {plural(state.alerts_raised, 'alert')}"
         )
 
     def _say_troubles(self, now: float) -> None:

@@ -105,7 +105,12 @@ def sqlite_engine(place: Location, writing: bool) -> Engine:
     assert path is not None
     status = status_of(path, OutputError if writing else CaptureUnreadable)
     if status is not None and stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"{path} is a folder; name a file for the store")
+        wanted = (
+            "name a file for the store"
+            if writing
+            else "name the store's file; mailtap analyze reads folders of captures"
+        )
+        raise UsageError(f"{path} is a folder; {wanted}")
     if writing:
         make_file(path)
     elif status is None:
@@ -113,7 +118,7 @@ def sqlite_engine(place: Location, writing: bool) -> Engine:
     elif not is_store(str(path)):
         if not os.access(path, os.R_OK):
             raise CaptureUnreadable(f"{path}: may not be read; run it as the user that the monitor runs as, or as root")
-        raise NotACapture(f"{path}: not a store of mailtap")
+        raise NotACapture(f"{path}: not a store of mailtap monitor; captures are read by mailtap analyze")
     mode = "rw" if writing else "ro"
     if not writing and not os.access(path.parent, os.W_OK) and not is_there(f"{path}-wal"):
         # A copy where nothing can be written (evidence, a backup): nobody changes it, and SQLite needs no files beside it.

@@ -15,6 +15,7 @@ from analyzer.errors import UsageError
 from analyzer.findings.behaviour import to_be_judged
 from analyzer.monitor.store_names import is_store
 from analyzer.pipeline import Result, parse_time
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     from analyzer.monitor.store import Store
@@ -77,15 +78,16 @@ def _remarks(store: Store, result: Result, unfinished: int) -> list[str]:
     found: list[str] = []
     if unfinished:
         found.append(
-            f"{unfinished:,} session(s) had not ended when they were stored: they are told as far as they were seen"
+            f"{plural(unfinished, 'session')} had not ended when {'it was' if unfinished == 1 else 'they were'} stored: "
+            "told as far as was seen"
         )
     if store.damaged:
         found.append(
-            f"{store.damaged:,} record(s) of {store.name} could not be read and were left out ({store.damage})"
+            f"{plural(store.damaged, 'record')} of {store.name} could not be read, and left out ({store.damage})"
         )
     if store.stripped:
         found.append(
-            f"certificates of {store.stripped:,} session(s) are no longer in the store: what depends on them is not told of these"
+            f"certificates of {plural(store.stripped, 'session')} are no longer in the store: what depends on them is not told"
         )
     unjudged = sum(
         1
@@ -95,7 +97,7 @@ def _remarks(store: Store, result: Result, unfinished: int) -> list[str]:
     )
     if unjudged:
         found.append(
-            f"the strength of {unjudged:,} password(s) was not judged: more came at once than the monitor judges"
+            f"the strength of {plural(unjudged, 'password')} was not judged: more came at once than the monitor judges"
         )
     return found
 

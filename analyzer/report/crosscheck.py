@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from analyzer.report.visible import visible
+from analyzer.report.wording import noun
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -42,7 +43,9 @@ def differences(native: Result, wireshark: Result) -> list[str]:
             continue
         found.extend(f"{_name(session)}: {line}" for line in _compare(mine, other))
     if len(found) > MAX_DIFFERENCES:
-        found[MAX_DIFFERENCES:] = [f"and {len(found) - MAX_DIFFERENCES} more differences"]
+        found[MAX_DIFFERENCES:] = [
+            f"and {len(found) - MAX_DIFFERENCES:,} more {noun(len(found) - MAX_DIFFERENCES, 'difference')}"
+        ]
     return found
 
 

@@ -19,7 +19,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from analyzer.errors import CaptureNotFound, CaptureUnreadable, UsageError
+from analyzer.errors import CaptureNotFound, CaptureUnreadable
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -344,8 +344,7 @@ class TrustStore:
     """Trusted roots: a PEM bundle the user names, else the one of ``certifi``. Loaded on first use, and then kept.
 
     :raises CaptureNotFound: there is no such file
-    :raises CaptureUnreadable: the file cannot be read
-    :raises UsageError: the file holds no certificate
+    :raises CaptureUnreadable: the file cannot be read, or holds no certificate
     """
 
     def __init__(self, ca_file: str | None = None) -> None:
@@ -363,7 +362,7 @@ class TrustStore:
             return
         ders = _pem_certificates(self._bundle())
         if not ders and self.ca_file is not None:
-            raise UsageError(f"{self.ca_file}: no certificate in this file; a bundle in PEM form is wanted")
+            raise CaptureUnreadable(f"{self.ca_file}: no certificate in this file; a bundle in PEM form is wanted")
         self._hashes = {_sha256(der) for der in ders}
         self._ders = ders
 

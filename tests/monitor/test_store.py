@@ -51,6 +51,7 @@ from analyzer.report.columns import TABLES
 from analyzer.report.formats import Job, load, names
 from analyzer.report.rows import RowMaker
 from analyzer.report.tables import add_hashes
+from analyzer.report.wording import plural
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_a_final_record_takes_the_place_of_what_was_provisional(store: Store):
     assert sorted((one["username"], one["final"]) for one in store.findings()) == [("user1", False), ("user2", False)]
     assert store.findings(final=True) == []
     assert store.open_sessions() == 1
-    assert load_result(store).warnings[0].startswith("1 session(s) had not ended")
+    assert load_result(store).warnings[0].startswith("1 session had not ended")
     store.write(Batch([(session, True)], [(made_finding(session, username="user3"), True)]))
     assert [(one["username"], one["final"]) for one in store.findings()] == [("user3", True)]
     assert store.open_sessions() == 0
@@ -409,7 +410,7 @@ def test_a_report_says_which_passwords_were_not_judged(store: Store):
     session = made_session(1)
     session.credentials[0].outcome = "accepted"
     store.write(Batch([(session, True)]))
-    assert any("strength of 1 password(s) was not judged" in one for one in load_result(store).warnings)
+    assert any("strength of 1 password was not judged" in one for one in load_result(store).warnings)
 
 
 # -- what comes from a database nobody vouches for ----------------------------------------------------------------------------------
@@ -488,7 +489,7 @@ def test_a_damaged_record_costs_itself_and_is_said(store: Store, tmp_path: Path)
         connection.execute(query.values(record=packed(Shell(tmp_path / "was-here"))))
     result = load_result(store)
     assert len(result.sessions) == 4
-    assert any("1 record(s)" in one and "left out" in one for one in result.warnings)
+    assert any("1 record of" in one and "left out" in one for one in result.warnings)
 
 
 def test_certificates_are_kept_once_and_checked(store: Store):
@@ -503,7 +504,8 @@ def test_certificates_are_kept_once_and_checked(store: Store):
     reader = reopened(store)
     # The sessions are told all the same, and what they lack is said.
     assert any(
-        f"certificates of {seen:,} session(s) are no longer in the store" in one for one in load_result(reader).warnings
+        f"certificates of {plural(seen, 'session')} are no longer in the store" in one
+        for one in load_result(reader).warnings
     )
     found = list(reader.sessions())
     assert len(found) == reader.count()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import tls as lab
 
-from analyzer.errors import CaptureNotFound, CaptureUnreadable, UsageError
+from analyzer.errors import CaptureNotFound, CaptureUnreadable
 from analyzer.sessions import certificates
 from analyzer.sessions.certificates import TrustStore, judge, name_matches, parse_certificate
 
@@ -269,7 +269,7 @@ def test_bundles_that_are_no_bundles(tmp_path: Path):
         TrustStore(str(tmp_path / "none.pem")).load()
     text = tmp_path / "text.pem"
     text.write_text("-----BEGIN CERTIFICATE-----\n!\n")
-    with pytest.raises(UsageError, match="PEM"):
+    with pytest.raises(CaptureUnreadable, match="PEM"):
         TrustStore(str(text)).load()
     with pytest.raises(CaptureUnreadable):
         TrustStore(str(tmp_path)).load()
