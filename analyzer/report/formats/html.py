@@ -143,6 +143,7 @@ def page_values(job: Job) -> dict[str, Any]:
         "lead": LEAD,
         "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing[:MAX_SENTENCES] if one],
         "accounts": _accounts(total),
+        "exposed": _exposed(total),
         "migration": _migration(overview.migration),
         "findings": findings,
         "servers": _servers(job.rows("servers")),
@@ -233,6 +234,17 @@ def _action(one: Action, several: bool) -> dict[str, Any]:
 def _some(names: list[str]) -> str:
     more = len(names) - 3
     return ", ".join(names[:3]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _exposed(total: Summary) -> str:
+    """How many accounts are in that list, in the words of the text report."""
+    exposed = Exposed(total)
+    counts = [f"{len(exposed.accounts):,} with password or token readable"] if exposed.accounts else []
+    if exposed.hashed:
+        counts.append(
+            f"{len(exposed.hashed):,} with only a hash readable (challenge and response, from which a password can be guessed)"
+        )
+    return f"{', '.join(counts)}; by server."
 
 
 def _accounts(total: Summary) -> View:

@@ -15,6 +15,7 @@ from support.jobs import BIDI, CAPTURES, MARKUP, hostile_result, job_of, large_r
 
 from analyzer.pipeline import Result, run
 from analyzer.report.cards import exposed_logins
+from analyzer.report.overview import Exposed
 from analyzer.report.summary import summarize
 from analyzer.report.tables import Report
 
@@ -201,6 +202,16 @@ def test_exposed_accounts_are_listed_as_in_the_text_report() -> None:
     assert sum(int(row[5]) for row in rows) == sum(one.accepted for one in total.accounts)
     assert sum(int(row[6]) for row in rows) == sum(one.rejected for one in total.accounts)
     assert all(re.fullmatch(r"2026-\d\d-\d\d \d\d:\d\d:\d\d", row[-1]) for row in rows)
+
+
+def test_the_list_of_accounts_is_counted_as_the_text_report_counts_them() -> None:
+    job = job_of(result_of("office.pcapng"))
+    exposed = Exposed(summarize(job.result.sessions))
+    for form, words in (
+        ("html", "{} with password or token readable, {} with only a hash readable ("),
+        ("text", "{} with password or token readable, {} with only a hash readable;"),
+    ):
+        assert words.format(len(exposed.accounts), len(exposed.hashed)) in text_of(job, form)
 
 
 def test_without_exposed_accounts_there_is_no_list_of_them() -> None:
