@@ -212,8 +212,10 @@ def traits_of(session: Session, history: History) -> int:
         bits |= CLEAR
         if state == OFFERED:
             bits |= OFFERED_CLEAR
-        elif state == NOT_OFFERED or state == REFUSED:
+        elif state == NOT_OFFERED:
             bits |= NO_OFFER
+        elif state == REFUSED:
+            bits |= NO_OFFER | OFFERED_CLEAR
     if session.capabilities is not None:
         bits |= LISTED
     service = session.port_service

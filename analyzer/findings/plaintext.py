@@ -26,6 +26,7 @@ from analyzer.findings.base import (
 )
 from analyzer.findings.offers import PLAIN_MECHANISMS, SALTED, offer_of, rank, takes_passwords, told_before_login
 from analyzer.findings.traits import (
+    asked_too_late,
     between_servers,
     capped,
     clear_messages,
@@ -223,14 +224,15 @@ def _add_use(session: Session, found: Found, severity: int, confidence: str, det
 
 
 def starttls_not_used(session: Session, found: Found) -> None:
-    """The server offered an upgrade to TLS; the client did not ask for it, and logged in or moved mail in clear.
+    """The server offered an upgrade to TLS; the client did not ask for it in time, and logged in or moved mail in clear.
 
     Nothing is missing but a setting of the client. Clients set to "TLS if available" or "none" do this.
 
     High where a login followed, medium for mail alone (low between servers) and for a login of which nothing was readable. Low at
     most where client and server are one machine: nobody on the network could listen.
     """
-    if session.starttls == OFFERED:
+    late = session.starttls == REFUSED and asked_too_late(session) and offer_of(session).starttls
+    if session.starttls == OFFERED or late:
         severity = _severity_of_use(session)
         if severity >= 0:
             seen_begun = session.client_bytes > 0
@@ -253,6 +255,8 @@ def starttls_not_offered(session: Session, found: Found) -> None:
     """
     if session.starttls != NOT_OFFERED and session.starttls != REFUSED:
         return
+    if session.capabilities is None and session.starttls == REFUSED:
+        return  # what was offered is not known
     offer = offer_of(session)
     if offer.starttls or (session.protocol == "imap" and not told_before_login(session, offer)):
         return

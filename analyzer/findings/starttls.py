@@ -31,6 +31,7 @@ from analyzer.findings.base import (
 from analyzer.findings.history import MAX_HOSTS, MAX_LISTED_HOSTS, MAX_WORDS, ListsPast, ServerPast, Strongest
 from analyzer.findings.offers import READABLE, UPGRADES, offer_of, rank, told_before_login
 from analyzer.findings.traits import (
+    asked_too_late,
     capped,
     counted,
     first_clear_message,
@@ -121,7 +122,12 @@ def starttls_stripped(session: Session, found: Found) -> None:
         return
     if session.starttls == REFUSED and session.protocol in STARTTLS_MANDATORY and session.capabilities is not None:
         offer = offer_of(session)
-        if told_before_login(session, offer) and not offer.starttls and _went_on(session):
+        if (
+            told_before_login(session, offer)
+            and not offer.starttls
+            and not asked_too_late(session)
+            and _went_on(session)
+        ):
             found.add(
                 session, session.starttls_frame, session.starttls_ns or session.start_ns, 0, severity=HIGH, confidence=LIKELY,
                 username=None if credential is None else credential.username,
@@ -237,7 +243,7 @@ def starttls_refused(session: Session, found: Found) -> None:
     High where a login or mail followed in clear, low otherwise. Low at most where client and server are one machine: nobody on the
     network could listen.
     """
-    if session.starttls != REFUSED:
+    if session.starttls != REFUSED or asked_too_late(session):
         return
     if (
         session.capabilities is not None

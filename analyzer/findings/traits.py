@@ -7,7 +7,7 @@ import time
 from mypy_extensions import i64
 
 from analyzer.findings.base import LOW
-from analyzer.protocols.events import DELIVERED, NO_SECRET, RELAYED
+from analyzer.protocols.events import ACCEPTED, DELIVERED, NO_SECRET, RELAYED
 from analyzer.sessions.records import Credential, Message, Session
 
 
@@ -39,6 +39,17 @@ def first_login(session: Session) -> Credential | None:
             if credential.exposed and credential.secret_kind != NO_SECRET:
                 return credential
     return None
+
+
+def asked_too_late(session: Session) -> bool:
+    """Whether the client asked for TLS only after it was let in: no server grants it then (RFC 2595 section 4, RFC 9051 section 6.2.1)."""
+    asked_ns = session.starttls_ns
+    if asked_ns == 0 or session.credentials is None:
+        return False
+    for credential in session.credentials:
+        if credential.outcome == ACCEPTED and credential.timestamp_ns < asked_ns:
+            return True
+    return False
 
 
 def between_servers(message: Message) -> bool:

@@ -85,6 +85,8 @@ SIEVE_ENDINGS: Final = (b' "', b" (", b" {", b"\r", b"\n")
 DICT_VERBS: Final = frozenset({b"CLIENT", b"DEFINE", b"MATCH", b"SHOW"})
 #: Verbs that FTP clients open with, and no mail client does (RFC 959, RFC 4217).
 FTP_VERBS: Final = frozenset({b"USER", b"FEAT", b"SYST", b"OPTS", b"PASV", b"ACCT", b"PBSZ", b"PORT", b"CLNT", b"HOST"})
+#: How FTP answers to USER and PASS (RFC 959 section 5.4).
+FTP_REPLIES: Final = frozenset({b"331 ", b"331-", b"332 ", b"230 ", b"230-", b"530 "})
 HTTP_VERBS: Final = frozenset(
     {b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"PROPFIND", b"PATCH", b"TRACE", b"CONNECT", b"PRI"}
 )
@@ -262,6 +264,9 @@ def decide(
                 line = client
             if line is not None:
                 command = judge_command(line)
+                if command.startswith(NOT_MAIL_PREFIX) and len(client) < ENOUGH and not client.split(b" ")[1:]:
+                    if b"\n" not in client:
+                        command = "?"  # a word without its end may be the beginning of another one
     if service is None:
         return _decide_unlisted(greeting, command, line, final)
     expected = PROTOCOL_OF[service]
@@ -295,6 +300,13 @@ def decide(
         # The server has not spoken (or not a greeting): midstream, one-sided, pipelined, or another protocol.
         if command.startswith(NOT_MAIL_PREFIX):
             return command
+        if (
+            expected == "pop3"
+            and server[:4] in FTP_REPLIES
+            and line is not None
+            and verb_of(line) in (b"USER", b"PASS")
+        ):
+            return "!ftp"  # POP3 answers with words, not with numbers
         if not server and not final and len(client) < MAX_LOOK:
             return UNDECIDED  # servers speak first: what comes may still show that this is none of mail
         if command == UNDECIDED and not final and len(client) < MAX_LOOK and len(server) < MAX_LOOK:
@@ -339,7 +351,7 @@ def decide(
                 return "!ftp"
     if command in ("!redis", "!http", "!ssh", "!memcached", "!irc") and greeting == "pop3":
         return command
-    if whole and command == "?" and (expected != spoken or (greeting == "pop3" and _is_bare(server))):
+    if whole and command == "?" and (expected != spoken or (greeting == "pop3" and client_first and _is_bare(server))):
         return NOT_MAIL_PREFIX  # a greeting that is somebody else's, and no word of mail behind it
     return spoken
 

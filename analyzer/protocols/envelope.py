@@ -70,6 +70,8 @@ class Transfer:
         self.answer_offset: i64 = 0
         #: final replies still to come (LMTP: one a recipient, RFC 2033 section 4.2)
         self.replies_due: int = 1
+        #: replies for single recipients still to come before the final one
+        self.recipients_due: int = 0
 
 
 class Pending:
@@ -78,7 +80,7 @@ class Pending:
     def __init__(self, kind: int, envelope: Envelope | None, index: int, transfer: Transfer | None) -> None:
         self.kind = kind
         self.envelope = envelope
-        #: RCPT: index of the recipient; EHLO: 1 where it has an argument
+        #: RCPT: index of the recipient; EHLO: 1 where it has an argument; XEXCH50: octets to come
         self.index = index
         self.transfer = transfer
 

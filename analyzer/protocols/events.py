@@ -56,12 +56,16 @@ class Greeted(Event):
 class CapabilitiesOffered(Event):
     """The server told what it can do: one upper-case word or ``WORD ARGS`` a capability, in its order (``AUTH PLAIN LOGIN``, ``STARTTLS``).
 
-    An empty list where it refused to say, or somebody on the way did so in its name: nothing was offered.
+    An empty list where it refused to say, or somebody on the way did so in its name: nothing was offered. ``whole`` is False where lines
+    of it are missing in the capture, so that what is not in it may have been offered all the same.
     """
 
-    def __init__(self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, names: list[str]) -> None:
+    def __init__(
+        self, sender: Sender, frame: i64, timestamp_ns: i64, offset: i64, names: list[str], whole: bool = True
+    ) -> None:
         super().__init__(sender, frame, timestamp_ns, offset)
         self.names = names
+        self.whole = whole
 
 
 @mypyc_attr(acyclic=True)

@@ -231,7 +231,7 @@ class Framing(DotBodies):
                 if side.skipping:
                     self.torn_line(sender, begun)
                 else:
-                    self.server_line(begun)
+                    self.cut_line(begun)
                 if side.mode != LINES:
                     return
             side.skipping = True

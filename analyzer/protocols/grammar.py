@@ -99,6 +99,10 @@ class Grammar:
         """Whether a reply of which the end is missing can be understood from its beginning."""
         return False
 
+    def cut_line(self, line: bytes) -> None:
+        """The beginning of a server's line whose end is missing, and that says enough (:meth:`reply_readable`)."""
+        self.server_line(line)
+
     def sync_lost(self, sender: Sender) -> None:
         """Lines of this side are missing: commands and replies no longer pair by count."""
 

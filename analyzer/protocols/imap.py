@@ -587,7 +587,8 @@ class ImapDissector(MessageTraffic):
             return
         if kind == CAPABILITY:
             self.replies += 1
-            self._offer(line[space + 1 :])
+            oldest = self._pending[0].code if self._pending else UNKNOWN
+            self._offer(line[space + 1 :], oldest != LOGIN and oldest != AUTHENTICATE)
             return
         first: i64 = -1
         rest = space
@@ -643,7 +644,8 @@ class ImapDissector(MessageTraffic):
         if code[:11].upper() == b"CAPABILITY ":
             self._offer(code[11:])
 
-    def _offer(self, words: bytes) -> None:
+    def _offer(self, words: bytes, before_login: bool = True) -> None:
+        """A list of capabilities; one told with the answer to a login need not name what was offered before it."""
         said = words.upper()
         names = [
             name for name in said.decode("utf-8", "replace").split(" ", MAX_CAPABILITIES)[:MAX_CAPABILITIES] if name
@@ -652,7 +654,7 @@ class ImapDissector(MessageTraffic):
         self._login_disabled = "LOGINDISABLED" in names
         masked = said.find(b"XXXXXXX") >= 0 and any(is_masked(word) for word in said.split(b" "))
         at = self.at
-        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, before_login))
         if masked:
             self._tell_stripped(SERVER, "a capability was overwritten on its way")
 

@@ -80,6 +80,10 @@ class SieveDissector(Dissector):
         #: octets of the literal that is being read, if they are of interest
         self._client_literal: list[bytes] | None = None
         self._server_literal: list[bytes] | None = None
+        #: octets of a literal of the client's line are missing
+        self._client_torn: bool = False
+        #: lines of the listing that is being read are missing, or may be
+        self._listing_torn: bool = False
         #: the client's line began with a string, so it is a SASL response, or the text of a script
         self._string_line: bool = False
         #: the server's line began with a string, so it is data
@@ -116,6 +120,7 @@ class SieveDissector(Dissector):
         self._client_words = []
         if words:
             self._receive_command(words)
+        self._client_torn = False
 
     def _receive_command(self, words: list[bytes]) -> None:
         first = words[0]
@@ -190,9 +195,13 @@ class SieveDissector(Dissector):
         self.hold_client()
 
     def _take_response(self, encoded: bytes) -> None:
+        exchange = self._exchange
+        if self._client_torn:
+            if exchange is not None:
+                exchange.missed(False)
+            return
         before = self._exchange_told
         self.exchange_response(encoded)
-        exchange = self._exchange
         if (
             self._forbidden
             and not before
@@ -278,8 +287,10 @@ class SieveDissector(Dissector):
                 # The greeting, or what RFC 5804 section 2.2 wants repeated inside TLS.
                 self._greet(names)
             self._tell_capabilities(names)
+            self._listing_torn = False
             if unasked:
                 return
+        self._listing_torn = False
         text = words[-1].decode("utf-8", "replace") if len(words) > 1 else ""
         if not pending:
             self.reply_seen = True
@@ -323,7 +334,9 @@ class SieveDissector(Dissector):
 
     def _tell_capabilities(self, names: list[str]) -> None:
         at = self.at
-        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        self.emit(
+            CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, not self._listing_torn)
+        )
         for name in names:
             if name.startswith("XXXXXX"):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, f"a capability was overwritten: {name}")
@@ -353,6 +366,8 @@ class SieveDissector(Dissector):
         if sender == SERVER:
             self._server_literal = None
         else:
+            if self._client_literal is not None:
+                self._client_torn = True
             self._client_literal = None
 
     def block_ended(self, sender: Sender) -> None:
@@ -379,18 +394,20 @@ class SieveDissector(Dissector):
                 self.exchange_dropped()
                 self._pending.clear()
             self._client_words = []
+            self._client_torn = False
             self._answer_due = False
             if not self.exchange_open():
                 self._push(_LOST)
             return
         self._server_words = []
         self._names = []
+        self._listing_torn = True
         if len(self._pending) > 1:
             self._pending.clear()
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if sender == SERVER:
-            if line.startswith((b"OK", b"NO", b"BYE", b'"')):
+            if line.startswith((b"OK", b"NO", b"BYE", b'"', b"{")):
                 self.server_line(line)
         elif _VERBS.get(line.split(b" ", 1)[0].upper(), _UNKNOWN) != _UNKNOWN:
             self.client_line(line)

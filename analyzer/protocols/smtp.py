@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Sender
-from analyzer.protocols.base import DOT_BODY, LINES, Dissector, response_form
+from analyzer.protocols.base import DOT_BODY, LINES, OCTETS, Dissector, response_form
 from analyzer.protocols.envelope import Envelope, Pending, Transfer, parse_path
 from analyzer.protocols.events import (
     ACCEPTED,
@@ -60,8 +60,10 @@ from analyzer.protocols.smtp_grammar import (
     STARTTLS,
     UNKNOWN,
     VERBS,
+    XEXCH50,
     answers_auth,
     answers_only,
+    is_keyword,
     is_plain_command,
     reply_code,
     reply_text,
@@ -106,12 +108,19 @@ class SmtpDissector(Dissector):
         self._lost_count: bool = False
         #: a line was missing at some time: a reply to nothing is no surprise
         self._gaps: bool = False
+        #: lines of the reply that is being read are missing, or may be
+        self._reply_torn: bool = False
         #: the client's lines may be the text of a message whose beginning is missing
         self._unsynced: bool = False
         self._envelope: Envelope | None = None
         self._transfer: Transfer | None = None  # whose octets come now
         self._chunked: Transfer | None = None  # BDAT has begun and LAST has not come
         self._chunk_last: bool = False
+        #: octets that the latest BDAT announced, and its place among the commands
+        self._chunk_size: i64 = 0
+        self._chunk_entry: Pending | None = None
+        #: BDAT was answered before any of its octets came: the client's next line is a command, or the chunk all the same
+        self._chunk_doubtful: bool = False
         self._tail: bytes = b""  # the last octets of the message that comes
         #: the first that is heard of the dialogue is the go-ahead for a message
         self._go_ahead_first: bool = False
@@ -121,6 +130,8 @@ class SmtpDissector(Dissector):
     # -- the client ----------------------------------------------------------------------------------------------------------
 
     def client_line(self, line: bytes) -> None:
+        if self._chunk_doubtful and self._resume_chunk(line):
+            return
         if self._answer_due:
             if not self._answer_guessed or VERBS.get(first_word(line), UNKNOWN) == UNKNOWN:
                 self._receive_response(line)
@@ -166,13 +177,21 @@ class SmtpDissector(Dissector):
         else:
             if kind <= LHLO:
                 self._receive_hello(kind, argument)
-            elif kind == RSET or kind == QUIT:
+                return
+            if kind == RSET or kind == QUIT:
                 self._end_transaction()
-            self._push(kind, None, 1 if argument else 0, None)
+            elif kind == XEXCH50:
+                words = argument.split()
+                if words and words[0].isdigit() and len(words[0]) <= 9:
+                    self._push(kind, None, int(words[0]), None)
+                    return
+            self._push(PLAIN if kind == XEXCH50 else kind, None, 1 if argument else 0, None)
 
     def _receive_hello(self, kind: int, argument: bytes) -> None:
         if kind == LHLO:
             self.protocol = "lmtp"
+        # Should the server refuse it, the envelope before stays in force (RFC 5321 section 4.1.4).
+        self._push(kind, self._envelope, 1 if argument else 0, None)
         self._end_transaction()
         if argument:
             at = self.at
@@ -215,8 +234,31 @@ class SmtpDissector(Dissector):
             transfer = self._chunked = self._begin_transfer(self._envelope, self.line_offset, False)
         self._transfer = transfer
         self._chunk_last = last
-        self._push(BDAT_LAST if last else BDAT, None, 0, transfer)
-        self.expect_octets(CLIENT, int(words[0]))
+        self._chunk_size = int(words[0])
+        self._chunk_entry = self._push(BDAT_LAST if last else BDAT, None, 0, transfer)
+        self.expect_octets(CLIENT, self._chunk_size)
+
+    def _resume_chunk(self, line: bytes) -> bool:
+        """The first line behind an answer that came before the chunk: whether it is the chunk's (RFC 3030 section 2: it must come)."""
+        self._chunk_doubtful = False
+        kind = VERBS.get(first_word(line), UNKNOWN)
+        transfer = self._chunked
+        if transfer is None or (kind != UNKNOWN and is_plain_command(kind, line.partition(b" ")[2].strip(b" \t"))):
+            self._chunked = None  # refused, and never sent
+            return False
+        row = line + (b"\n" if self.client.lf_only else b"\r\n")
+        size = self._chunk_size
+        self._transfer = transfer
+        if len(row) <= size:
+            self.block_data(CLIENT, row, 0, len(row))
+            self.expect_octets(CLIENT, size - len(row))
+        else:
+            self.block_data(CLIENT, row, 0, size)
+            self.block_ended(CLIENT)
+            rest = row[size:].rstrip(b"\r\n")
+            if rest:
+                self.client_line(rest)
+        return True
 
     def _receive_unknown(self, line: bytes) -> None:
         if self.commands == 0 and line.startswith((b"PROXY ", b"SSLproxy:")):
@@ -353,8 +395,10 @@ class SmtpDissector(Dissector):
         if self._first_reply:
             self._first_reply = False
             if self._receive_greeting(code, lines):
+                self._reply_torn = False
                 return
         self._receive_reply(code, lines)
+        self._reply_torn = False
 
     def _receive_greeting(self, code: i64, lines: list[bytes]) -> bool:
         """The server's first reply; whether it was its greeting."""
@@ -435,8 +479,19 @@ class SmtpDissector(Dissector):
         if kind == DATA and code < 400:
             if code == 354 or not self.midstream:
                 self._begin_body(entry)
+                self.release_client()
                 return
             self.release_client()  # the word stood in a message, which this answers
+        if entry is self._chunk_entry and client.mode == OCTETS and client.remaining == self._chunk_size:
+            client.mode = LINES
+            client.remaining = 0
+            self._transfer = None
+            self._chunk_doubtful = True
+        if kind == XEXCH50 and code == 354:
+            entry.kind = PLAIN
+            if client.mode == LINES and client.parts_size == 0:
+                self.expect_octets(CLIENT, entry.index)
+            return
         if kind == BODY or kind == BDAT_LAST:
             if not self._receive_verdict(entry, code):
                 return
@@ -472,6 +527,7 @@ class SmtpDissector(Dissector):
         self.reply_seen = True
         if code == 354 and (self._gaps or self.midstream) and self.commands and self.client.mode == LINES:
             self._begin_body(self._push(DATA, self._envelope, 0, None))
+            self.release_client()
         elif not self.commands:
             # The client was never heard: its half of the dialogue may be missing.
             self._go_ahead_first = code == 354 and (self._gaps or self.midstream) and self.client.mode == LINES
@@ -492,8 +548,12 @@ class SmtpDissector(Dissector):
         elif kind == STARTTLS:
             self.starttls_granted()
         elif kind == AUTH:
-            self._authenticated = True
-            self.exchange_ended(ACCEPTED, whole_reply(lines))
+            if (self._gaps or self.midstream) and reply_code(lines[-1]) != 235:
+                # Only 235 lets anybody in (RFC 4954 section 6): where replies are missing this one answers something else.
+                self.exchange_dropped()
+            else:
+                self._authenticated = True
+                self.exchange_ended(ACCEPTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
 
@@ -517,14 +577,17 @@ class SmtpDissector(Dissector):
             self.exchange_ended(REJECTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
-        elif kind == EHLO and entry.index:
-            self._ehlo_refused = True
+        elif kind <= LHLO and kind:
+            if self._envelope is None:
+                self._envelope = envelope
+            if kind == EHLO and entry.index:
+                self._ehlo_refused = True
 
     def _tell_capabilities(self, lines: list[bytes]) -> None:
-        """RFC 5321 section 4.1.1.1: behind the first line, one keyword a line."""
+        """RFC 5321 section 4.1.1.1: behind the first line, one keyword a line; where lines are missing, the first may be one as well."""
         self._told = True
         names: list[str] = []
-        for line in lines[1:]:
+        for line in lines if self._reply_torn and is_keyword(lines[0][4:]) else lines[1:]:
             name = line[4:].decode("utf-8", "replace").strip().upper()
             if name.startswith("AUTH="):  # what old clients of Microsoft's understood
                 name = "AUTH " + name[5:].strip()
@@ -532,7 +595,7 @@ class SmtpDissector(Dissector):
                 continue
             names.append(name)
         at = self.at
-        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, not self._reply_torn))
         for name in names:
             if name.startswith("XXXXXX") and len(name) <= 10:
                 self.anomaly(SERVER, STARTTLS_STRIPPED, f"a keyword was overwritten: {name}")
@@ -555,7 +618,6 @@ class SmtpDissector(Dissector):
         self._transfer = transfer
         self._envelope = None
         self.expect_dot_body(CLIENT)
-        self.release_client()
 
     def _refuse_data(self) -> None:
         """No message is wanted. A client that has sent one already (against RFC 2920 section 3.1) has sent text, not commands."""
@@ -642,6 +704,13 @@ class SmtpDissector(Dissector):
         transfer = entry.transfer
         if transfer is None:
             return True
+        if code == 353 and transfer.recipients_due == 0:
+            # One reply a recipient follows, and then the one that counts (PRDR, draft-hall-prdr).
+            transfer.recipients_due = max(transfer.envelope.count(), 1)
+            return False
+        if transfer.recipients_due > 0:
+            transfer.recipients_due -= 1
+            return False
         if code < 400:
             transfer.accepted = True
         at = self.at
@@ -687,8 +756,14 @@ class SmtpDissector(Dissector):
         """The last line of a reply with the beginning of its text."""
         return len(line) > 3 and line[3] == 32 and line[:3].isdigit()
 
+    def cut_line(self, line: bytes) -> None:
+        self._reply_torn = True
+        self.server_line(line)
+
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        if sender == SERVER:
+            self._reply_torn = True
         both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
@@ -715,6 +790,7 @@ class SmtpDissector(Dissector):
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if sender == SERVER:
             if line[:3].isdigit() and len(line) >= 3 and (len(line) == 3 or line[3] == 32 or line[3] == 45):
+                self._reply_torn = True
                 self.server_line(line)
         elif VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
             self.client_line(line)
@@ -749,6 +825,7 @@ class SmtpDissector(Dissector):
             kind = self._pending[0].kind
             if kind == EHLO or kind == LHLO:
                 # The listing's end was never seen: what it has offered so far, it has offered.
+                self._reply_torn = True
                 self._tell_capabilities(reply)
         if self._exchange_doubtful and self._on_probation() and self.commands > 1:
             self.exchange_confirmed()  # commands all along

@@ -26,6 +26,7 @@ PLAIN: Final = 12  # a reply and no consequence
 BODY: Final = 13  # DATA was granted: the final reply is due
 BDAT_LAST: Final = 14
 LOST: Final = 15  # whatever was in a line that is missing
+XEXCH50: Final = 16  # so many octets of Exchange's own come behind the server's 354 ([MS-XEXCH50])
 
 VERBS: Final[dict[bytes, int]] = {
     b"EHLO": EHLO,
@@ -56,7 +57,7 @@ VERBS: Final[dict[bytes, int]] = {
     b"XCLIENT": PLAIN,
     b"XFORWARD": PLAIN,
     b"X-LINK2STATE": PLAIN,
-    b"XEXCH50": PLAIN,
+    b"XEXCH50": XEXCH50,
 }
 
 
@@ -76,6 +77,12 @@ def is_plain_command(kind: int, argument: bytes) -> bool:
     if kind == DATA or kind == RSET or kind == QUIT or kind == STARTTLS:
         return not argument
     return argument.find(b" ") < 0
+
+
+def is_keyword(text: bytes) -> bool:
+    """Whether a line of a reply is a keyword of EHLO that says how to go on, and no greeting."""
+    upper = text.upper()
+    return upper in (b"STARTTLS", b"X-ANONYMOUSTLS") or upper.startswith((b"AUTH ", b"AUTH="))
 
 
 def answers_auth(code: i64) -> bool:

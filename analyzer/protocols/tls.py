@@ -335,7 +335,14 @@ class TlsDissector(Sslv2):
                 half.alert = b""
                 half.message_offset = self._at.offset + self._here
                 half.mode = KEEP
-            elif not facts.completed and facts.failure is None and not self._tls13 and not facts.damaged and half.ccs:
+            elif (
+                not facts.completed
+                and facts.failure is None
+                and not self._tls13
+                and not facts.damaged
+                and half.ccs
+                and (self._server if half.role == CLIENT else self._client).heard  # else it may be a farewell
+            ):
                 self._note_alert(ENCRYPTED_ALERT, True, half.role)
                 self._fail(FAILURE_ENCRYPTED_ALERT, half.role)
         return True

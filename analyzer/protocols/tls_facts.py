@@ -126,8 +126,11 @@ class TlsFacts:
 
     @property
     def established(self) -> bool:
-        """Whether TLS is in use: the handshake is completed, or application data passed though the handshake was not seen."""
-        return self.completed or (self.failure is None and self.client_data_octets + self.server_data_octets > 0)
+        """Whether TLS is in use: the handshake is completed, or application data passed though the hellos were not seen."""
+        if self.completed:
+            return True
+        unseen = self.client_hello is None and self.server_hello is None and self.failure is None
+        return unseen and self.client_data_octets + self.server_data_octets > 0
 
     @property
     def version_code(self) -> int:

@@ -201,7 +201,7 @@ class SessionBuilder:
         session = self.session
         if self.decrypted or (not event.names and session.auth_accepted > 0):
             return
-        if session.auth_accepted == 0:
+        if session.auth_accepted == 0 and event.whole:
             # After login a server no longer offers the upgrade, whoever it is: only earlier lists prove that it does not.
             self._listed = True
         if session.capabilities is None:

@@ -208,12 +208,13 @@ class SessionStream(StreamSink):
                             self._apply(self._tls.receive_gap(sender, size, at))
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
-            elif self._not_mail is None and not self._faulty and self._record is None and self._service is not None:
+            elif self._not_mail is None and not self._faulty and self._record is None:
                 if self._waiting is None:
                     self._waiting = []
                 self._waiting.append(_Piece(sender, b"", size, at))
-                # Whatever the missing octets were, no more may be waited for in front of them.
-                self._detect(at, self._service not in IMPLICIT_TLS_SERVICES)
+                if self._service is not None:
+                    # Whatever the missing octets were, no more may be waited for in front of them.
+                    self._detect(at, self._service not in IMPLICIT_TLS_SERVICES)
         except Exception:
             self._contain(at)
 
@@ -346,7 +347,7 @@ class SessionStream(StreamSink):
         whole = self._flow.syn_seen and self._flow.syn_ack_seen and not gap_before
         client_first = client_skip == 0 and waiting[0].sender == CLIENT
         # Behind a gap the next line tells; of TLS, it takes more octets to tell its middle from text.
-        final = final or (gap_before and service not in IMPLICIT_TLS_SERVICES)
+        final = final or (gap_before and service is not None and service not in IMPLICIT_TLS_SERVICES)
         if not final and not gap_before and (may_be_tls(client[client_skip:]) or may_be_tls(server[server_skip:])):
             return True
         verdict = decide(service, server[server_skip:], client[client_skip:], final, whole, client_first)
