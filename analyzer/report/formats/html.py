@@ -279,7 +279,7 @@ def _migration(rows: list[Row]) -> View:
     named = any(one["host"] != one["server_ip"] for one in records)
     view = View("migration", "Migration", [
         Head("Client", "place"), Head("Account"), Head("Server", "place"), Head("Today", "wide"), Head("Enter instead", "wide"),
-        *([Head("Server name")] if named else []), Head("Authentication"), Head("Does it work?", "wide", True), Head("Also"),
+        *([Head("Server name")] if named else []), Head("Authentication"), Head("Does it work?", "wide", True), Head("Also", "long"),
         Head("Last seen (UTC)", "moment"),
     ])  # fmt: skip
     for one in records:
@@ -336,7 +336,7 @@ def _offer(server: dict[str, object]) -> str:
 
 def _certificates(job: Job) -> View:
     view = View("certificates", "Certificates", [
-        Head("Subject"), Head("Names"), Head("Issuer"), Head("Valid until (UTC)", "moment"), Head("Key", "fixed"), Head("Signature"),
+        Head("Subject"), Head("Names"), Head("Issuer"), Head("Valid until (UTC)", "moment"), Head("Key", "fixed"), Head("Signature", "place"),
         Head("Problems", pick=True), Head("Seen at", "place"), Head("SHA-256", "fixed"),
     ])  # fmt: skip
     names = [column.name for column in TABLES["tls"]]
@@ -423,7 +423,7 @@ def _messages(job: Job) -> View:
 
 def _captures(job: Job) -> View:
     view = View("captures", "Captures", [
-        Head("Capture", "wide"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("Of mail", "number"), Head("First (UTC)", "moment"),
+        Head("Capture", "long"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("Of mail", "number"), Head("First (UTC)", "moment"),
         Head("Last (UTC)", "moment"), Head("Damaged places", "number"), Head("Octets skipped", "number"), Head("Packets dropped", "number"),
     ])  # fmt: skip
     for one in _records("captures", job.rows("captures")):
