@@ -600,6 +600,14 @@ class SmtpDissector(Dissector):
             if name.startswith("XXXXXX") and len(name) <= 10:
                 self.anomaly(SERVER, STARTTLS_STRIPPED, f"a keyword was overwritten: {name}")
 
+    def _listing_cut(self, reply: list[bytes]) -> None:
+        """The end of a reply will not be seen, or lines before it: what a listing has offered so far, it has offered."""
+        if len(reply) > 1 and not self._told and self._pending and reply[0].startswith(b"250"):
+            kind = self._pending[0].kind
+            if kind == EHLO or kind == LHLO:
+                self._reply_torn = True
+                self._tell_capabilities(reply)
+
     # -- messages ------------------------------------------------------------------------------------------------------------
 
     def _begin_transfer(self, envelope: Envelope | None, offset: i64, dot_stuffed: bool) -> Transfer:
@@ -777,7 +785,9 @@ class SmtpDissector(Dissector):
             if not self.exchange_open():
                 self._push(LOST, None, 0, None)
             return
+        reply = self._reply
         self._reply = []
+        self._listing_cut(reply)
         if len(self._pending) > 1:
             self._drop_pending()
 
@@ -820,13 +830,7 @@ class SmtpDissector(Dissector):
         return not self._pending and self._transfer is None and self._chunked is None and len(self._reply) <= 1
 
     def session_ended(self) -> None:
-        reply = self._reply
-        if len(reply) > 1 and not self._told and self._pending and reply[0].startswith(b"250"):
-            kind = self._pending[0].kind
-            if kind == EHLO or kind == LHLO:
-                # The listing's end was never seen: what it has offered so far, it has offered.
-                self._reply_torn = True
-                self._tell_capabilities(reply)
+        self._listing_cut(self._reply)
         if self._exchange_doubtful and self._on_probation() and self.commands > 1:
             self.exchange_confirmed()  # commands all along
         self._drop_pending()

@@ -1,0 +1,211 @@
+"""What a lossy capture hides, as packets through the whole pipeline: what is missing is told as missing, and nothing is made up for it."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from support.traffic import Frame, Talk, logins, run_frames
+from support.verdicts import findings, slugs
+
+from analyzer.pipeline import Result
+
+
+def b64(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+def without(made: Talk, *lines: str) -> list[Frame]:
+    """The frames of a dialogue, but for those that hold one of some words."""
+    return [frame for frame in made.frames() if not any(line.encode() in frame[1] for line in lines)]
+
+
+def read(folder: Path, port: int, lines: str, *lost: str) -> Result:
+    return run_frames(folder, without(Talk(server_port=port).play(lines).close(), *lost))
+
+
+PLAIN = b64(b"\0kim\0Zulu7Tango")
+LISTING = (
+    "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\nS: 250-PIPELINING\nS: 250-STARTTLS\nS: 250-AUTH PLAIN\nS: 250 SMTPUTF8\n"
+)
+LOGIN = f"C: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: QUIT\nS: 221 bye"
+
+
+@pytest.mark.parametrize("port", [80, 143])
+def test_a_password_with_a_hole_is_not_glued_together(tmp_path: Path, port: int) -> None:
+    made = Talk(server_port=port).play("S: * OK [CAPABILITY IMAP4rev1 STARTTLS] ready")
+    made.client(b"a LOGIN kim Zulu").client(b"7Ta").client(b"ngo\r\n")
+    made.play("S: a OK in\nC: b SELECT INBOX\nS: b OK done\nC: c LOGOUT\nS: * BYE\nS: c OK")
+    whole = made.close().frames()
+    assert logins(run_frames(tmp_path, whole)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+    result = run_frames(tmp_path, [frame for frame in whole if b"7Ta" not in frame[1] or b"LOGIN" in frame[1]])
+    assert [session.protocol for session in result.sessions] == ["imap"]
+    assert result.sessions[0].gap_bytes == 3
+    assert "Zulungo" not in str(logins(result))
+
+
+@pytest.mark.parametrize(
+    ("lost", "state"), [("PIPELINING", "offered"), ("STARTTLS", "unseen"), ("AUTH PLAIN\r", "offered")]
+)
+def test_a_listing_with_a_line_missing_proves_no_absence(tmp_path: Path, lost: str, state: str) -> None:
+    result = read(tmp_path, 587, LISTING + LOGIN, lost)
+    assert [session.starttls for session in result.sessions] == [state]
+
+
+def test_a_listing_that_is_whole_does(tmp_path: Path) -> None:
+    lines = LISTING.replace("S: 250-STARTTLS\n", "") + LOGIN
+    # What is missing is elsewhere.
+    assert [session.starttls for session in read(tmp_path, 587, lines, "221 bye").sessions] == ["not_offered"]
+    made = Talk(server_port=587).play(LISTING + LOGIN).close()
+    assert "starttls-not-offered" not in slugs(findings(tmp_path, without(made, "STARTTLS")))
+    made = Talk(server_port=587).play(lines).close()
+    assert "starttls-not-offered" in slugs(findings(tmp_path, made.frames()))
+
+
+def test_a_listing_of_managesieve_with_a_line_missing(tmp_path: Path) -> None:
+    lines = (
+        f'S: "IMPLEMENTATION" "x"\nS: "STARTTLS"\nS: "SASL" "PLAIN"\nS: OK\nC: AUTHENTICATE "PLAIN" "{PLAIN}"\nS: OK'
+    )
+    assert [one.starttls for one in read(tmp_path, 4190, lines, "STARTTLS").sessions] == ["unseen"]
+    whole = lines.replace('S: "STARTTLS"\n', "")
+    assert [one.starttls for one in read(tmp_path, 4190, whole).sessions] == ["not_offered"]
+
+
+def test_a_literal_with_a_hole_is_no_empty_password(tmp_path: Path) -> None:
+    made = Talk(server_port=4190).play('S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN" "a2lt"\nS: "UGFzc3dvcmQ6"')
+    made.client(b"{16+}\r\nWnVs").client(b"dTdUY").client(b"W5nbw==\r\n")
+    frames = made.play("S: OK").close().frames()
+    assert logins(run_frames(tmp_path, frames)) == [("LOGIN", "kim", "Zulu7Tango", "accepted")]
+    frames = [frame for frame in frames if b"dTdUY" not in frame[1]]
+    assert logins(run_frames(tmp_path, frames)) == [("LOGIN", "kim", None, "accepted")]
+
+
+def test_a_challenge_as_a_literal_behind_a_gap(tmp_path: Path) -> None:
+    challenge = b64(b"<17.4@mx>")
+    response = b64(b"kim 0123456789abcdef0123456789abcdef")
+    made = Talk(server_port=4190).play('S: "SASL" "CRAM-MD5"\nS: OK "ready"\nC: AUTHENTICATE "CRAM-MD5"')
+    made.server(f"{{{len(challenge)}}}\r\n{challenge}\r\n".encode())
+    frames = without(made.play(f'C: "{response}"\nS: OK').close(), "SASL", "ready")
+    assert [login[:2] for login in logins(run_frames(tmp_path, frames))] == [("CRAM-MD5", "kim")]
+
+
+def test_only_235_lets_in_where_replies_are_missing(tmp_path: Path) -> None:
+    lines = LISTING + f"C: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: NOOP\nS: 250 fine\nC: QUIT\nS: 221 bye"
+    assert logins(read(tmp_path, 587, lines, "235 ok")) == [("PLAIN", "kim", "Zulu7Tango", "unknown")]
+    assert logins(read(tmp_path, 587, lines, "250 fine")) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
+
+
+def test_ftp_met_in_its_middle_is_no_pop3(tmp_path: Path) -> None:
+    lines = "S: 220 ftp ready\nC: USER kim\nS: 331 password\nC: PASS Zulu7Tango\nS: 230 in\nC: SYST\nS: 215 UNIX"
+    frames = Talk(server_port=110).play(lines).close().frames()[4:]
+    result = run_frames(tmp_path, frames)
+    assert [session.not_mail for session in result.sessions] == ["ftp"]
+    assert logins(result) == []
+    lines = "S: +OK mx\nC: USER kim\nS: +OK 331\nC: PASS Zulu7Tango\nS: +OK in"
+    frames = Talk(server_port=110).play(lines).close().frames()[4:]
+    assert logins(run_frames(tmp_path, frames)) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+
+
+def test_a_verb_in_two_segments_behind_a_lost_greeting(tmp_path: Path) -> None:
+    made = Talk(server_port=110).play("S: +OK mx ready").client(b"CAP").client(b"A\r\n")
+    made.play("S: +OK\nS: USER\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in")
+    result = run_frames(tmp_path, without(made.close(), "mx ready"))
+    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+
+
+def test_an_unasked_ok_is_pop3s_whatever_the_client_says_first(tmp_path: Path) -> None:
+    lines = "S: +OK\nC: XFOO\nS: -ERR\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK"
+    assert logins(read(tmp_path, 110, lines)) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+    # Redis never speaks first.
+    result = read(tmp_path, 110, "C: XFOO\nS: +OK\nC: SET a b\nS: +OK")
+    assert [session.protocol for session in result.sessions] == ["unknown"]
+
+
+# -- what is not lost, and was misread
+
+
+def test_two_letters_of_a_client_whose_server_was_not_captured(tmp_path: Path) -> None:
+    letter = f"C: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\nC: Subject: x\nC: \nC: AUTH PLAIN {PLAIN}\nC: STARTTLS\nC: .\n"
+    made = Talk(server_port=25).play("C: EHLO pc\n" + letter * 3 + "C: QUIT").close()
+    half = [frame for frame in made.frames() if frame[1][34:36] != b"\x00\x19"]
+    result = run_frames(tmp_path, half)
+    assert logins(result) == []
+    assert [(session.messages, session.starttls) for session in result.sessions] == [(3, "unseen")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "accepted"),
+    [("S: 250 a\nS: 550 b\nS: 250 queued", True), ("S: 550 a\nS: 550 b\nS: 550 no", False)],
+)
+def test_a_reply_for_each_recipient_before_the_one_that_counts(tmp_path: Path, answers: str, accepted: bool) -> None:
+    lines = (
+        "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 PRDR\nC: MAIL FROM:<a@b> PRDR\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\n"
+        "C: RCPT TO:<e@f>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: x\nC: \nC: .\nS: 353 content analysis has started\n"
+    )
+    session = read(tmp_path, 25, lines + answers + "\nC: QUIT\nS: 221 bye").sessions[0]
+    assert session.anomalies is None
+    assert [message.accepted for message in session.message_list or []] == [accepted]
+
+
+MAIL = "C: MAIL FROM:<a@b>\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\n"
+TEXT = "C: DATA\nS: 354 go\nC: Subject: x\nC: \nC: .\nS: 250 queued\n"
+
+
+def test_a_chunk_that_is_refused_before_it_comes(tmp_path: Path) -> None:
+    begun = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 CHUNKING\n" + MAIL + "C: BDAT 1000000 LAST\nS: 503 no\n"
+    result = read(tmp_path, 25, begun + "C: RSET\nS: 250 ok\n" + MAIL + TEXT + f"C: AUTH PLAIN {PLAIN}\nS: 235 ok")
+    assert result.sessions[0].messages == 1
+    assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
+    # A client that sends it all the same has sent text.
+    chunk = f"Subject: x\r\n\r\nAUTH PLAIN {PLAIN}\r\n".encode()
+    made = (
+        Talk(server_port=25).play(begun.replace("1000000", str(len(chunk)))).client(chunk).play("C: QUIT\nS: 221 bye")
+    )
+    assert logins(run_frames(tmp_path, made.close().frames())) == []
+
+
+def test_octets_of_exchange_between_two_commands(tmp_path: Path) -> None:
+    lines = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 XEXCH50\n" + MAIL
+    made = Talk(server_port=25).play(lines + "C: XEXCH50 40 2\nS: 354 Send binary data")
+    made.client(bytes(range(20)) + f"AUTH PLAIN {PLAIN}\r\n".encode()[:20])
+    result = run_frames(tmp_path, made.play("S: 250 ok\n" + TEXT + "C: QUIT\nS: 221 bye").close().frames())
+    assert (result.sessions[0].messages, logins(result)) == (1, [])
+    refused = lines + "C: XEXCH50 40 2\nS: 504 Need to authenticate first\n" + TEXT
+    assert read(tmp_path, 25, refused).sessions[0].messages == 1
+
+
+def test_a_refused_hello_leaves_the_envelope(tmp_path: Path) -> None:
+    lines = "S: 220 mx\nC: HELO pc\nS: 250 mx\n" + MAIL + "C: EHLO pc\nS: 503 not now\n" + TEXT
+    assert [one.recipient_count for one in read(tmp_path, 25, lines).sessions[0].message_list or []] == [1]
+    taken = lines.replace("503 not now", "250 mx")
+    assert [one.recipient_count for one in read(tmp_path, 25, taken).sessions[0].message_list or []] == [0]
+
+
+@pytest.mark.parametrize(
+    ("port", "lines", "asked"),
+    [
+        (587, LISTING + f"C: AUTH PLAIN {PLAIN}\nS: 235 ok\n", "C: STARTTLS\nS: 503 no"),
+        (110, "S: +OK mx\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK\n", "C: STLS\nS: -ERR"),
+        (143, "S: * OK [CAPABILITY IMAP4rev1 STARTTLS] mx\nC: a LOGIN kim Zulu7Tango\nS: a OK in\n", "C: b STARTTLS\nS: b BAD no"),
+    ],
+)  # fmt: skip
+def test_tls_asked_for_after_the_login(tmp_path: Path, port: int, lines: str, asked: str) -> None:
+    late = slugs(findings(tmp_path, Talk(server_port=port).play(lines + asked).close()))
+    assert "starttls-not-used" in late
+    assert not late & {"starttls-refused", "starttls-not-offered", "starttls-stripped"}
+
+
+def test_a_refusal_without_a_word_of_what_is_offered(tmp_path: Path) -> None:
+    lines = f"C: STARTTLS\nS: 454 not now\nC: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: QUIT\nS: 221 bye"
+    made = Talk(server_port=587, handshake=False).play(lines).close()
+    assert slugs(findings(tmp_path, made)) & {"starttls-refused", "starttls-not-offered"} == {"starttls-refused"}
+
+
+def test_a_list_told_with_the_answer_to_a_login(tmp_path: Path) -> None:
+    login = "C: a LOGIN kim Zulu7Tango\n"
+    told = "S: * CAPABILITY IMAP4rev1 IDLE\n"
+    after = read(tmp_path, 143, "S: * OK mx\n" + login + told + "S: a OK in")
+    assert [one.starttls for one in after.sessions] == ["unseen"]
+    before = read(tmp_path, 143, "S: * OK mx\nC: c CAPABILITY\n" + told + "S: c OK\n" + login + "S: a OK in")
+    assert [one.starttls for one in before.sessions] == ["not_offered"]
