@@ -303,14 +303,13 @@ def diff(
     ] = None,
 ) -> None:
     """Compare two results: which findings are new, fixed, still there, or were not seen again."""
-    from analyzer.pipeline import run
     from analyzer.report.diff import NEW, compare, is_result, snapshot, write_json, write_text
 
     if (port or ca_file is not None) and is_result(old) and is_result(new):
         raise UsageError(
             "--port and --ca-file say how captures are read; both inputs are results that were made before"
         )
-    read = partial(run, ports=_ports(port or []))
+    read = partial(_run_whole, ports=_ports(port or []))
     snapshots = [
         snapshot(path, read, _maker(show_secrets=False, headers=False, ca_file=ca_file)) for path in (old, new)
     ]
@@ -364,14 +363,25 @@ def _maker(show_secrets: bool, headers: bool, ca_file: Path | None) -> RowMaker:
     return maker
 
 
+def _run_whole(paths: Any, **how: Any) -> Result:
+    """A run whose result is compared with another: half of one makes no sense, so a stop ends the command."""
+    from analyzer.pipeline import run
+
+    result = run(paths, **how)
+    if result.interrupted:
+        _say("stopped; nothing was compared")
+        raise typer.Exit(INTERRUPTED)
+    return result
+
+
 def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, until_ns: int | None) -> None:
     """Run both engines; one line a difference on standard output."""
-    from analyzer.pipeline import ENGINES, run
+    from analyzer.pipeline import ENGINES
     from analyzer.report.crosscheck import differences
     from analyzer.report.wording import plural
 
     native, wireshark = [
-        run(paths, ports=ports, since_ns=since_ns, until_ns=until_ns, engine=engine) for engine in ENGINES
+        _run_whole(paths, ports=ports, since_ns=since_ns, until_ns=until_ns, engine=engine) for engine in ENGINES
     ]
     lines = differences(native, wireshark)
     for failure in native.failures or wireshark.failures:
@@ -386,7 +396,7 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
     )
 
     def write(out: TextIO) -> None:
-        out.writelines(f"{line}\n" for line in [*lines, verdict])
+        out.writelines(f"{line}\n" for line in [*lines, verdict, *filter(None, [native.window()])])
 
     _write_stdout(write)
     if native.failures or wireshark.failures:

@@ -428,13 +428,13 @@ def _limits_hit(found: dict[str, int]) -> list[str]:
         for name, count in sorted(found.items())
         if name.startswith("flows.limit_") and count
     ]
-    for name, words in (
-        ("packets.fragments_dropped", "IP fragments could not be put together"),
-        ("packets.too_deep", "packets are wrapped in more layers than mailtap takes off"),
-        ("packets.encrypted", "frames are encrypted on the radio or the link"),
+    for name, what, words in (
+        ("packets.fragments_dropped", "IP fragment", "could not be put together"),
+        ("packets.too_deep", "packet", "wrapped in more layers than mailtap takes off"),
+        ("packets.encrypted", "frame", "encrypted on the radio or the link"),
     ):
         if found.get(name):
-            sentences.append(f"{found[name]:,} {words}: what they carry is unseen")
+            sentences.append(f"{plural(found[name], what)} {words}: what was in there is unseen")
     if found.get("packets.networks_forgotten"):
         sentences.append(
             "more connections with VLAN tags than mailtap remembers: tenants that share addresses and ports may be mixed up"

@@ -511,3 +511,19 @@ def test_words_for_one_thing_are_of_one(talk: Path) -> None:
     done = mailtap("monitor", "--follow", talk, "--store", "off", "--duration", "1s", "--metrics", "off", *USER)
     assert done.returncode == 0
     assert "13 packets, 0 lost, 1 session, 1 login in clear, " in done.stderr
+
+
+def test_half_of_a_run_is_compared_with_nothing(talk: Path) -> None:
+    done = subprocess.Popen(
+        [sys.executable, "-m", "analyzer", "diff", talk, "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert done.stdin is not None
+    done.stdin.write(talk.read_bytes()[:-100])
+    done.stdin.flush()
+    until(lambda: _waits_for_more(done), CHILD_PATIENCE)
+    done.send_signal(signal.SIGINT)
+    assert done.communicate(timeout=CHILD_PATIENCE) == (b"", b"mailtap: stopped; nothing was compared\n")
+    assert done.returncode == 130

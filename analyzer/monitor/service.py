@@ -269,7 +269,7 @@ class Monitor:
         loop.watch.take_past(past, self._known)
         self._known = set()
         if past:
-            self._say(f"{len(past):,} sessions of the last day are remembered from {self._store_name()}")
+            self._say(f"{plural(len(past), 'session')} of the last day remembered from {self._store_name()}")
 
     def _say_left_behind(self) -> None:
         """Alerts that wait for a receiver that nobody names any more."""
@@ -431,13 +431,13 @@ class Monitor:
             self._notifier.stopping("writing to the store")
             if not writer.close(STORE_END_S):
                 raise OutputError(
-                    f"{self._store_name()}: {writer.waiting:,} rows could not be written before the end ({writer.trouble or 'it took too long'})"
+                    f"{self._store_name()}: {plural(writer.waiting, 'row')} could not be written before the end ({writer.trouble or 'it took too long'})"
                 )
             self.state.store_written, self.state.store_lost = writer.written, writer.lost
 
     def _say_what_was(self) -> None:
         state = self.state
-        lost = f"; {state.store_lost:,} rows could not be stored" if state.store_lost else ""
+        lost = f"; {plural(state.store_lost, 'row')} could not be stored" if state.store_lost else ""
         self._say(f"stopped: {self._status()}{lost}")
 
     def _say(self, sentence: str) -> None:

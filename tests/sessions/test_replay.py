@@ -219,7 +219,7 @@ def test_the_command_line_checks_one_engine_with_the_other(tmp_path: Path) -> No
         )
         return done.returncode, done.stdout, done.stderr
 
-    assert mailtap(path, "--cross-check") == (0, "both engines tell the same of 1 sessions\n", "")
+    assert mailtap(path, "--cross-check") == (0, "both engines tell the same of 1 session\n", "")
     code, out, _ = mailtap(path, "--keylog", keylog)
     assert (code, "With keys, 1 login and 1 message inside TLS were read" in out, "Quartz" in out) == (0, True, False)
     code, out, _ = mailtap(path, "--engine", "wireshark", "--keylog", keylog, "--format", "json", "--show-secrets")
