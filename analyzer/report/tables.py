@@ -146,7 +146,8 @@ class Report:
 
         ``sessions``, of them ``plaintext``, ``starttls``, ``implicit_tls`` and ``unknown``; ``logins_exposed``: logins whose password,
         token or response was readable; ``accounts_exposed``: accounts, by name, whose password or token was, on ``servers_exposed`` servers (address
-        and port); ``messages_exposed``: whole messages readable; ``findings`` of severity ``high`` or ``critical``.
+        and port); ``messages_exposed``: whole messages readable; ``findings``, and ``findings_serious``: those of severity ``high`` or
+        ``critical``. All findings are more than those of the protocols together where some are of a capture as a whole.
         """
         from analyzer.report.cards import summary_of
 
