@@ -351,7 +351,7 @@ def decide(
                 return "!ftp"
     if command in ("!redis", "!http", "!ssh", "!memcached", "!irc") and greeting == "pop3":
         return command
-    if whole and command == "?" and (expected != spoken or (greeting == "pop3" and client_first and _is_bare(server))):
+    if whole and command == "?" and (expected != spoken or (greeting == "pop3" and _is_bare(server))):
         return NOT_MAIL_PREFIX  # a greeting that is somebody else's, and no word of mail behind it
     return spoken
 

@@ -108,7 +108,8 @@ class SmtpDissector(Dissector):
         self._lost_count: bool = False
         #: a line was missing at some time: a reply to nothing is no surprise
         self._gaps: bool = False
-        #: lines of the reply that is being read are missing, or may be
+        #: lines of the server are missing; of the reply that is being read, or may be
+        self._replies_lost: bool = False
         self._reply_torn: bool = False
         #: the client's lines may be the text of a message whose beginning is missing
         self._unsynced: bool = False
@@ -549,7 +550,11 @@ class SmtpDissector(Dissector):
             self.starttls_granted()
         elif kind == AUTH:
             if (self._gaps or self.midstream) and reply_code(lines[-1]) != 235:
-                # Only 235 lets anybody in (RFC 4954 section 6): where replies are missing this one answers something else.
+                # Only 235 lets anybody in (RFC 4954 section 6). This one answers another command, if replies are missing; else the
+                # command stood in a message.
+                if not self._replies_lost:
+                    self._exchange_doubtful = True
+                    self._unsynced = True
                 self.exchange_dropped()
             else:
                 self._authenticated = True
@@ -772,6 +777,7 @@ class SmtpDissector(Dissector):
         self._gaps = True
         if sender == SERVER:
             self._reply_torn = True
+            self._replies_lost = True
         both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
