@@ -125,6 +125,17 @@ def test_a_verb_in_two_segments_behind_a_lost_greeting(tmp_path: Path) -> None:
     assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
 
 
+@pytest.mark.parametrize(("lost", "deleted"), [("+OK forgotten", False), ("+OK noop", True)])
+def test_marks_are_taken_back_by_a_reset_whose_answer_is_lost(tmp_path: Path, lost: str, deleted: bool) -> None:
+    lines = (
+        "S: +OK mx\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: RETR 1\nS: +OK 12 octets\nS: Subject: x\nS: \nS: .\n"
+        "C: DELE 1\nS: +OK marked\n"
+    )
+    lines += "C: RSET\nS: +OK forgotten\n" if not deleted else "C: NOOP\nS: +OK noop\n"
+    session = read(tmp_path, 110, lines + "C: QUIT\nS: +OK bye", lost).sessions[0]
+    assert [message.deleted for message in session.message_list or []] == [deleted]
+
+
 # -- what is not lost, and was misread
 
 

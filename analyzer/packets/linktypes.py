@@ -44,6 +44,7 @@ PPP_PPPD: Final = 166
 JUNIPER_ETHERNET: Final = 178
 PPI: Final = 192
 PPP_WITH_DIRECTION: Final = 204
+MPLS: Final = 219
 IPNET: Final = 226
 IPV4: Final = 228
 IPV6: Final = 229
@@ -126,6 +127,8 @@ class LinktypeLayer(TunnelLayer):
             self._decode_cisco_hdlc(buffer, pos, end, depth)
         elif linktype == NFLOG:
             self._decode_nflog(buffer, pos, end, depth)
+        elif linktype == MPLS:
+            self.decode_mpls(buffer, pos, end, depth)
         else:
             return self._decode_rare_linktype(linktype, buffer, pos, end, depth)
         return True

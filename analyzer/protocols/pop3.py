@@ -145,7 +145,7 @@ class Pop3Dissector(Dissector):
             self.end_dot_body(SERVER)
         if self._lost_count:
             self._lost_count = False
-            self._pending.clear()
+            self._forget_pending()
             self.exchange_dropped()
         self._answer_due = False
         size: i64 = len(line)
@@ -635,7 +635,7 @@ class Pop3Dissector(Dissector):
             self._user_torn = True
             if self._lost_count:
                 # Commands and replies are missing: nobody knows what the next reply answers.
-                pending.clear()
+                self._forget_pending()
                 self.exchange_dropped()
             self._lost_count = True
             if not self.exchange_open():
@@ -654,8 +654,14 @@ class Pop3Dissector(Dissector):
             self._number = entry >> _SHIFT
             self.expect_dot_body(SERVER, after_gap=True)
         elif pending.count > 1:
-            pending.clear()
+            self._forget_pending()
         self._lost_count = True
+
+    def _forget_pending(self) -> None:
+        """Replies no longer pair with the commands that wait for them. RSET has no other answer than yes (RFC 1939 section 5)."""
+        if self._pending.holds(RSET):
+            self._deleted = None
+        self._pending.clear()
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if sender == SERVER:

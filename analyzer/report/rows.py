@@ -408,6 +408,7 @@ LINKTYPES: Final[dict[int, str]] = {
     127: "IEEE802_11_RADIOTAP",
     163: "IEEE802_11_AVS",
     192: "PPI",
+    219: "MPLS",
     228: "IPV4",
     229: "IPV6",
     239: "NFLOG",

@@ -194,6 +194,7 @@ WRAPS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
         ),
     ),
     "MPLS": (1, lambda ip: tagged(b"\x88\x47", mpls(ip))),
+    "MPLS as a link type": (219, lambda ip: mpls(ip, 2)),
     "MPLS three labels": (1, lambda ip: tagged(b"\x88\x47", mpls(ip, 3))),
     "MPLS multicast": (1, lambda ip: tagged(b"\x88\x48", mpls(ip))),
     "pseudowire": (1, lambda ip: tagged(b"\x88\x47", mpls(b"\0\0\0\0" + ethernet(ip)))),
