@@ -445,7 +445,9 @@ class Pop3Dissector(Dissector):
         at = self.at
         self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, text))
         if self.commands:
-            self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
+            self.anomaly(
+                CLIENT, PIPELINED_BEFORE_GREETING, f"commands sent before the server's greeting: {self.commands}"
+            )
         return True
 
     def _receive_other(self, line: bytes) -> None:

@@ -353,7 +353,9 @@ class SieveDissector(Dissector):
         at = self.at
         self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, banner))
         if self.commands and not self.midstream and not self._upgraded:
-            self.anomaly(CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting")
+            self.anomaly(
+                CLIENT, PIPELINED_BEFORE_GREETING, f"commands sent before the server's greeting: {self.commands}"
+            )
 
     # -- literals ------------------------------------------------------------------------------------------------------------
 

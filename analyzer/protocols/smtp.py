@@ -416,7 +416,7 @@ class SmtpDissector(Dissector):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "the banner was overwritten with asterisks")
             if self.commands:
                 self.anomaly(
-                    CLIENT, PIPELINED_BEFORE_GREETING, f"{self.commands} command(s) before the server's greeting"
+                    CLIENT, PIPELINED_BEFORE_GREETING, f"commands sent before the server's greeting: {self.commands}"
                 )
             if self.client.mode == DOT_BODY and self.client.body_gap and self._transfer is None:
                 self.end_dot_body(CLIENT)

@@ -94,7 +94,7 @@ def sentence(report: Report) -> str:
     accounts, servers = exposed_counts(exposed_accounts(report.credentials))
     exposed = f"{plural(accounts, 'account')} exposed" + (f" on {plural(servers, 'server')}" if accounts else "")
     return (
-        f"{len(report.captures):,} capture(s): {len(mail):,} mail sessions, {counts.get('plaintext', 0):,} in clear, "
+        f"{plural(len(report.captures), 'capture')}: {plural(len(mail), 'mail session')}, {counts.get('plaintext', 0):,} in clear, "
         f"{counts.get('starttls', 0):,} STARTTLS, {counts.get('implicit_tls', 0):,} implicit TLS, "
         f"{exposed}, {serious:,} serious findings"
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError, comes_with
+from analyzer.model import MASK
 from analyzer.places import status_of
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._folder import whole_folder
@@ -47,7 +48,7 @@ def save(report: Report, folder: str | Path) -> Path:
     }
     try:
         # Without its manifest a folder is no report: it goes first and comes last.
-        with whole_folder(place, last=MANIFEST) as part:
+        with whole_folder(place, private=_holds_secrets(tables["credentials"]), last=MANIFEST) as part:
             for name, frame in tables.items():
                 writer = TableWriter(name, part / f"{name}.parquet", __version__)
                 writer.write(_arrays(name, frame))
@@ -56,6 +57,12 @@ def save(report: Report, folder: str | Path) -> Path:
     except OSError as error:
         raise OutputError(f"{place}: the report could not be written ({error.strerror or error})") from None
     return place
+
+
+def _holds_secrets(credentials: pd.DataFrame) -> bool:
+    """Whether a table of credentials has any secret in clear."""
+    secrets = credentials["secret"].dropna()
+    return bool((secrets != MASK).any() or credentials["response"].notna().any())
 
 
 def load(folder: str | Path) -> Report:

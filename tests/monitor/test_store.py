@@ -7,6 +7,7 @@ import builtins
 import json
 import os
 import pickle
+import re
 import sqlite3
 import stat
 import sys
@@ -136,6 +137,9 @@ def test_every_format_says_the_same_from_the_store(store: Store, tmp_path: Path)
                 [line for line in bytes(one).splitlines() if not line.startswith((b"#open", b"#close"))]
                 for one in (on[name], off[name])
             )
+        if name == "ecs":
+            # A store knows what was captured, and no file.
+            off[name] = re.sub(r',"file.size":\d+', "", off[name])
         assert on[name] == off[name], name
 
 

@@ -48,7 +48,7 @@ def test_the_sentence_counts_what_the_tables_hold():
     report = report_of("office.pcapng")
     text = repr(report)
     assert text.startswith(
-        "<Report of 1 capture(s): 265 mail sessions, 133 in clear, 64 STARTTLS, 68 implicit TLS, 13 accounts exposed on 5 servers"
+        "<Report of 1 capture: 265 mail sessions, 133 in clear, 64 STARTTLS, 68 implicit TLS, 13 accounts exposed on 5 servers"
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -32,6 +34,16 @@ def test_a_saved_report_is_read_back_as_it_was(sample: str, tmp_path: Path):
     report = report_of(sample)
     assert report.save(tmp_path / "kept") == tmp_path / "kept"
     assert_reports_equal(analyzer.load(str(tmp_path / "kept")), report)
+
+
+@pytest.mark.parametrize(("shown", "mode"), [(True, 0o700), (False, 0o755)])
+def test_a_report_with_secrets_is_for_its_owner_alone(shown: bool, mode: int, tmp_path: Path):
+    before = os.umask(0o022)
+    try:
+        analyzer.analyze(CAPTURES / "pop3-apop.pcap", show_secrets=shown).save(tmp_path / "kept")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == mode
 
 
 def test_octets_that_were_no_text_survive(tmp_path: Path):
