@@ -664,3 +664,21 @@ def test_an_upgrade_of_which_the_client_alone_was_captured_in_short(port: int, t
             assert told in (name, None)
             assert told == name or payload < 3000
             assert session.anomalies is None
+
+
+@pytest.mark.parametrize("whose", [(0,), (1,), (0, 1)])
+def test_captures_made_by_hand_whose_syn_takes_no_number(tmp_path: Path, whose: tuple[int, ...]) -> None:
+    made = Talk(server_port=110)
+    for side in whose:
+        made.seq[side] -= 1
+    made.play("S: +OK mx ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in").close()
+    result = run_frames(tmp_path, made.frames())
+    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+    assert (result.sessions[0].gap_bytes, result.sessions[0].conflict_bytes) == (0, 0)
+
+
+def test_a_keep_alive_before_the_first_octet_is_none(tmp_path: Path) -> None:
+    made = Talk(server_port=110)
+    made.seq[0] -= 1
+    made.client(b"\0").play("S: +OK mx ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in").close()
+    assert logins(run_frames(tmp_path, made.frames())) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]

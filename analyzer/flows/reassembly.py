@@ -383,6 +383,10 @@ class Connection(Flow):
         if gone > 0 and not half.firm and not self.handshake_pending:
             half.start_at(seq, False)
             gone = 0
+        if gone == 1 and half.offset == 0 and size > 1 and half.next_seq == half.first_seq and not half.held:
+            # No host begins so: a capture made by hand, whose SYN takes no number.
+            half.start_at(seq, True)
+            gone = 0
         if gone > 0 and half.firm:
             if gone == 1 and size + missing <= 1:
                 return True  # a keep-alive probe, RFC 9293 section 3.8.4; its octet may be garbage
