@@ -517,6 +517,8 @@ def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private:
     path = path.resolve()
     part = path.with_name(f".{path.name[:MAX_PART]}.{os.getpid()}.part")
     try:
+        if private or there is not None:
+            part.touch(0o600)  # so that nobody else can open it meanwhile
         with part.open(mode, encoding=encoding) as out:
             if there is not None:
                 part.chmod(stat.S_IMODE(there.st_mode))

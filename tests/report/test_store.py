@@ -40,10 +40,16 @@ def test_a_saved_report_is_read_back_as_it_was(sample: str, tmp_path: Path):
 def test_a_report_with_secrets_is_for_its_owner_alone(shown: bool, mode: int, tmp_path: Path):
     before = os.umask(0o022)
     try:
-        analyzer.analyze(CAPTURES / "pop3-apop.pcap", show_secrets=shown).save(tmp_path / "kept")
+        (tmp_path / "there").mkdir()
+        report = analyzer.analyze(CAPTURES / "pop3-apop.pcap", show_secrets=shown)
+        report.save(tmp_path / "kept")
+        report.save(tmp_path / "there")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "kept").stat().st_mode) == mode
+    assert stat.S_IMODE((tmp_path / "there").stat().st_mode) == 0o755
+    files = [*(tmp_path / "kept").iterdir(), *(tmp_path / "there").iterdir()]
+    assert {stat.S_IMODE(one.stat().st_mode) for one in files} == {mode & 0o666}
 
 
 def test_octets_that_were_no_text_survive(tmp_path: Path):

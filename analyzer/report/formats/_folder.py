@@ -14,8 +14,8 @@ from typing import Final
 from analyzer.errors import OutputError, UsageError
 from analyzer.places import status_of
 
-#: Permissions of a folder that holds secrets.
-PRIVATE: Final = 0o700
+#: Permissions of a file that holds secrets; a new folder of them is 700, as ``mkdtemp`` makes it.
+PRIVATE: Final = 0o600
 #: Letters of a folder's name in that of the one that becomes it: names of files have limits.
 MAX_PART: Final = 40
 
@@ -25,8 +25,9 @@ def whole_folder(folder: Path, *, private: bool = False, last: str = "") -> Iter
     """A folder to write to; what is in it when the block ends becomes ``folder``, or replaces its files of the same names.
 
     It is made beside ``folder``, and renamed at the end. Where ``folder`` exists, its files are replaced one by one once all new ones are
-    written; other files in it stay. Where the block fails, nothing has changed. ``private``: a new folder is for its owner alone.
-    ``last`` names the file that says that the others are there: it goes first and comes last.
+    written; other files in it stay. Where the block fails, nothing has changed. ``private``: a new folder, and every
+    file that was not there before, is for its owner alone; what was there keeps its permissions. ``last`` names the file that says that the
+    others are there: it goes first and comes last.
 
     Raises:
         UsageError: ``folder`` is a file, or one of its files is a folder.
@@ -41,6 +42,9 @@ def whole_folder(folder: Path, *, private: bool = False, last: str = "") -> Iter
     part = Path(tempfile.mkdtemp(prefix=f".{place.name[:MAX_PART]}.", suffix=".part", dir=_home_of(place)))
     try:
         yield part
+        if private:
+            for one in part.iterdir():
+                one.chmod(PRIVATE)
         if place.exists():
             _replace(part, place, last)
         else:

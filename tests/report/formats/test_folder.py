@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,39 @@ def test_a_newer_result_replaces_the_older_and_leaves_what_is_not_its_own(form: 
     assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
     assert stat.S_IMODE(one.stat().st_mode) == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "out"]
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+@pytest.mark.parametrize("there", [True, False], ids=["into-a-folder", "as-a-folder"])
+@pytest.mark.parametrize("form", FOLDERS)
+def test_files_with_secrets_are_for_their_owner_alone_in_any_folder(form: str, there: bool, tmp_path: Path) -> None:
+    result = result_of("pop3-login.pcap")
+    for folder, shown in ((tmp_path / "open", True), (tmp_path / "masked", False)):
+        if there:
+            folder.mkdir()
+            (folder / "notes.txt").write_text("mine")
+        load(form).write_folder(job_of(result, show_secrets=shown), folder)
+        modes = {stat.S_IMODE(one.stat().st_mode) for one in folder.iterdir() if one.name != "notes.txt"}
+        assert modes == {0o600 if shown else 0o644}
+        assert stat.S_IMODE(folder.stat().st_mode) == (0o755 if there or not shown else 0o700)
+        if there:
+            assert stat.S_IMODE((folder / "notes.txt").stat().st_mode) == 0o644
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_files_that_were_there_keep_their_permissions_with_secrets_too(tmp_path: Path) -> None:
+    (tmp_path / "credentials.csv").write_text("older")
+    (tmp_path / "credentials.csv").chmod(0o640)
+    load("csv").write_folder(job_of(result_of("pop3-login.pcap"), show_secrets=True), tmp_path)
+    assert stat.S_IMODE((tmp_path / "credentials.csv").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "sessions.csv").stat().st_mode) == 0o600
 
 
 def test_permissions_are_those_of_any_new_folder_and_narrower_with_secrets(tmp_path: Path) -> None:
