@@ -26,7 +26,7 @@ from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
 from analyzer.places import is_same, status_of
-from analyzer.report.formats import BINARY, FOLDER, TABLES, WITHOUT_MESSAGES, Job, format_of, load, names
+from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, WITHOUT_MESSAGES, Job, format_of, load, names
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -40,6 +40,8 @@ DIFFERENT = 1
 INTERRUPTED = 130
 #: Errors of a full disk, in whatever is written last.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: How files of text end; other endings that tell no format are likely slips.
+TEXT_SUFFIXES: Final = ("", ".log", ".out", ".text", ".txt")
 #: Letters of a result's name in that of the file that becomes it: names of files have limits.
 MAX_PART = 40
 
@@ -416,11 +418,15 @@ def _ports(words: list[str]) -> dict[int, str]:
 
 def _writer(form: str | None, output: Path | None, paths: list[str]) -> tuple[str, Any]:
     """The format that is meant, and its module; see :func:`_check_output`."""
-    if form is None:
-        form = format_of("" if output is None else output.suffix)
-    writer = load(form)
-    _check_output(writer, form, output, paths)
-    return form, writer
+    suffix = "" if output is None else output.suffix
+    meant = format_of(suffix) if form is None else form
+    writer = load(meant)
+    _check_output(writer, meant, output, paths)
+    # An ending without a letter is the rest of a date or a number.
+    ending = suffix.lower() if any(map(str.isalpha, suffix)) else ""
+    if form is None and ending not in TEXT_SUFFIXES and ending not in SUFFIXES:
+        _say(f"warning: -o {output}: the ending {suffix} tells no format, so text is written; --format names another")
+    return meant, writer
 
 
 def _check_table(writer: Any, form: str, output: Path | None, table: TableName | None) -> str:

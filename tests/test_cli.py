@@ -435,6 +435,27 @@ def test_the_name_of_the_file_tells_the_format(talk: Path, tmp_path: Path, name:
     assert out.read_bytes().decode("latin-1").lower().startswith(beginning.lower())
 
 
+@pytest.mark.parametrize("name", ["x.ndjson", "r.PDF", "r.html.gz", "r.md.bak"])
+def test_an_ending_that_tells_no_format_is_told_of(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out = tmp_path / name
+    assert run_command(["analyze", str(talk), "-o", str(out)]) == 0
+    assert out.read_text(encoding="utf-8").startswith("mailtap ")
+    said = f"warning: -o {out}: the ending {out.suffix} tells no format, so text is written; --format names another"
+    assert capsys.readouterr().err == f"mailtap: {said}\n"
+    assert run_command(["analyze", str(talk), "-f", "text", "-o", str(out)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["r", "r.txt", "r.TEXT", "r.log", "r.out", "r.html", "report-2026.11.22", ".hidden"])
+def test_an_ending_of_text_or_none_is_not(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run_command(["analyze", str(talk), "-o", str(tmp_path / name)]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_format_that_is_named_counts_more_than_the_name_of_the_file(talk: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     assert run_command(["analyze", str(talk), "-f", "text", "-o", str(out)]) == 0
