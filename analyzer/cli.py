@@ -40,6 +40,8 @@ DIFFERENT = 1
 INTERRUPTED = 130
 #: Errors of a full disk, in whatever is written last.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Formats that tell the times asked for themselves.
+TELLS_TIMES: Final = ("html", "json", "markdown", "text")
 #: How files of text end; other endings that tell no format are likely slips.
 TEXT_SUFFIXES: Final = ("", ".log", ".out", ".text", ".txt")
 #: Letters of a result's name in that of the file that becomes it: names of files have limits.
@@ -248,6 +250,9 @@ def _conclude(job: Job, form: str, writer: Any, output: Path | None, fail_on: Se
     _write(job, writer, output)
     for failure in result.failures:
         _say(f"error: {failure}")
+    window = "" if form in TELLS_TIMES else result.window()
+    if window:
+        _say(f"note: {window}")
     # The text report says them itself, at its end; that it is no whole one must not be missed where it goes into a file.
     said = result.warnings[:1] if result.interrupted else []
     for warning in said if form == "text" else result.warnings + job.maker.notes:

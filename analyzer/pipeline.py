@@ -385,7 +385,8 @@ def _decrypt(
             count = sum(1 for random in randoms.get(stats.name, ()) if inside.fits(random))
             if count:
                 result.warnings.append(
-                    f"{stats.name} holds the TLS secrets of {plural(count, 'session')}: read by the engine wireshark, it tells what they carried"
+                    f"{stats.name} holds the TLS secrets of {plural(count, 'session')}: --engine wireshark, in Python "
+                    'engine="wireshark", reads what they carried'
                 )
         return
     sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
@@ -534,7 +535,7 @@ def parse_time(text: str | None) -> int | None:
 
     ago = text.strip()
     if ago[-1:] in AGO_S and ago[:-1].isdecimal() and len(ago) <= MAX_AGO_DIGITS:
-        return max(0, time.time_ns() - int(ago[:-1]) * AGO_S[ago[-1]] * 1_000_000_000)
+        return max(0, int(time.time()) - int(ago[:-1]) * AGO_S[ago[-1]]) * 1_000_000_000
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

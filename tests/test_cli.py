@@ -20,6 +20,7 @@ from support.waiting import CHILD_PATIENCE, until
 
 from analyzer.cli import run_command
 from analyzer.monitor.store import open_store
+from analyzer.report.formats import names
 
 #: Root does not watch traffic unless told to.
 USER = ("--user", "root") if os.geteuid() == 0 else ()
@@ -169,6 +170,21 @@ def test_json_tells_the_times_that_were_asked_for_and_what_they_left_out(talk: P
     assert list(asked)[:6] == head
     assert (asked["since"], asked["until"], asked["left_out"]) == ("2026-03-03T00:00:00.000000000Z", None, 1)
     assert "since" not in json.loads(mailtap("analyze", talk, "-f", "json").stdout)
+
+
+@pytest.mark.parametrize("form", sorted(names()))
+def test_every_format_or_a_note_tells_the_times_that_were_asked_for(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    sentence = "Only sessions alive until 2020-01-01 00:00:00 UTC are told; 1 session was left out."
+    words = ["analyze", str(talk), "-f", form, "-o", str(tmp_path / "out")]
+    assert run_command([*words, "--until", "2020-01-01"]) == 0
+    held = form in ("text", "markdown", "html", "json")
+    assert capsys.readouterr().err == ("" if held else f"mailtap: note: {sentence}\n")
+    if held:
+        assert ('"left_out":1' if form == "json" else sentence) in (tmp_path / "out").read_text(encoding="utf-8")
+    assert run_command(words) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_standard_input_and_several_captures(talk: Path, tmp_path: Path) -> None:

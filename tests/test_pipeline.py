@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from support.waiting import CHILD_PATIENCE
 
 import analyzer
 from analyzer.errors import CaptureError, UsageError
-from analyzer.pipeline import Result, run
+from analyzer.pipeline import Result, parse_time, run
 from analyzer.report.rows import RowList, RowMaker, push_rows
 
 KEY = b"key of the tests"
@@ -441,6 +442,15 @@ def test_a_result_tells_the_times_that_were_asked_for(
     result = run([path], since_ns=since_ns, until_ns=until_ns)
     assert result.window() == sentence
     assert result.left_out == 2 - len(result.sessions)
+
+
+def test_so_long_ago_is_told_without_parts_of_a_second() -> None:
+    now = time.time()
+    found = parse_time("24h")
+    assert found is not None
+    assert found % 10**9 == 0
+    assert abs(found / 1e9 - (now - 86400)) < 60
+    assert parse_time("2026-03-02T09:00:00.5") == START_NS + 5 * 10**8
 
 
 def test_a_report_tells_the_times_that_were_asked_for(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
 
 def test_secrets_inside_a_capture_are_told_of() -> None:
     result = run(CAPTURES / "tls13-secrets.pcapng")
-    assert "holds the TLS secrets of 4 sessions: read by the engine wireshark" in " ".join(result.warnings)
+    assert "holds the TLS secrets of 4 sessions: --engine wireshark, in Python engine=" in " ".join(result.warnings)
     log = KeyLog()
     for text in result.captures[0].keylog:
         log.add(text)
