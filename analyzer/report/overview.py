@@ -257,7 +257,7 @@ def verdict(total: Summary, severities: dict[str, int]) -> Verdict:
         )
         return Verdict(exposed, "grave", "warn", what, more)
     if doubt:
-        others = total.mail - total.unheard - total.late - total.patchy - total.unread
+        others = total.mail - total.unheard - total.late - total.patchy - total.unfinished - total.unread
         rest = (
             f" In {plural(others, 'other mail session')} no password, token or message was readable." if others else ""
         )
@@ -279,6 +279,8 @@ def unjudged(total: Summary) -> str:
         causes.append(f"{plural(total.late, 'session')} in clear began before the capture")
     if total.patchy:
         causes.append(f"{plural(total.patchy, 'session')} in clear {'lacks' if total.patchy == 1 else 'lack'} octets")
+    if total.unfinished:
+        causes.append(f"in {plural(total.unfinished, 'session')} in clear the capture ends within a login")
     if total.unread:
         causes.append(f"of {plural(total.unread, 'session')} nothing that was said was captured")
     return f"Logins cannot be judged: {', '.join(causes)}." if causes else ""

@@ -7,8 +7,9 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.findings.history import fingerprint
-from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, PASSWORD
+from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, NO_SECRET, PASSWORD
 from analyzer.sessions.records import (
+    ACCEPTED,
     COMPLETE,
     IMPLICIT_TLS,
     MIDSTREAM,
@@ -207,10 +208,12 @@ class Summary:
         self.truncated: i64 = 0
         self.complete: i64 = 0
         #: mail sessions without a login of which nobody can say that there was none: in clear, but the client's side was not captured, or the
-        #: beginning, or octets are missing; and nothing that was said in them was captured, where it may have been in clear
+        #: beginning, or octets are missing, or the capture ends within a login; and nothing that was said in them was captured, where it
+        #: may have been in clear
         self.unheard: i64 = 0
         self.late: i64 = 0
         self.patchy: i64 = 0
+        self.unfinished: i64 = 0
         self.unread: i64 = 0
         self.gap_bytes: i64 = 0
         self.conflicts: i64 = 0
@@ -418,19 +421,30 @@ def add_session(total: Summary, session: Session) -> None:
     if completeness == COMPLETE:
         total.complete += 1
     else:
-        silent = transport == PLAINTEXT and protocol != UNKNOWN and session.credentials is None
+        silent = (
+            transport == PLAINTEXT and protocol != UNKNOWN and (session.credentials is None or _gave_nothing(session))
+        )
         if completeness == MIDSTREAM:
             total.midstream += 1
             if silent:
                 total.late += 1
         elif completeness == ONE_SIDED:
             total.one_sided += 1
-            if silent and session.client_bytes == 0:
-                total.unheard += 1
+            if silent:
+                if session.client_bytes == 0:
+                    total.unheard += 1
+                elif session.direction_from != "syn":
+                    # Who opened the connection was not seen: its beginning is missing.
+                    total.late += 1
+                elif session.gap_bytes > 0:
+                    total.patchy += 1
         elif completeness == TRUNCATED:
             total.truncated += 1
-            if silent and session.gap_bytes > 0:
-                total.patchy += 1
+            if silent:
+                if session.gap_bytes > 0:
+                    total.patchy += 1
+                elif session.credentials is not None and session.credentials[-1].outcome == UNKNOWN:
+                    total.unfinished += 1
     total.gap_bytes += session.gap_bytes
     if session.conflict_bytes > 0:
         total.conflicts += 1
@@ -454,6 +468,15 @@ def add_session(total: Summary, session: Session) -> None:
                 )
                 total.anomalies[seen.kind] = tally
             tally.count += 1
+
+
+def _gave_nothing(session: Session) -> bool:
+    """Whether none of its logins was accepted or gave a secret away: there may have been another one."""
+    if session.credentials is not None:
+        for credential in session.credentials:
+            if credential.secret_kind != NO_SECRET or credential.outcome == ACCEPTED:
+                return False
+    return True
 
 
 def _add_credential(total: Summary, server: ServerTally, session: Session, credential: Credential) -> None:

@@ -90,6 +90,46 @@ def test_octets_that_are_missing_may_have_been_a_login(tmp_path: Path) -> None:
     assert said_of(read(tmp_path, [lost(talk(QUIET), 0, 0)])).tone == "good"
 
 
+def of_the_client(made: Talk, without: bytes = b"\0none") -> list[Frame]:
+    """What the client sent, without the segment that holds some octets."""
+    mine = [frame for frame in made.frames() if int.from_bytes(frame[1][34:36]) != 110]
+    return [frame for frame in mine if without not in frame[1]]
+
+
+def test_what_the_client_alone_tells_may_lack_its_login(tmp_path: Path) -> None:
+    """Octets that are missing, or the beginning, count as they do with both sides; near misses: all of the client's side, with nothing to see."""
+    apop = "S: +OK ready <1.2@example.test>\nC: APOP kim 0123456789abcdef0123456789abcdef\nS: +OK in\nC: STAT\nS: +OK 0 0\nC: QUIT\nS: +OK bye"
+    holed = of_the_client(talk(apop), without=b"APOP")
+    assert said_of(read(tmp_path, [holed])).sentence() == "Logins cannot be judged: 1 session in clear lacks octets."
+    late = of_the_client(Talk(handshake=False).play("C: STAT\nS: +OK 0 0\nC: NOOP\nS: +OK\nC: QUIT\nS: +OK bye"))
+    assert said_of(read(tmp_path, [late])).sentence() == (
+        "Logins cannot be judged: 1 session in clear began before the capture."
+    )
+    assert said_of(read(tmp_path, [of_the_client(talk(QUIET))])).tone == "good"
+    assert said_of(read(tmp_path, [of_the_client(talk(apop))])).kind == "hashed"
+
+
+def test_a_login_that_the_capture_cuts_off_reassures_nobody(tmp_path: Path) -> None:
+    begun = talk("S: +OK ready\nC: USER kim\nS: +OK", closed=False)
+    assert said_of(read(tmp_path, [begun])).sentence() == (
+        "Logins cannot be judged: in 1 session in clear the capture ends within a login."
+    )
+    # Near misses: one that the client gave up, and a session without any that has not ended.
+    given_up = talk("S: +OK ready\nC: USER kim\nS: +OK\nC: QUIT\nS: +OK bye")
+    assert said_of(read(tmp_path, [given_up])).tone == "good"
+    assert said_of(read(tmp_path, [talk("S: +OK ready\nC: NOOP\nS: +OK", closed=False)])).tone == "good"
+
+
+def test_a_login_that_gave_nothing_hides_no_doubt_about_others(tmp_path: Path) -> None:
+    """One that was cancelled is none; near miss: who was let in without a secret logs in no more."""
+    cancelled = "C: a1 AUTHENTICATE PLAIN\nS: +\nC: *\nS: a1 BAD cancelled\nC: a2 LOGOUT\nS: * BYE\nS: a2 OK bye"
+    late = Talk(server_port=143, handshake=False).play(cancelled)
+    assert said_of(read(tmp_path, [late])).kind == "unjudged"
+    anonymous = "C: a1 AUTHENTICATE ANONYMOUS\nS: +\nC: YW5v\nS: a1 OK in\nC: a2 LOGOUT\nS: * BYE\nS: a2 OK bye"
+    late = Talk(server_port=143, handshake=False).play(anonymous)
+    assert said_of(read(tmp_path, [late])).tone == "good"
+
+
 def test_of_headers_alone_nothing_can_be_judged(tmp_path: Path) -> None:
     """A snap length that leaves nothing of what was said, on a port for clear text; on one for TLS that is as with TLS."""
     for port, kind in ((110, "unjudged"), (995, "good")):
