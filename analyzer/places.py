@@ -16,6 +16,7 @@ from analyzer.errors import MailtapError
 #: What to do about it, where the system's own words do not say.
 _CURES: Final = {
     errno.EACCES: "run mailtap as a user who may look there, or name another place",
+    errno.EISDIR: "name a file in it",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "the link leads back to itself; name the file that is meant",
 }

@@ -30,6 +30,7 @@ from analyzer.capture.pcap import PcapReader
 from analyzer.capture.pcapng import PcapngReader
 from analyzer.capture.recognise import HEAD, describe, says_pcap, says_pcapng
 from analyzer.errors import CaptureError, CaptureNotFound, CaptureUnreadable, NotACapture, UsageError
+from analyzer.places import reason
 
 if TYPE_CHECKING:
     import hashlib
@@ -120,11 +121,7 @@ def _status(path: str) -> os.stat_result:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CaptureNotFound(f"{path}: there is no such file or folder; check the spelling") from error
     except (OSError, ValueError) as error:
-        raise CaptureUnreadable(f"{path}: cannot be looked at ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise CaptureUnreadable(f"{path}: cannot be looked at ({reason(error)})") from error
 
 
 def _is_new(status: os.stat_result, seen: set[tuple[int, int]]) -> bool:
@@ -371,12 +368,12 @@ def _open(path: str) -> tuple[int, FileSource]:
             f"{path}: no permission to read it; change its permissions, or run as a user who may"
         ) from error
     except (OSError, ValueError) as error:
-        raise CaptureUnreadable(f"{path}: cannot be opened ({_reason(error)})") from error
+        raise CaptureUnreadable(f"{path}: cannot be opened ({reason(error)})") from error
     try:
         status = os.fstat(descriptor)
     except OSError as error:
         os.close(descriptor)
-        raise CaptureUnreadable(f"{path}: cannot be looked at ({_reason(error)})") from error
+        raise CaptureUnreadable(f"{path}: cannot be looked at ({reason(error)})") from error
     if stat.S_ISDIR(status.st_mode):
         os.close(descriptor)
         raise CaptureUnreadable(f"{path}: is a folder, where a file is wanted; name a file in it")

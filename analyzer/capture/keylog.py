@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from analyzer.errors import CaptureUnreadable
+from analyzer.places import reason
 
 #: Octets read of a key log: some hundred thousand connections.
 MAX_KEYLOG: Final = 64 * 1024 * 1024
@@ -60,10 +61,10 @@ def read_keylog(path: str) -> KeyLog:
     try:
         with Path(path).open("rb") as file:
             keylog.add(file.read(MAX_KEYLOG))
-    except OSError as error:
-        raise CaptureUnreadable(
-            f"{path}: the key log cannot be read ({error.strerror or error}); check its name and its permissions"
-        ) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise CaptureUnreadable(f"{path}: there is no such key log; check the spelling") from None
+    except (OSError, ValueError) as error:
+        raise CaptureUnreadable(f"{path}: the key log cannot be read ({reason(error)})") from None
     if not keylog.randoms and not keylog.others:
         raise CaptureUnreadable(
             f"{path}: no TLS secret in this file; name the one that a program wrote under SSLKEYLOGFILE"

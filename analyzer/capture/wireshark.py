@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.errors import CaptureUnreadable, EngineError
+from analyzer.places import reason
 
 if TYPE_CHECKING:
     import asyncio
@@ -476,8 +477,8 @@ def check_readable(path: str, what: str) -> None:
     try:
         with Path(path).open("rb"):
             return
-    except OSError as error:
-        raise CaptureUnreadable(f"{path}: the {what} cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise CaptureUnreadable(f"{path}: the {what} cannot be read ({reason(error)})") from None
 
 
 def _import_pyshark() -> Any:

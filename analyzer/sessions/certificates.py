@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analyzer.errors import CaptureNotFound, CaptureUnreadable
+from analyzer.places import reason
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -386,10 +387,12 @@ class TrustStore:
             path = certifi.where()
         try:
             return Path(path).read_bytes()
-        except FileNotFoundError:
-            raise CaptureNotFound(f"{path}: there is no such file of trusted certificates") from None
-        except OSError as error:
-            raise CaptureUnreadable(f"{path}: trusted certificates cannot be read: {error.strerror}") from error
+        except (FileNotFoundError, NotADirectoryError):
+            raise CaptureNotFound(
+                f"{path}: there is no such file of trusted certificates; check the spelling"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise CaptureUnreadable(f"{path}: trusted certificates cannot be read ({reason(error)})") from error
 
     def holds(self, certificate: Certificate) -> bool:
         """Whether the certificate itself is trusted."""

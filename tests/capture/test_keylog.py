@@ -40,7 +40,7 @@ def test_secrets_by_ciphertext_may_fit_any_connection() -> None:
 
 def test_a_file_without_secrets_is_said(tmp_path: Path) -> None:
     path = tmp_path / "keys.log"
-    with pytest.raises(CaptureUnreadable, match="cannot be read"):
+    with pytest.raises(CaptureUnreadable, match="there is no such key log"):
         read_keylog(str(path))
     path.write_text("nothing here\n")
     with pytest.raises(CaptureUnreadable, match="no TLS secret"):
