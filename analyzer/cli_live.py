@@ -287,13 +287,14 @@ def interfaces() -> None:
     for one in every:
         state = "up" if one.up and one.running else "no carrier" if one.up else "down"
         note = one.why if one.capturable else ""
-        rows.append((one.name, state, one.link, " ".join(one.addresses), note))
+        rows.append((one.name, state, one.link, " ".join(one.addresses) or "-", note))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    noted = max(len(row[3]) for row in rows if row[4] or row is rows[0])
     room = width_of(sys.stdout) if sys.stdout.isatty() else 0
     lines: list[str] = []
     for row in rows:
         head = "  ".join(visible(cell).ljust(width) for cell, width in zip(row, widths, strict=False))
-        line = visible("  ".join([head, *filter(None, row[3:])])).rstrip()
+        line = visible(f"{head}  {row[3].ljust(noted)}  {row[4]}").rstrip()
         if room and len(line) > room:
             below = min(len(head) + 2, room - MIN_ADDRESSES)
             lines += textwrap.wrap(line, room, subsequent_indent=" " * below, break_on_hyphens=False)

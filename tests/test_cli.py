@@ -18,6 +18,7 @@ import pytest
 from support.traffic import Talk, capture, tcp_frame
 from support.waiting import CHILD_PATIENCE, until
 
+from analyzer.capture.interfaces import Interface
 from analyzer.cli import run_command
 from analyzer.monitor.store import open_store
 from analyzer.report.formats import names
@@ -564,6 +565,23 @@ def test_half_of_a_run_is_compared_with_nothing(talk: Path) -> None:
     done.send_signal(signal.SIGINT)
     assert done.communicate(timeout=CHILD_PATIENCE) == (b"", b"mailtap: stopped; nothing was compared\n")
     assert done.returncode == 130
+
+
+def test_a_note_of_an_interface_is_no_address(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [Interface("eth0", 1), Interface("eth1", 2), Interface("eth2", 3)]
+    found[0].addresses = ["192.0.2.1", "2001:db8::1"]
+    found[1].addresses = ["fd00::2"]
+    found[1].why = found[2].why = "is down"
+    monkeypatch.setattr("analyzer.capture.interfaces.interfaces", lambda: found)
+    assert run_command(["interfaces"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "INTERFACE  STATE  LINK  ADDRESSES",
+        "eth0       down         192.0.2.1 2001:db8::1",
+        "eth1       down         fd00::2    is down",
+        "eth2       down         -          is down",
+    ]
 
 
 def test_interfaces_without_the_right_say_what_is_the_matter() -> None:

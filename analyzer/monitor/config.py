@@ -42,6 +42,7 @@ EXAMPLE: Final = "example.toml"
 
 _TIMES: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SIZES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_UNPRINTABLE: Final = "holds a control character, or another that does not print; leave it out"
 _NUMBER: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.ASCII | re.IGNORECASE)
 
 #: Turns a raw value into that of a field, or says by ValueError what is allowed.
@@ -49,8 +50,10 @@ Reader = Callable[[Any], object]
 
 
 def _text(raw: object) -> str:
-    if not isinstance(raw, str) or not raw.isprintable():
+    if not isinstance(raw, str):
         raise ValueError("write a text in quotes")
+    if not raw.isprintable():
+        raise ValueError(_UNPRINTABLE)
     return raw
 
 
@@ -128,8 +131,10 @@ def _rate(raw: object) -> float:
 
 
 def _words(raw: object) -> list[str]:
-    if not isinstance(raw, list | tuple) or not all(isinstance(one, str) and one and one.isprintable() for one in raw):
+    if not isinstance(raw, list | tuple) or not all(isinstance(one, str) and one for one in raw):
         raise ValueError('write a list of texts such as ["one", "two"]')
+    if not all(map(str.isprintable, raw)):
+        raise ValueError(_UNPRINTABLE)
     return list(raw)
 
 

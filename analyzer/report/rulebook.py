@@ -78,4 +78,4 @@ def rule_named(name: str) -> Rule:
         near = [words for words in known if wanted in words]
     slugs = list(dict.fromkeys(known[words] for words in near))
     hint = f"did you mean {', '.join(slugs[:MAX_NEAR])}?" if slugs else "mailtap rules lists them"
-    raise UsageError(f"there is no rule {shorten(name, 60)!r}; {hint}")
+    raise UsageError(f"there is no rule '{shorten(name, 60)}'; {hint}")

@@ -101,7 +101,10 @@ def test_values_with_their_units(tmp_path: Path):
         ("port = 5", "port = 5: write ports"),
         ("source = 'pcap'", "write one of: auto, ring, scapy"),
         ("user = ''", "user = '': write a text that is not empty"),
-        ('sensor = "a\\u001b[2J"', r"sensor = 'a\\x1b\[2J': write a text in quotes"),
+        ('sensor = "a\\u001b[2J"', r"sensor = 'a\\x1b\[2J': holds a control character"),
+        ("sensor = 5", "sensor = 5: write a text in quotes"),
+        ('follow = ["a.pcap", "b\\u001b.pcap"]', "follow: holds a control character"),
+        ('follow = [""]', "follow: write a list of texts"),
         ("window = ", "this is no TOML: Invalid value .*; mailtap monitor --example-config shows some"),
         ("[alerts]\nto = 1", "alerts: write a list of texts"),
     ],
@@ -142,6 +145,13 @@ def test_the_command_line_counts_more_than_the_file(tmp_path: Path):
         merged(file, {"ports": ["0=imap"]})
     with pytest.raises(UsageError, match="--window = 'soon': write a time"):
         merged(file, {"window_s": "soon"})
+
+
+@pytest.mark.parametrize(("option", "value"), [("store", "/x\x1b/y"), ("follow", ["x\x1b"]), ("alerts", ["jsonl:\r"])])
+def test_a_control_character_on_the_command_line_is_called_one(option: str, value: object):
+    with pytest.raises(UsageError, match=rf"^--{option}: holds a control character") as told:
+        merged(None, {**WATCH, option: value})
+    assert str(told.value).isprintable()
 
 
 def test_settings_that_do_not_go_together():
