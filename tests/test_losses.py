@@ -9,7 +9,12 @@ import pytest
 from support.traffic import Frame, Talk, logins, run_frames
 from support.verdicts import findings, slugs
 
+from analyzer.flows.base import Flow
+from analyzer.model import CLIENT, SERVER, Position
 from analyzer.pipeline import Result
+from analyzer.report.servers import postures
+from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
+from analyzer.sessions.records import SessionList
 
 
 def b64(text: bytes) -> str:
@@ -30,6 +35,8 @@ LISTING = (
     "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\nS: 250-PIPELINING\nS: 250-STARTTLS\nS: 250-AUTH PLAIN\nS: 250 SMTPUTF8\n"
 )
 LOGIN = f"C: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: QUIT\nS: 221 bye"
+MAIL = "C: MAIL FROM:<a@b>\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\n"
+TEXT = "C: DATA\nS: 354 go\nC: Subject: x\nC: \nC: .\nS: 250 queued\n"
 
 
 @pytest.mark.parametrize("port", [80, 143])
@@ -113,6 +120,8 @@ def test_ftp_met_in_its_middle_is_no_pop3(tmp_path: Path) -> None:
     result = run_frames(tmp_path, frames)
     assert [session.not_mail for session in result.sessions] == ["ftp"]
     assert logins(result) == []
+    # The same where the beginning of the connection was captured, but for the greeting.
+    assert logins(read(tmp_path, 110, lines, "ftp ready")) == []
     lines = "S: +OK mx\nC: USER kim\nS: +OK 331\nC: PASS Zulu7Tango\nS: +OK in"
     frames = Talk(server_port=110).play(lines).close().frames()[4:]
     assert logins(run_frames(tmp_path, frames)) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
@@ -134,6 +143,67 @@ def test_marks_are_taken_back_by_a_reset_whose_answer_is_lost(tmp_path: Path, lo
     lines += "C: RSET\nS: +OK forgotten\n" if not deleted else "C: NOOP\nS: +OK noop\n"
     session = read(tmp_path, 110, lines + "C: QUIT\nS: +OK bye", lost).sessions[0]
     assert [message.deleted for message in session.message_list or []] == [deleted]
+
+
+def test_an_answer_that_ends_a_listing_whose_end_is_missing(tmp_path: Path) -> None:
+    made = Talk(server_port=110).play("S: +OK mx\nC: CAPA\nS: +OK\nS: SASL PLAIN").server(b".\r\n")
+    made.play(f"C: AUTH PLAIN\nS: + \nC: {PLAIN}\nS: -ERR no\nC: QUIT\nS: +OK bye").close()
+    frames = [
+        frame
+        for frame in made.frames()
+        if frame[1][-4:] not in (b"\x00\x00.\r", b"\n.\r\n") and frame[1][54:] != b".\r\n"
+    ]
+    assert len(frames) == len(made.frames()) - 1
+    assert logins(run_frames(tmp_path, frames)) == [("PLAIN", "kim", "Zulu7Tango", "rejected")]
+
+
+def test_a_listing_of_pop3_that_is_cut_tells_what_it_has_offered(tmp_path: Path) -> None:
+    lines = "S: +OK mx\nC: CAPA\nS: +OK\nS: STLS\nS: UIDL\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in"
+    assert [session.starttls for session in read(tmp_path, 110, lines, "UIDL").sessions] == ["offered"]
+    assert [session.starttls for session in read(tmp_path, 110, lines, "STLS").sessions] == ["unseen"]
+
+
+def test_a_login_of_managesieve_behind_a_gap(tmp_path: Path) -> None:
+    lines = 'S: "SASL" "LOGIN"\nS: OK\nC: NOOP\nS: OK "noop"\nC: AUTHENTICATE "LOGIN" "a2lt"\nS: "UGFzc3dvcmQ6"\nC: "WnVsdTdUYW5nbw=="\nS: OK'
+    assert logins(read(tmp_path, 4190, lines, "noop")) == [("LOGIN", "kim", "Zulu7Tango", "accepted")]
+    lines = f'S: "SASL" "PLAIN"\nS: OK "hello"\nC: CAPABILITY\nS: "SASL" "PLAIN"\nS: OK\nC: AUTHENTICATE "PLAIN" "{PLAIN}"\nS: OK'
+    result = read(tmp_path, 4190, lines, "hello")
+    assert (logins(result), result.sessions[0].anomalies) == ([("PLAIN", "kim", "Zulu7Tango", "accepted")], None)
+
+
+@pytest.mark.parametrize("service", ["imaps", None])
+def test_gaps_do_not_pile_up_before_the_protocol_is_known(service: str | None) -> None:
+    stream = SessionStream(SessionStreamFactory(SessionList(), {}), Flow(), service)
+    stream.receive_data(SERVER, b"220 m", Position(1, 1, 0))
+    for frame in range(2, 100):
+        for sender in (CLIENT, SERVER):
+            stream.receive_gap(sender, 1000, Position(frame, frame, 1000 * frame))
+    waiting = stream._waiting
+    assert waiting is not None
+    assert sorted(piece.gap for piece in waiting) == [0, 98000, 98000]
+
+
+@pytest.mark.parametrize("lost", ["552 no", "nothing"])
+def test_a_refusal_of_a_chunk_that_is_lost(tmp_path: Path, lost: str) -> None:
+    lines = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 CHUNKING\n" + MAIL + "C: BDAT 30\n"
+    made = Talk(server_port=25).play(lines).client(b"Subject: x\r\n\r\nthe beginning").play("S: 250 got 30")
+    made.play("C: BDAT 100000 LAST\nS: 552 no\nC: RSET\nS: 250 ok\n" + MAIL + TEXT + "C: QUIT\nS: 221 bye").close()
+    result = run_frames(tmp_path, without(made, lost))
+    # What had come of the first one was readable.
+    assert [(one.size, one.complete) for one in result.sessions[0].message_list or []] == [(30, False), (14, True)]
+
+
+def test_a_chunk_captured_behind_its_answer(tmp_path: Path) -> None:
+    chunk = f"AUTH PLAIN {PLAIN}\r\n".encode()
+    lines = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 CHUNKING\n" + MAIL
+    made = Talk(server_port=25).play(lines + f"C: BDAT {len(chunk)} LAST\nS: 250 queued").client(chunk)
+    result = run_frames(tmp_path, made.play("C: QUIT\nS: 221 bye").close().frames())
+    assert (logins(result), result.sessions[0].messages) == ([], 1)
+
+
+def test_what_is_lost_before_a_question_leaves_its_answer_whole(tmp_path: Path) -> None:
+    lines = "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\nS: 250 AUTH PLAIN\n" + LOGIN
+    assert [session.starttls for session in read(tmp_path, 587, lines, "220 mx").sessions] == ["not_offered"]
 
 
 # -- what is not lost, and was misread
@@ -160,10 +230,6 @@ def test_a_reply_for_each_recipient_before_the_one_that_counts(tmp_path: Path, a
     session = read(tmp_path, 25, lines + answers + "\nC: QUIT\nS: 221 bye").sessions[0]
     assert session.anomalies is None
     assert [message.accepted for message in session.message_list or []] == [accepted]
-
-
-MAIL = "C: MAIL FROM:<a@b>\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\n"
-TEXT = "C: DATA\nS: 354 go\nC: Subject: x\nC: \nC: .\nS: 250 queued\n"
 
 
 def test_a_chunk_that_is_refused_before_it_comes(tmp_path: Path) -> None:
@@ -208,6 +274,8 @@ def test_tls_asked_for_after_the_login(tmp_path: Path, port: int, lines: str, as
     late = slugs(findings(tmp_path, Talk(server_port=port).play(lines + asked).close()))
     assert "starttls-not-used" in late
     assert not late & {"starttls-refused", "starttls-not-offered", "starttls-stripped"}
+    sessions = read(tmp_path, port, lines + asked).sessions
+    assert [server.starttls_offered() for server in postures(sessions, None)] == ["always"]
 
 
 def test_a_refusal_without_a_word_of_what_is_offered(tmp_path: Path) -> None:

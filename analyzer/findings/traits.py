@@ -42,12 +42,18 @@ def first_login(session: Session) -> Credential | None:
 
 
 def asked_too_late(session: Session) -> bool:
-    """Whether the client asked for TLS only after it was let in: no server grants it then (RFC 2595 section 4, RFC 9051 section 6.2.1)."""
+    """Whether the client asked for TLS only after it was let in.
+
+    POP3 and IMAP servers must not grant it then (RFC 2595 section 4, RFC 9051 section 6.2.1), and those of SMTP mostly do not.
+    """
     asked_ns = session.starttls_ns
     if asked_ns == 0 or session.credentials is None:
         return False
     for credential in session.credentials:
-        if credential.outcome == ACCEPTED and credential.timestamp_ns < asked_ns:
+        if credential.outcome == ACCEPTED and (
+            credential.timestamp_ns < asked_ns
+            or (credential.timestamp_ns == asked_ns and credential.frame < session.starttls_frame)
+        ):
             return True
     return False
 

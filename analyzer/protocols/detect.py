@@ -264,9 +264,13 @@ def decide(
                 line = client
             if line is not None:
                 command = judge_command(line)
-                if command.startswith(NOT_MAIL_PREFIX) and len(client) < ENOUGH and not client.split(b" ")[1:]:
-                    if b"\n" not in client:
-                        command = "?"  # a word without its end may be the beginning of another one
+                if (
+                    command.startswith(NOT_MAIL_PREFIX)
+                    and len(client) < ENOUGH
+                    and b" " not in client
+                    and b"\n" not in client
+                ):
+                    command = "?"  # a word without its end may be the beginning of another one
     if service is None:
         return _decide_unlisted(greeting, command, line, final)
     expected = PROTOCOL_OF[service]

@@ -56,8 +56,8 @@ class Greeted(Event):
 class CapabilitiesOffered(Event):
     """The server told what it can do: one upper-case word or ``WORD ARGS`` a capability, in its order (``AUTH PLAIN LOGIN``, ``STARTTLS``).
 
-    An empty list where it refused to say, or somebody on the way did so in its name: nothing was offered. ``whole`` is False where lines
-    of it are missing in the capture, so that what is not in it may have been offered all the same.
+    An empty list where it refused to say, or somebody on the way did so in its name: nothing was offered. ``whole`` is False where what
+    is not in it may have been offered all the same: lines of it are missing in the capture, or it was told with the answer to a login.
     """
 
     def __init__(

@@ -524,7 +524,10 @@ class Pop3Dissector(Dissector):
                 self._tell_capabilities()
             self._listing = _REPLIES
             return False
-        if (self._pending.count > 0 or not self.commands) and line.startswith((b"+OK", b"-ERR")):
+        challenge = (
+            self._pending.count > 0 and self._pending.first & _KIND == AUTH and (line == b"+" or line.startswith(b"+ "))
+        )
+        if challenge or ((self._pending.count > 0 or not self.commands) and line.startswith((b"+OK", b"-ERR"))):
             if self._listing == _IN_CAPABILITIES:
                 self._tell_capabilities()
             self._listing = _REPLIES
@@ -644,8 +647,13 @@ class Pop3Dissector(Dissector):
                 self._push(LOST, 0)
             return
         if self._listing == _IN_CAPABILITIES:
+            names = self._names
             self._names = []
             self._listing = _IN_LISTING
+            if names:
+                # What it has offered so far, it has offered.
+                at = self.at
+                self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, False))
         if pending.count == 1 and (pending.first & _KIND == RETR or pending.first & _KIND == TOP):
             # The +OK and the beginning of the message may be among what is missing.
             entry = pending.pop()

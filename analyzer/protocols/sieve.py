@@ -80,7 +80,7 @@ class SieveDissector(Dissector):
         #: octets of the literal that is being read, if they are of interest
         self._client_literal: list[bytes] | None = None
         self._server_literal: list[bytes] | None = None
-        #: octets of a literal of the client's line are missing
+        #: octets of a literal of the client's line are missing, or were not kept
         self._client_torn: bool = False
         #: lines of the listing that is being read are missing, or may be
         self._listing_torn: bool = False
@@ -115,6 +115,8 @@ class SieveDissector(Dissector):
                 or (bool(words) and words[0].upper() == b"AUTHENTICATE")
             )
             self._client_literal = [] if authentication and size <= MAX_LITERAL else None
+            if authentication and size > MAX_LITERAL:
+                self._client_torn = True  # too long to be kept
             self.expect_octets(CLIENT, size)
             return
         self._client_words = []
@@ -282,7 +284,7 @@ class SieveDissector(Dissector):
         self._names = []
         pending = self._pending
         if good and names and is_listing(names):
-            unasked = not pending or pending[0] != _CAPABILITY or not self._greeted
+            unasked = not pending or pending[0] != _CAPABILITY or not (self._greeted or self._gaps)
             if unasked:
                 # The greeting, or what RFC 5804 section 2.2 wants repeated inside TLS.
                 self._greet(names)
@@ -329,7 +331,8 @@ class SieveDissector(Dissector):
             self.exchange_dropped()  # the client had talked on
             return False
         self.exchange_confirmed()
-        self.exchange_told()
+        if self.exchange_complete():
+            self.exchange_told()
         return True
 
     def _tell_capabilities(self, names: list[str]) -> None:
@@ -352,7 +355,7 @@ class SieveDissector(Dissector):
                 banner = name[15:]
         at = self.at
         self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, banner))
-        if self.commands and not self.midstream and not self._upgraded:
+        if self.commands and not self.midstream and not self._gaps and not self._upgraded:
             self.anomaly(
                 CLIENT, PIPELINED_BEFORE_GREETING, f"commands sent before the server's greeting: {self.commands}"
             )
@@ -402,8 +405,11 @@ class SieveDissector(Dissector):
                 self._push(_LOST)
             return
         self._server_words = []
+        names = self._names
         self._names = []
         self._listing_torn = True
+        if is_listing(names):
+            self._tell_capabilities(names)  # what it has offered so far, it has offered
         if len(self._pending) > 1:
             self._pending.clear()
 

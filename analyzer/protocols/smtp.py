@@ -191,6 +191,12 @@ class SmtpDissector(Dissector):
     def _receive_hello(self, kind: int, argument: bytes) -> None:
         if kind == LHLO:
             self.protocol = "lmtp"
+        server = self.server
+        if not self._pending and not self._reply and server.mode == LINES and server.parts_size == 0:
+            # What is missing was said before the question: the answer is whole, and the server's next octets begin it.
+            self._reply_torn = False
+            server.torn = False
+            server.skipping = False
         # Should the server refuse it, the envelope before stays in force (RFC 5321 section 4.1.4).
         self._push(kind, self._envelope, 1 if argument else 0, None)
         self._end_transaction()
@@ -239,13 +245,23 @@ class SmtpDissector(Dissector):
         self._chunk_entry = self._push(BDAT_LAST if last else BDAT, None, 0, transfer)
         self.expect_octets(CLIENT, self._chunk_size)
 
+    def _doubt_chunk(self) -> None:
+        """None of a chunk's octets has come, and the server has answered, or may have: the client's next line tells."""
+        client = self.client
+        client.mode = LINES
+        client.remaining = 0
+        self._transfer = None
+        self._chunk_doubtful = True
+
     def _resume_chunk(self, line: bytes) -> bool:
         """The first line behind an answer that came before the chunk: whether it is the chunk's (RFC 3030 section 2: it must come)."""
         self._chunk_doubtful = False
         kind = VERBS.get(first_word(line), UNKNOWN)
         transfer = self._chunked
         if transfer is None or (kind != UNKNOWN and is_plain_command(kind, line.partition(b" ")[2].strip(b" \t"))):
-            self._chunked = None  # refused, and never sent
+            self._chunked = None  # refused, and never sent; the chunks before it were
+            if transfer is not None:
+                self._tell(transfer)
             return False
         row = line + (b"\n" if self.client.lf_only else b"\r\n")
         size = self._chunk_size
@@ -473,7 +489,7 @@ class SmtpDissector(Dissector):
             self.client_line_due()
             self.release_client()
             return
-        if code == 354 and kind != DATA and self._gaps and client.mode == LINES:
+        if code == 354 and kind != DATA and kind != XEXCH50 and self._gaps and client.mode == LINES:
             # The DATA command is missing, what it asked for comes.
             entry.kind = kind = DATA
             entry.envelope = self._envelope
@@ -483,11 +499,13 @@ class SmtpDissector(Dissector):
                 self.release_client()
                 return
             self.release_client()  # the word stood in a message, which this answers
-        if entry is self._chunk_entry and client.mode == OCTETS and client.remaining == self._chunk_size:
-            client.mode = LINES
-            client.remaining = 0
-            self._transfer = None
-            self._chunk_doubtful = True
+        if (
+            code >= 400
+            and entry is self._chunk_entry
+            and client.mode == OCTETS
+            and client.remaining == self._chunk_size
+        ):
+            self._doubt_chunk()
         if kind == XEXCH50 and code == 354:
             entry.kind = PLAIN
             if client.mode == LINES and client.parts_size == 0:
@@ -582,7 +600,7 @@ class SmtpDissector(Dissector):
             self.exchange_ended(REJECTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
-        elif kind <= LHLO and kind:
+        elif kind == EHLO or kind == HELO or kind == LHLO:
             if self._envelope is None:
                 self._envelope = envelope
             if kind == EHLO and entry.index:
@@ -721,7 +739,7 @@ class SmtpDissector(Dissector):
             # One reply a recipient follows, and then the one that counts (PRDR, draft-hall-prdr).
             transfer.recipients_due = max(transfer.envelope.count(), 1)
             return False
-        if transfer.recipients_due > 0:
+        if transfer.recipients_due > 0 and code != 421:
             transfer.recipients_due -= 1
             return False
         if code < 400:
@@ -787,10 +805,14 @@ class SmtpDissector(Dissector):
                 self._drop_pending()
             self._answer_due = False
             self._unsynced = True
+            self._chunk_doubtful = False
             self._go_ahead_first = False
             if not self.exchange_open():
                 self._push(LOST, None, 0, None)
             return
+        client = self.client
+        if client.mode == OCTETS and self._chunked is not None and client.remaining == self._chunk_size:
+            self._doubt_chunk()  # the answer may be among what is missing
         reply = self._reply
         self._reply = []
         self._listing_cut(reply)
@@ -818,6 +840,7 @@ class SmtpDissector(Dissector):
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
+            self._chunk_doubtful = False
             self._push(UNKNOWN, None, 0, None)
 
     def upgraded(self) -> None:
@@ -830,6 +853,9 @@ class SmtpDissector(Dissector):
         self._answer_due = False
         self._lost_count = False
         self._unsynced = False
+        self._chunk_doubtful = False
+        self._chunk_entry = None
+        self._reply_torn = False
         self._end_transaction()
 
     def nothing_open(self) -> bool:

@@ -22,7 +22,7 @@ from mypy_extensions import i64
 from analyzer.findings.base import HIGH
 from analyzer.findings.offers import offer_of, takes_passwords, told_before_login
 from analyzer.findings.tls import PROBLEMS, STATIC_KEYS, WEAK_PARTS
-from analyzer.findings.traits import between_servers, first_clear_message
+from analyzer.findings.traits import asked_too_late, between_servers, first_clear_message
 from analyzer.protocols.events import ACCEPTED, NO_SECRET
 from analyzer.sessions.certificates import (
     EXPIRING,
@@ -293,7 +293,7 @@ def _add(one: Posture, session: Session, trust: TrustStore | None) -> None:
         one.starttls += 1
     elif transport == IMPLICIT_TLS:
         one.implicit_tls += 1
-    if session.starttls == REFUSED:
+    if session.starttls == REFUSED and not asked_too_late(session):
         one.refused += 1
     if session.capabilities is not None:
         _add_offer(one, session)
@@ -324,7 +324,7 @@ def _add_offer(one: Posture, session: Session) -> None:
         return
     if offer.starttls or session.transport == STARTTLS:
         one.offered += 1
-    elif session.starttls != REFUSED:
+    elif session.starttls != REFUSED and session.starttls != UNSEEN:
         one.not_offered += 1
     for mechanism in offer.mechanisms:
         _keep(one.mechanisms, mechanism)

@@ -209,14 +209,27 @@ class SessionStream(StreamSink):
             elif self._tls is not None:
                 self._apply(self._tls.receive_gap(sender, size, at))
             elif self._not_mail is None and not self._faulty and self._record is None:
-                if self._waiting is None:
-                    self._waiting = []
-                self._waiting.append(_Piece(sender, b"", size, at))
+                if not self._wait_gap(sender, size, at):
+                    return
                 if self._service is not None:
                     # Whatever the missing octets were, no more may be waited for in front of them.
                     self._detect(at, self._service not in IMPLICIT_TLS_SERVICES)
         except Exception:
             self._contain(at)
+
+    def _wait_gap(self, sender: Sender, size: i64, at: Position) -> bool:
+        """Let a gap wait with the octets; whether that tells more than the one before it, of which it is the rest."""
+        waiting = self._waiting
+        if waiting is None:
+            waiting = []
+            self._waiting = waiting
+        # A short snap length makes every segment one: between two pieces of octets each side has but one.
+        for piece in waiting[-2:]:
+            if piece.gap and piece.sender == sender and (piece is waiting[-1] or waiting[-1].gap):
+                piece.gap += size
+                return False
+        waiting.append(_Piece(sender, b"", size, at))
+        return True
 
     def receive_eof(self, sender: Sender, at: Position) -> None:
         dissector = self._dissector
@@ -347,7 +360,9 @@ class SessionStream(StreamSink):
         whole = self._flow.syn_seen and self._flow.syn_ack_seen and not gap_before
         client_first = client_skip == 0 and waiting[0].sender == CLIENT
         # Behind a gap the next line tells; of TLS, it takes more octets to tell its middle from text.
-        final = final or (gap_before and service is not None and service not in IMPLICIT_TLS_SERVICES)
+        if gap_before and service is not None and service not in IMPLICIT_TLS_SERVICES:
+            # FTP begins as POP3 does, where its greeting is missing: the server's answer tells.
+            final = final or service != "pop3" or bool(server) or client[:5].upper() not in (b"USER ", b"PASS ")
         if not final and not gap_before and (may_be_tls(client[client_skip:]) or may_be_tls(server[server_skip:])):
             return True
         verdict = decide(service, server[server_skip:], client[client_skip:], final, whole, client_first)
