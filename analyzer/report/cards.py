@@ -6,8 +6,11 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
+from analyzer.protocols.events import NO_SECRET
+from analyzer.report.overview import NONE_ALIVE
+from analyzer.report.summary import summarize
 from analyzer.report.visible import shorten
-from analyzer.report.wording import plural
+from analyzer.report.wording import noun, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +49,34 @@ def exposed_accounts(credentials: pd.DataFrame) -> pd.DataFrame:
     logins = exposed_logins(credentials)
     readable = logins[logins["secret"].notna() & logins["username"].notna()]
     return readable[["username", "server_ip", "server_port", "protocol"]].drop_duplicates()
+
+
+def nameless_logins(credentials: pd.DataFrame) -> int:
+    """How many logins there were whose password or token was readable, but no name of an account."""
+    logins = exposed_logins(credentials)
+    return int((logins["secret"].notna() & logins["username"].isna()).sum())
+
+
+def unjudged_sessions(report: Report) -> int:
+    """In how many mail sessions logins in clear may have gone unseen; :func:`~analyzer.report.overview.unjudged` tells why."""
+    if report.result is not None:
+        return summarize(report.result.sessions).doubtful()
+    # The tables do not tell whether a session of which one side was captured had begun before.
+    sessions, credentials = report.sessions, report.credentials
+    mail = sessions[sessions["protocol"] != "unknown"]
+    whole = mail["completeness"]
+    told = credentials[(credentials["secret_kind"] != NO_SECRET) | (credentials["outcome"] == "accepted")]
+    silent = (mail["transport"] == "plaintext") & ~mail["session_id"].isin(told["session_id"])
+    last = credentials.drop_duplicates("session_id", keep="last")
+    unfinished = mail["session_id"].isin(last[last["outcome"] == "unknown"]["session_id"])
+    lossy = mail["gap_bytes"] > 0
+    doubtful = (
+        (whole == "midstream")
+        | ((whole == "one_sided") & ((mail["client_bytes"] == 0) | lossy))
+        | ((whole == "truncated") & (lossy | unfinished))
+    )
+    unread = (mail["transport"] == "unknown") & (mail["starttls"] == "unseen")
+    return int(((silent & doubtful) | unread).fillna(value=False).sum())
 
 
 def exposed_counts(accounts: pd.DataFrame) -> tuple[int, int]:
@@ -93,10 +124,12 @@ def sentence(report: Report) -> str:
     serious = int(report.findings["severity"].isin(("high", "critical")).sum())
     accounts, servers = exposed_counts(exposed_accounts(report.credentials))
     exposed = f"{plural(accounts, 'account')} exposed" + (f" on {plural(servers, 'server')}" if accounts else "")
+    unnamed = nameless_logins(report.credentials)
+    exposed += f" and {plural(unnamed, 'login')} without a name" if unnamed else ""
     return (
         f"{plural(len(report.captures), 'capture')}: {plural(len(mail), 'mail session')}, {counts.get('plaintext', 0):,} in clear, "
         f"{counts.get('starttls', 0):,} STARTTLS, {counts.get('implicit_tls', 0):,} implicit TLS, "
-        f"{exposed}, {serious:,} serious findings"
+        f"{exposed}, {plural(serious, 'serious finding')}"
     )
 
 
@@ -112,13 +145,19 @@ def html_card(report: Report) -> str:
     """The report as a fragment of HTML for notebooks: cards with the counts, the worst findings, warnings. All text is escaped."""
     total = {str(name): int(str(count)) for name, count in summary_of(report).loc["all"].items()}
     accounts = total["accounts_exposed"]
+    unnamed = nameless_logins(report.credentials)
+    unjudged = unjudged_sessions(report)
+    notes = [f"on {plural(total['servers_exposed'], 'server')}"] if accounts else []
+    notes += [f"and {plural(unnamed, 'login')} without a name"] if unnamed else []
+    if not notes:
+        notes = ["cannot be judged" if unjudged else "none seen"]
     cards = [
-        ("sessions", total["sessions"], ""),
+        (noun(total["sessions"], "session"), total["sessions"], ""),
         ("in clear", total["plaintext"], _share(total["plaintext"], total["sessions"])),
         ("STARTTLS", total["starttls"], _share(total["starttls"], total["sessions"])),
         ("implicit TLS", total["implicit_tls"], _share(total["implicit_tls"], total["sessions"])),
-        ("accounts exposed", accounts, f"on {plural(total['servers_exposed'], 'server')}" if accounts else "none seen"),
-        ("messages readable", total["messages_exposed"], ""),
+        (f"{noun(accounts, 'account')} exposed", accounts, ", ".join(notes)),
+        (f"{noun(total['messages_exposed'], 'message')} readable", total["messages_exposed"], ""),
     ]
     box = "border:1px solid #8888;border-radius:6px;padding:6px 12px;min-width:7em"
     shown = "".join(
@@ -127,6 +166,12 @@ def html_card(report: Report) -> str:
     )
     parts = [
         f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:4px 0 10px">{shown}</div>',
+        *(
+            [f"<div>Logins of {plural(unjudged, 'session')} cannot be judged: not all of them was captured.</div>"]
+            if unjudged
+            else []
+        ),
+        *([f"<div>{NONE_ALIVE}</div>"] if _none_alive(report) else []),
         _findings_table(report.findings),
     ]
     names = report.captures["capture"].tolist()
@@ -159,6 +204,12 @@ def _findings_table(findings: pd.DataFrame) -> str:
         f'<th style="text-align:left">{word}</th>' for word in ("severity", "times", "finding", "server", "for example")
     )
     return f"<div><b>Findings:</b> {told}. The worst:</div><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _none_alive(report: Report) -> bool:
+    """Whether the times asked for have left out all that was mail."""
+    result = report.result
+    return result is not None and result.left_out > 0 and not (report.sessions["protocol"] != "unknown").any()
 
 
 def _share(part: int, whole: int) -> str:

@@ -13,7 +13,7 @@ from analyzer.report.migration import closings, migrate
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import postures
 from analyzer.report.summary import Summary, summarize
-from analyzer.report.wording import plural
+from analyzer.report.wording import noun, plural
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -29,6 +29,9 @@ MAX_KEPT: Final = 10_000
 MAX_PLACES: Final = 3
 #: Sentences on closing ports.
 MAX_CLOSINGS: Final = 10
+
+#: The verdict where mail was left out, and none is left.
+NONE_ALIVE: Final = "No mail session was alive in the time asked for."
 
 # Where the values of a finding's row stand.
 _FINDING: Final = {column.name: index for index, column in enumerate(FINDINGS)}
@@ -223,29 +226,35 @@ def make_overview(job: Job) -> Overview:
     migration = migrate(job.result.sessions, postures(job.result.sessions, None))
     overview.migration = [job.maker.migrant(one) for one in migration.rows]
     overview.closing = closings(migration.ports, MAX_CLOSINGS)
-    found = verdict(total, sink.counts)
+    found = verdict(total, sink.counts, job.result.left_out)
     overview.tone, overview.verdict = found.tone, found.sentence()
     overview.limits = limits(job.result, total) + job.maker.notes
     return overview
 
 
-def verdict(total: Summary, severities: dict[str, int]) -> Verdict:
-    """How bad it is. Nothing reassures where logins in clear may have gone unseen."""
+def verdict(total: Summary, severities: dict[str, int], left_out: int = 0) -> Verdict:
+    """How bad it is. Nothing reassures where logins in clear may have gone unseen. ``left_out`` sessions were not in the time asked for."""
     exposed = Exposed(total)
     if exposed.accounts:
         whose = "its password or token" if len(exposed.leading) == 1 else "their passwords or tokens"
         rest = f" sent {whose} in clear, from {exposed.senders()}{exposed.others()}."
+        if total.nameless:
+            rest = f"{rest} {nameless(total.nameless, 'more login')}"
         return Verdict(exposed, "readable", "bad", exposed.words(), rest)
-    if total.nameless:
-        rest = " went over the wire in clear; the account names could not be read."
-        return Verdict(exposed, "nameless", "bad", plural(total.nameless, "login"), rest)
     doubt = unjudged(total)
     more = f" {doubt}" if doubt else ""
+    hashed = _hashed(total, exposed)
+    if total.nameless:
+        names = noun(total.nameless, "name")
+        rest = f" went over the wire in clear; the account {names} could not be read."
+        if hashed:
+            rest = f"{rest} {hashed[:1].upper()}{hashed[1:]}: the hash is readable, and can be guessed offline."
+        return Verdict(exposed, "nameless", "bad", plural(total.nameless, "login"), rest + more)
     readable = "seen" if doubt else "readable"
-    if exposed.hashed:
-        rest = f" ({', '.join(exposed.hashed_by)}): the hash is readable, and can be guessed offline.{more}"
-        what = f"No password was {readable}, but {plural(len(exposed.hashed), 'account')} sent challenge and response in clear"
-        return Verdict(exposed, "hashed", "warn", what, rest)
+    if hashed:
+        what, mark, by = hashed.partition(" (")
+        rest = f"{mark}{by}: the hash is readable, and can be guessed offline.{more}"
+        return Verdict(exposed, "hashed", "warn", f"No password was {readable}, but {what}", rest)
     if total.messages_exposed:
         what = f"No password was {readable}, but {plural(total.messages_exposed, 'message')} could be read in clear."
         return Verdict(exposed, "messages", "warn", what, more)
@@ -257,7 +266,7 @@ def verdict(total: Summary, severities: dict[str, int]) -> Verdict:
         )
         return Verdict(exposed, "grave", "warn", what, more)
     if doubt:
-        others = total.mail - total.unheard - total.late - total.patchy - total.unfinished - total.unread
+        others = total.mail - total.doubtful()
         rest = (
             f" In {plural(others, 'other mail session')} no password, token or message was readable." if others else ""
         )
@@ -266,7 +275,27 @@ def verdict(total: Summary, severities: dict[str, int]) -> Verdict:
         seen = "" if total.complete == total.sessions else ", as far as this capture can tell"
         what = f"No password, token or message was readable in {plural(total.mail, 'mail session')}{seen}."
         return Verdict(exposed, "good", "good", what)
+    if left_out:
+        return Verdict(exposed, "none", "none", NONE_ALIVE)
     return Verdict(exposed, "none", "none", "No mail session was seen in this capture.")
+
+
+def _hashed(total: Summary, exposed: Exposed) -> str:
+    """Whose challenge and response were in clear, with the mechanisms in brackets where they are known; empty where nobody's were."""
+    who = [plural(len(exposed.hashed), "account")] if exposed.hashed else []
+    if total.nameless_hashes:
+        who.append(f"{plural(total.nameless_hashes, 'login')} without a name")
+    by = f" ({', '.join(exposed.hashed_by)})" if exposed.hashed else ""
+    return f"{' and '.join(who)} sent challenge and response in clear{by}" if who else ""
+
+
+def nameless(count: int, what: str = "login") -> str:
+    """A sentence on logins that were readable without the name of an account; empty where there are none."""
+    if not count:
+        return ""
+    return (
+        f"{plural(count, what)} {'was' if count == 1 else 'were'} readable, but not the account {noun(count, 'name')}."
+    )
 
 
 def unjudged(total: Summary) -> str:

@@ -153,8 +153,9 @@ class ClientTally:
         #: its place among all, from 1 on
         self.number: i64 = number
         self.logins: i64 = 0
-        #: it sent a password or token as such, with the name of an account
+        #: it sent a password or token as such, with the name of an account; and without one that could be read
         self.exposed: bool = False
+        self.nameless: bool = False
 
 
 class ServerTally:
@@ -174,6 +175,8 @@ class ServerTally:
         self.not_offered: i64 = 0
         self.refused: i64 = 0
         self.accounts: i64 = 0
+        #: logins with a password or token that was readable, of which no account could be read
+        self.nameless: i64 = 0
         #: accounts exposed on it, by name
         self.exposed: dict[str, AccountTally] = {}
         self.messages: i64 = 0
@@ -223,8 +226,9 @@ class Summary:
         #: logins and messages that were read inside TLS, with keys: not exposed
         self.decrypted_logins: i64 = 0
         self.decrypted_messages: i64 = 0
-        #: logins in clear of which no account could be read
+        #: logins in clear of which no account could be read: with a readable password or token, and with challenge and response alone
         self.nameless: i64 = 0
+        self.nameless_hashes: i64 = 0
         self.not_mail: dict[str, int] = {}
         self.accounts: list[AccountTally] = []
         self.servers: dict[str, ServerTally] = {}
@@ -322,6 +326,10 @@ class Summary:
                 if names is not None:
                     names.add(one.username)
         return found
+
+    def doubtful(self) -> int:
+        """Mail sessions without a login of which nobody can say that there was none."""
+        return self.unheard + self.late + self.patchy + self.unfinished + self.unread
 
     def notes(self) -> list[str]:
         """Sentences about what the totals do not tell apart."""
@@ -493,10 +501,16 @@ def _add_credential(total: Summary, server: ServerTally, session: Session, crede
         total.clients_left_out += 1
     else:
         client.logins += 1
-    if username is None:
-        total.nameless += 1
-        return
     secret = credential.secret
+    if username is None:
+        if kind == CHALLENGE_RESPONSE and secret is None:
+            total.nameless_hashes += 1
+        else:
+            total.nameless += 1
+            server.nameless += 1
+            if client is not None:
+                client.nameless = True
+        return
     if client is not None and secret is not None:
         client.exposed = True
     account = server.exposed.get(username)

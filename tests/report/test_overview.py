@@ -6,13 +6,17 @@ import struct
 from pathlib import Path
 
 import pytest
-from support.jobs import job_of, result_of, text_of
+from support.jobs import SAMPLES, job_of, result_of, text_of
+from support.traffic import START_NS as NOW_NS
 from support.traffic import Frame, Talk, capture
 from support.verdicts import good_tls, lost, read, talk, tls
 
 from analyzer.pipeline import Result, run
+from analyzer.report.cards import unjudged_sessions
+from analyzer.report.columns import TABLES
 from analyzer.report.overview import Exposed, Verdict, make_overview, verdict
 from analyzer.report.summary import summarize
+from analyzer.report.tables import Report
 
 POP3 = "S: +OK ready\nC: USER {0}\nS: +OK\nC: PASS Zulu7Tango-{0}\nS: {1}\nC: QUIT\nS: +OK bye"
 IN, OUT = "+OK in", "-ERR [AUTH] no"
@@ -214,3 +218,86 @@ def test_attacks_without_readable_secrets_are_in_every_verdict() -> None:
     told, lead = both(result_of("starttls-injection.pcap"))
     assert told == "No password or message was readable, but 6 findings of high severity want attention."
     assert lead.startswith(told)
+
+
+def test_a_login_without_a_name_is_told_with_all_that_stands_beside_it(tmp_path: Path) -> None:
+    nameless = [talk(POP3.format("kim", IN), at=at) for at in (0, 5)]
+    holed = [[frame for frame in one.frames() if b"USER" not in frame[1]] for one in nameless]
+    apop = talk(
+        "S: +OK ready <1.2@example.test>\nC: APOP lee 0123456789abcdef0123456789abcdef\nS: +OK in\nC: QUIT\nS: +OK bye",
+        at=9,
+    )
+    late = Talk(client_port=47000, handshake=False).play("C: STAT\nS: +OK 0 0\nC: NOOP\nS: +OK\nC: QUIT\nS: +OK bye")
+    told, lead = both(read(tmp_path, [holed[0]]))
+    assert told == "1 login went over the wire in clear; the account name could not be read."
+    assert lead.startswith(f"EXPOSED: {told}")
+    told, _ = both(read(tmp_path, [*holed, apop, late]))
+    assert told == (
+        "2 logins went over the wire in clear; the account names could not be read. "
+        "1 account sent challenge and response in clear (APOP): the hash is readable, and can be guessed offline. "
+        "Logins cannot be judged: 1 session in clear began before the capture."
+    )
+    told, _ = both(read(tmp_path, [holed[1], login("max")]))
+    assert told == (
+        "1 account on 1 server sent its password or token in clear, from 1 client. "
+        "1 more login was readable, but not the account name."
+    )
+
+
+def test_every_report_tells_of_a_login_without_a_name(tmp_path: Path) -> None:
+    holed = [frame for frame in login("kim").frames() if b"USER" not in frame[1]]
+    result = read(tmp_path, [holed])
+    text = " ".join(text_of(job_of(result), "text").split())
+    assert "Clients that log in in clear: 1 with password or token readable" in text
+    assert " password or token without a name " in text
+    assert " unseen 0 +1 readable: " in text
+    assert "+: logins of which no account could be read" in text
+    page = text_of(job_of(result), "html")
+    assert "<p>1 login was readable, but not the account name.</p>" in page
+    assert "and 1 login without a name" in page
+    assert "No account was seen whose" not in page
+    card = Report(result)._repr_html_()
+    assert "and 1 login without a name" in card
+    assert "none seen" not in card
+    assert ">1</div><div>session</div>" in card
+    # Near miss: with the name nothing of this is said.
+    named = read(tmp_path, [login("kim")])
+    for form in ("text", "html"):
+        assert "without a name" not in text_of(job_of(named), form)
+
+
+def test_a_hash_without_a_name_is_as_bad_as_one_with_it(tmp_path: Path) -> None:
+    cram = "S: * OK ready\nC: a1 AUTHENTICATE X-CRAM\nS: + PDEyMzRAeD4=\nC: {}\nS: a1 OK in\nC: a2 LOGOUT\nS: * BYE\nS: a2 OK bye"
+    result = read(tmp_path, [talk(cram.format("a2ltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw"), 143)])
+    total = summarize(result.sessions)
+    assert (total.nameless, total.nameless_hashes) == (0, 1)
+    found = said_of(result)
+    assert (found.kind, found.tone) == ("hashed", "warn")
+    assert found.sentence() == (
+        "No password was readable, but 1 login without a name sent challenge and response in clear: "
+        "the hash is readable, and can be guessed offline."
+    )
+
+
+def test_times_that_leave_all_out_are_not_a_capture_without_mail(tmp_path: Path) -> None:
+    for since, sentence in (
+        (NOW_NS + 10**15, "No mail session was alive in the time asked for."),
+        (None, "1 account on 1 server sent"),
+    ):
+        result = read(tmp_path, [login("kim")], since_ns=since)
+        told, lead = both(result)
+        assert told.startswith(sentence)
+        assert sentence in lead
+        assert (sentence in Report(result)._repr_html_()) is (since is not None)
+    assert both(Result())[0] == "No mail session was seen in this capture."
+
+
+def test_the_card_says_what_cannot_be_judged() -> None:
+    card = Report(result_of("server-only.pcap"))._repr_html_()
+    assert "cannot be judged" in card
+    assert "none seen" not in card
+    for sample in SAMPLES:
+        result = result_of(sample)
+        report = Report(result)
+        frames = Report(frames={name: report.table(name) for name in TABLES})
+        assert unjudged_sessions(frames) == unjudged_sessions(report), sample

@@ -254,13 +254,15 @@ def _show_ranked(page: Page, ranked: list[str], mail: dict[str, ServerTally], gr
         table.add_row(
             (grade, GRADE_STYLES.get(grade, "")), place, ", ".join(one.protocols),
             *([] if narrow else [f"{one.sessions:,}"]), f"{one.plaintext:,}", f"{one.implicit_tls:,}", f"{one.starttls:,}",
-            "" if seen is None else seen.posture.offers_starttls(), f"{readable[place]:,}", *([f"{one.accounts - readable[place]:,}"] if hashed else []),
+            "" if seen is None else seen.posture.offers_starttls(), f"{readable[place]:,}{f' +{one.nameless:,}' if one.nameless else ''}", *([f"{one.accounts - readable[place]:,}"] if hashed else []),
         )  # fmt: skip
     page.table(table)
     if len(ranked) > MAX_ROWS:
         page.print(f"and {len(ranked) - MAX_ROWS:,} more servers ({all_of('servers')})", style="dim")
-    if any(readable.values()) or hashed:
-        what = "; hash: only a hash, which can be guessed offline" if hashed else ""
+    unnamed = any(mail[place].nameless for place in ranked[:MAX_ROWS])
+    if any(readable.values()) or hashed or unnamed:
+        what = "; +: logins of which no account could be read" if unnamed else ""
+        what += "; hash: only a hash, which can be guessed offline" if hashed else ""
         page.print(f"readable: accounts with {READABLE}{what}", style="dim", indent=4)
     poor = [place for place in ranked if place in graded and graded[place].grade in POOR]
     if poor:

@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING, Any, Final
 from analyzer.report.cards import GUESSABLE, NOT_LOOKED_AT, READABLE
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._views import MAX_ROWS, PRINT_ROWS, Head, View
-from analyzer.report.overview import Action, Exposed, endpoint, make_overview, reference_url, sessions_of, strangers
+from analyzer.report.overview import (
+    Action,
+    Exposed,
+    endpoint,
+    make_overview,
+    nameless,
+    reference_url,
+    sessions_of,
+    strangers,
+)
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import GRADES, offer_in_words
 from analyzer.report.summary import leading
@@ -144,6 +153,7 @@ def page_values(job: Job) -> dict[str, Any]:
         "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing[:MAX_SENTENCES] if one],
         "accounts": _accounts(total),
         "exposed": _exposed(total),
+        "nameless": nameless(total.nameless),
         "migration": _migration(overview.migration),
         "findings": findings,
         "servers": _servers(job.rows("servers")),
@@ -197,9 +207,11 @@ def _records(table: str, rows: list[Row]) -> list[dict[str, object]]:
 
 def _cards(total: Summary) -> list[tuple[str, str, str]]:
     exposed = Exposed(total)
-    note = f"on {plural(len(exposed.servers), 'server')}, {exposed.came_of_it()}"
+    note = f"on {plural(len(exposed.servers), 'server')}, {exposed.came_of_it()}" if exposed.accounts else ""
+    if total.nameless:
+        note += f"{', ' if note else ''}and {plural(total.nameless, 'login')} without a name"
     return [
-        (f"{len(exposed.accounts):,}", "accounts exposed", note if exposed.accounts else ""),
+        (f"{len(exposed.accounts):,}", "accounts exposed", note),
         (
             f"{len(exposed.hashed):,}",
             "accounts by hash",

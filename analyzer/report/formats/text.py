@@ -91,7 +91,7 @@ def write_text(
     total = seen.total
     frames = Frames(result)
     _head(page, result, total, version)
-    exposed = _lead(page, total, dict(zip(SEVERITIES, seen.tally.by_severity, strict=True)))
+    exposed = _lead(page, total, dict(zip(SEVERITIES, seen.tally.by_severity, strict=True)), result.left_out)
     from analyzer.report.formats._verdicts import show_findings, show_servers, show_settings
 
     show_findings(page, seen.tally, frames)
@@ -149,9 +149,9 @@ def _head(page: Page, result: Result, total: Summary, version: str) -> None:
     page.print("")
 
 
-def _lead(page: Page, total: Summary, severities: dict[str, int]) -> Exposed:
+def _lead(page: Page, total: Summary, severities: dict[str, int], left_out: int) -> Exposed:
     """The verdict, and what was met in short; whose secrets were readable."""
-    found = verdict(total, severities)
+    found = verdict(total, severities, left_out)
     if found.tone == "bad":
         page.print((f"EXPOSED: {found.lead}", "bold red"), found.rest)
     else:
@@ -301,7 +301,7 @@ def _clients(page: Page, total: Summary) -> None:
         return
     ranked = sorted(total.clients.values(), key=lambda one: (-one.logins, one.client_ip))
     accounts = total.names_of([one.client_ip for one in ranked[:MAX_ROWS]])
-    sent = sum(one.exposed for one in ranked)
+    sent = sum(one.exposed or one.nameless for one in ranked)
     counts = [f"{sent:,} with {READABLE}"] if sent else []
     counts += [f"{len(ranked) - sent:,} without"] if sent < len(ranked) else []
     table = new_table(
@@ -310,7 +310,9 @@ def _clients(page: Page, total: Summary) -> None:
     )  # fmt: skip
     for one in ranked[:MAX_ROWS]:
         names = accounts[one.client_ip]
-        readable = "password or token" if one.exposed else "hash" if names else "login without a name"
+        readable = "password or token" if one.exposed or one.nameless else "hash"
+        if not names:
+            readable += " without a name"
         table.add_row(one.client_ip, f"{one.logins:,}", f"{len(names):,}", readable)
     _show(page, table, len(ranked) - MAX_ROWS, "clients", "credentials")
 
