@@ -127,6 +127,31 @@ def test_ftp_met_in_its_middle_is_no_pop3(tmp_path: Path) -> None:
     assert logins(run_frames(tmp_path, frames)) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
 
 
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ("FEAT", "ftp"),
+        ("GET / HTTP/1.1", "http"),
+        ("stats", "memcached"),
+        ("MODE READER", "nntp"),
+        ("USER kim 0 * :kim", "irc"),
+    ],
+)
+@pytest.mark.parametrize("lost", ["lostgreet", "nothing"])
+def test_how_a_first_line_is_cut_decides_nothing(tmp_path: Path, first: str, name: str, lost: str) -> None:
+    told = set()
+    for size in (1, 2, 5, 100):
+        made = Talk(server_port=110).play("S: +OK lostgreet" if name == "irc" or lost != "nothing" else "S: 200 hello")
+        line = f"{first}\r\n".encode()
+        for at in range(0, len(line), size):
+            made.client(line[at : at + size])
+        result = run_frames(tmp_path, without(made.play("S: 200 x\nC: QUIT").close(), lost))
+        told.add((result.sessions[0].protocol, result.sessions[0].not_mail, str(logins(result))))
+    assert len(told) == 1
+    if lost == "lostgreet":
+        assert told == {("unknown", name, "[]")}
+
+
 def test_a_verb_in_two_segments_behind_a_lost_greeting(tmp_path: Path) -> None:
     made = Talk(server_port=110).play("S: +OK mx ready").client(b"CAP").client(b"A\r\n")
     made.play("S: +OK\nS: USER\nS: .\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in")

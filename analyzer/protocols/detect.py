@@ -385,7 +385,7 @@ def quick_verdict(service: str, server: bytes, client: bytes) -> str:
     if not client.endswith(b"\n"):
         return UNDECIDED
     if service == "pop3":
-        if server.startswith(b"+OK") and client[:5] in POP3_SETTLES:
+        if server.startswith(b"+OK") and client[:5] in POP3_SETTLES and client.find(b" :") < 0:  # IRC has USER, too
             return "pop3"
     elif service == "imap":
         if server.startswith(b"* OK"):

@@ -18,6 +18,7 @@ from analyzer.flows.base import Flow, StreamSink, StreamSinkFactory
 from analyzer.model import CLIENT, SERVER, Position, Sender
 from analyzer.protocols.base import Dissector, looks_like_tls, may_be_tls
 from analyzer.protocols.detect import (
+    ENOUGH,
     IMPLICIT_TLS_SERVICES,
     MAX_LOOK,
     NOT_MAIL_PREFIX,
@@ -361,8 +362,11 @@ class SessionStream(StreamSink):
         client_first = client_skip == 0 and waiting[0].sender == CLIENT
         # Behind a gap the next line tells; of TLS, it takes more octets to tell its middle from text.
         if gap_before and service is not None and service not in IMPLICIT_TLS_SERVICES:
-            # FTP begins as POP3 does, where its greeting is missing: the server's answer tells.
-            final = final or service != "pop3" or bool(server) or client[:5].upper() not in (b"USER ", b"PASS ")
+            # A word of the client's may be the beginning of another one; and FTP begins as POP3 does, where its greeting is missing:
+            # the server's answer tells.
+            begun_line = 0 < len(client) < ENOUGH and b"\n" not in client
+            asked = service == "pop3" and not server and client[:5].upper() in (b"USER ", b"PASS ")
+            final = final or not (begun_line or asked)
         if not final and not gap_before and (may_be_tls(client[client_skip:]) or may_be_tls(server[server_skip:])):
             return True
         verdict = decide(service, server[server_skip:], client[client_skip:], final, whole, client_first)
