@@ -85,7 +85,7 @@ class Notifier:
         if not address:
             return
         if address[0] not in "@/" or len(address) < 2:
-            self.trouble = f"NOTIFY_SOCKET is {shorten(address, 80)!r}, neither a path nor an abstract socket: systemd hears nothing"
+            self.trouble = f"NOTIFY_SOCKET is '{shorten(address, 80)}', neither a path nor an abstract socket: systemd hears nothing"
             return
         self._address = os.fsencode("\0" + address[1:] if address[0] == "@" else address)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
