@@ -14,8 +14,11 @@ from analyzer.sessions.records import Session
 MAX_COUNTED: Final = 1000
 #: The same of all groups together; beyond it, too, numbers are lower bounds.
 MAX_COUNTED_IN_ALL: Final = 200_000
-#: Groups kept; findings of further ones are counted in ``FindingTally.left_out``.
+#: Groups kept; findings of further ones are counted in ``FindingTally.left_out``. A rule that is met as something grave for the first time
+#: has a group beyond that, too: one, so there are no more of these than rules.
 MAX_GROUPS: Final = 5_000
+#: What is as severe as this is grave.
+GRAVE: Final = SEVERITIES.index("high")
 
 
 class Group:
@@ -72,24 +75,36 @@ class FindingTally(FindingSink):
         self._size: i64 = 0
         self._counted: i64 = 0
         self.left_out: i64 = 0
+        #: numbers of the rules of which a group holds something grave
+        self._grave: set[int] = set()
         #: findings by severity, harmless first
         self.by_severity: list[int] = [0] * len(SEVERITIES)
 
     def receive_finding(self, finding: Finding) -> None:
         self.by_severity[finding.severity] += 1
         session = finding.session
-        groups = self._of_session(session) if session is not None else self._of_place(finding.capture, 0).groups
+        if session is not None:
+            self._of_session(session)
+            place = self._place
+        else:
+            place = self._of_place(finding.capture, 0)
         number = finding.rule.number
-        group = groups.get(number)
+        grave = finding.severity >= GRAVE
+        group = place.groups.get(number)
         if group is None:
             if self._size >= MAX_GROUPS:
-                self.left_out += 1
-                return
+                if not grave or number in self._grave:
+                    self.left_out += 1
+                    return
+                if not place.kept:
+                    self._keep(place, finding)
             self._size += 1
             group = Group(finding)
-            groups[number] = group
+            place.groups[number] = group
         elif finding.severity > group.example.severity:
             group.example = finding
+        if grave:
+            self._grave.add(number)
         self._add(group, session, finding.username)
 
     def receive_parts(
@@ -142,6 +157,19 @@ class FindingTally(FindingSink):
                 ports[port] = place
                 place.kept = True
         return place
+
+    def _keep(self, place: _Place, finding: Finding) -> None:
+        """Keep a place for which there is no room, because of something grave."""
+        session = finding.session
+        name, port = finding.capture, 0
+        if session is not None:
+            name, port = session.server_ip, session.server_port
+        ports = self._places.get(name)
+        if ports is None:
+            ports = {}
+            self._places[name] = ports
+        ports[port] = place
+        place.kept = True
 
     def _add(self, group: Group, session: Session | None, username: str | None) -> None:
         group.count += 1
