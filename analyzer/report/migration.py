@@ -123,6 +123,12 @@ class Migrant:
         #: misconfigurations, by name
         self.problems: list[str] = NO_PROBLEMS
 
+    def account(self) -> str:
+        """The account in words: ``(empty)``, ``?`` where none could be read, ``(no login)``."""
+        if self.username is None:
+            return "?" if self.unnamed else "(no login)"
+        return self.username or "(empty)"
+
     def current(self) -> str:
         """Today's setting."""
         return f"{NAMES.get(self.port.protocol, self.port.protocol)} port {self.port.server_port}, no encryption"
@@ -322,15 +328,17 @@ def migrate(sessions: list[Session], servers: list[Posture]) -> Migration:
     return migrants.finish(servers)
 
 
-def closings(ports: list[Port], most: int) -> list[str]:
+def closings(ports: list[Port], most: int, where: str = "") -> list[str]:
     """What closing ports in clear would cut off, as :meth:`Port.sentence` says it: at most ``most`` and one more on how many are left.
+
+    That one ends in ``where`` all of them can be had.
 
     Those with most accounts come first. Ports that nobody uses in clear who was let in have none: closing them cuts off nobody from there.
     """
     used = [port.closing for port in ports if port.clients or port.accounts]
     told = used[:most]
     if len(used) > most:
-        told.append(f"and so on for {plural(len(used) - most, 'more port')} (all: --format csv --table migration)")
+        told.append(f"and so on for {plural(len(used) - most, 'more port')}{where}")
     return told
 
 

@@ -160,6 +160,8 @@ class Overview:
         #: rows of the worst findings
         self.findings: list[Row] = []
         self.migration: list[Row] = []
+        #: the accounts of these rows in words: ``(empty)``, ``?`` where none could be read, ``(no login)``
+        self.migrants: list[str] = []
         #: what closing the ports that are still used in clear would cut off, in sentences, those with most accounts first
         self.closing: list[str] = []
         #: sentences on what the capture cannot tell
@@ -225,6 +227,7 @@ def make_overview(job: Job) -> Overview:
     overview.actions = sorted(sink.actions.values(), key=lambda one: (-one.rank, -one.count, one.rule))
     migration = migrate(job.result.sessions, postures(job.result.sessions, None))
     overview.migration = [job.maker.migrant(one) for one in migration.rows]
+    overview.migrants = [one.account() for one in migration.rows]
     overview.closing = closings(migration.ports, MAX_CLOSINGS)
     found = verdict(total, sink.counts, job.result.left_out)
     overview.tone, overview.verdict = found.tone, found.sentence()
@@ -348,6 +351,15 @@ def sessions_of(total: Summary) -> str:
     others = total.sessions - total.mail
     text = plural(total.mail, "mail session")
     return f"{text} and {plural(others, 'other connection')} to mail ports" if others else text
+
+
+def wordless(total: Summary) -> str:
+    """How many connections to mail ports are neither mail nor known as something else, in a sentence; empty where there are none."""
+    told = [f"{plural(total.wordless, 'connection')} to mail ports without a word"] if total.wordless else []
+    if total.unrecognised:
+        what = "more" if told else f"{noun(total.unrecognised, 'connection')} to mail ports"
+        told.append(f"{total.unrecognised:,} {what} in which nothing was recognised")
+    return f"{', '.join(told)}." if told else ""
 
 
 def strangers(sessions: list[Session]) -> str:

@@ -177,6 +177,8 @@ class ServerTally:
         self.accounts: i64 = 0
         #: logins with a password or token that was readable, of which no account could be read
         self.nameless: i64 = 0
+        #: something else than mail was recognised there
+        self.strange: bool = False
         #: accounts exposed on it, by name
         self.exposed: dict[str, AccountTally] = {}
         self.messages: i64 = 0
@@ -218,6 +220,11 @@ class Summary:
         self.patchy: i64 = 0
         self.unfinished: i64 = 0
         self.unread: i64 = 0
+        #: mail sessions without readable content, with TLS not counted; connections that are neither mail nor known as something else: those
+        #: in which nothing was said, and those in which nothing was recognised
+        self.unreadable: i64 = 0
+        self.wordless: i64 = 0
+        self.unrecognised: i64 = 0
         self.gap_bytes: i64 = 0
         self.conflicts: i64 = 0
         self.cut_records: i64 = 0
@@ -400,6 +407,7 @@ def add_session(total: Summary, session: Session) -> None:
             server.protocols.append(protocol)
     elif session.not_mail is not None:
         total.not_mail[session.not_mail] = total.not_mail.get(session.not_mail, 0) + 1
+        server.strange = True
     transport = session.transport
     if transport == PLAINTEXT:
         total.plaintext += 1
@@ -420,8 +428,15 @@ def add_session(total: Summary, session: Session) -> None:
     else:
         total.unknown += 1
         server.unknown += 1
-        if protocol != UNKNOWN and session.starttls == UNSEEN:
-            total.unread += 1
+        if protocol != UNKNOWN:
+            total.unreadable += 1
+            if session.starttls == UNSEEN:
+                total.unread += 1
+        elif session.not_mail is None:
+            if session.client_bytes + session.server_bytes == 0:
+                total.wordless += 1
+            else:
+                total.unrecognised += 1
     if session.message_list is not None:
         total.messages_exposed += session.messages
         server.messages += session.messages

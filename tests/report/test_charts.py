@@ -213,6 +213,14 @@ def test_other_traffic_has_rows_of_its_own():
     assert max(red, green, blue) - min(red, green, blue) < 0.1, "grey"
 
 
+def test_who_said_nothing_has_a_row_of_its_own():
+    frames = {name: made_up(name, []) for name in TABLES}
+    shared = {"protocol": "unknown", "transport": "unknown", "exposure": "none", "server_bytes": 0}
+    rest = ({"client_bytes": 0}, {"client_bytes": 9}, {"client_bytes": 9, "not_mail": "http"})
+    frames["sessions"] = made_up("sessions", [{"session_id": str(at), **shared, **one} for at, one in enumerate(rest)])
+    assert rows(analyzer.Report(frames=frames).charts.exposure()) == ["not mail", "not recognised", "nothing said"]
+
+
 def test_mechanisms_draw_outcomes():
     report = report_of("imap-auth.pcap", "guessing.pcap")
     ax = report.charts.mechanisms()

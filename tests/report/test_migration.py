@@ -421,7 +421,7 @@ def test_sentences_on_closing_come_in_one_order_and_what_is_left_is_counted(tmp_
     assert text[0] == "Closing port 110 of 198.51.100.13 today would cut off 7 clients, 7 accounts."
     assert text[5] == "And so on for 8 more ports (all: --format csv --table migration)."
     assert len(markdown) == 11
-    assert markdown[10] == "And so on for 3 more ports (all: --format csv --table migration)."
+    assert markdown[10] == "And so on for 3 more ports."
     assert not [line for line in text + markdown if "cut off 0" in line or "100.99" in line]
 
 

@@ -43,6 +43,9 @@ EXPOSURES: Final = {
     "unknown": (READABLE["unknown"], GREY),
     "not_mail": (NOT_LOOKED_AT, PALE),
 }
+#: Connections to mail ports that are neither mail nor known as something else, as rows.
+UNRECOGNISED: Final = "not recognised"
+SILENT: Final = "nothing said"
 #: TLS versions from oldest to newest, and how they are drawn.
 VERSIONS: Final = ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 OBSOLETE: Final = frozenset(VERSIONS[:4])
@@ -55,9 +58,16 @@ def plot_exposure(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
     if sessions.empty:
         return empty(new_axes(ax, 8, 2.4), title, "no sessions")
     known = sessions["exposure"].astype("object").mask(sessions["not_mail"].notna(), "not_mail")
-    counts = counted(sessions.assign(exposure=known), ["protocol", "transport", "exposure"])
+    protocols = sessions["protocol"].astype("object")
+    strange = (protocols == "unknown") & (sessions["transport"] == "unknown") & sessions["not_mail"].isna()
+    silent = strange & (sessions["client_bytes"].fillna(0) + sessions["server_bytes"].fillna(0) == 0)
+    protocols = protocols.mask(strange & ~silent, UNRECOGNISED).mask(silent, SILENT)
+    counts = counted(sessions.assign(exposure=known, protocol=protocols), ["protocol", "transport", "exposure"])
     pairs = [
-        (one, two) for one in PROTOCOLS for two in TRANSPORTS if any((one, two, kind) in counts for kind in EXPOSURES)
+        (one, two)
+        for one in (*PROTOCOLS, UNRECOGNISED, SILENT)
+        for two in TRANSPORTS
+        if any((one, two, kind) in counts for kind in EXPOSURES)
     ]
     ax = new_axes(ax, 8, height_of(len(pairs)))
     parts = [
@@ -186,6 +196,8 @@ def _version_kind(version: str) -> str:
 
 
 def _pair(protocol: str, transport: str) -> str:
+    if protocol in (UNRECOGNISED, SILENT):
+        return protocol
     if protocol == "unknown":
         return "not mail" if transport == "unknown" else f"not mail {TRANSPORTS[transport]}"
     return f"{PROTOCOLS[protocol]} {'unclear' if transport == 'unknown' else TRANSPORTS[transport]}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
 from analyzer.model import SEVERITIES
 from analyzer.report.formats.text import MAX_ROWS, NARROW, READABLE, Frames, all_of, named, new_table
-from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migrant, Migration, closings
+from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migration, closings
 from analyzer.report.migration import UNSEEN as UNTRIED
 from analyzer.report.overview import endpoint
 from analyzer.report.servers import GRADES, UNSEEN, Posture
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 QUIET: Final = 0
 #: What is as severe as this has a row for each rule.
 GRAVE: Final = SEVERITIES.index("high")
+#: Rules named below the table.
+MAX_RULES: Final = 8
 #: Characters of a server's address and port, or of the name of a capture.
 MAX_SERVER: Final = 47
 #: Settings shown; sentences on closing ports.
@@ -143,13 +145,19 @@ def _show_groups(page: Page, groups: list[Group], counts: str, frames: Frames) -
         if group not in shown:
             rest[group.rule.slug] = rest.get(group.rule.slug, 0) + group.count
     if rest:
-        named = ", ".join(f"{slug} ({count:,})" for slug, count in rest.items())
+        told = _some_rules([f"{slug} ({count:,})" for slug, count in rest.items()])
         page.print(
-            f"and {plural(sum(rest.values()), 'more finding')}: {named}; {all_of('findings')}", indent=4, style="dim"
+            f"and {plural(sum(rest.values()), 'more finding')}: {told}; {all_of('findings')}", indent=4, style="dim"
         )
-    slugs = dict.fromkeys([line.rule.slug for line in lines])
-    page.print(f"What they mean, and what to do: mailtap rules SLUG, here {', '.join(slugs)}", indent=4, style="dim")
+    slugs = _some_rules(list(dict.fromkeys([line.rule.slug for line in lines])))
+    page.print(f"What they mean, and what to do: mailtap rules SLUG, here {slugs}", indent=4, style="dim")
     page.print("")
+
+
+def _some_rules(names: list[str]) -> str:
+    """The first of some rules, which are the worst, and how many more there are."""
+    more = len(names) - MAX_RULES
+    return ", ".join(names[:MAX_RULES]) + (f" and {plural(more, 'more rule')}" if more > 0 else "")
 
 
 def show_settings(page: Page, migration: Migration) -> None:
@@ -175,7 +183,7 @@ def show_settings(page: Page, migration: Migration) -> None:
             enter = f"port {setting.port}, {'SSL/TLS' if setting.implicit else 'STARTTLS'}"
         table.add_row(
             one.client_ip,
-            _account(one),
+            shorten(one.account(), 30),
             shorten(port.host, 40),
             f"{protocol} port {port.server_port}",
             enter,
@@ -186,16 +194,9 @@ def show_settings(page: Page, migration: Migration) -> None:
     if cut > 0:
         what = "logins in clear" if migration.left_out else "settings"
         page.print(f"and {cut:,} more {what} ({all_of('migration')})", style="dim")
-    for sentence in closings(migration.ports, MAX_SENTENCES):
+    for sentence in closings(migration.ports, MAX_SENTENCES, f" ({all_of('migration')})"):
         page.print(f"  {visible(sentence[:1].upper() + sentence[1:])}.", indent=4)
     page.print("")
-
-
-def _account(one: Migrant) -> str:
-    """The account of a setting to change."""
-    if one.username is None:
-        return "?" if one.unnamed else "(no login)"
-    return shorten(one.username, 30) or "(empty)"
 
 
 def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
@@ -212,7 +213,7 @@ def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
     ranked = sorted(mail, key=lambda place: _server_order(mail[place], graded.get(place)))
     if ranked:
         _show_ranked(page, ranked, mail, graded)
-    strangers = [one for one in total.servers.values() if not one.protocols]
+    strangers = [one for one in total.servers.values() if one.strange and not one.protocols]
     if strangers:
         strangers.sort(key=lambda one: (-one.sessions, one.server_ip, one.server_port))
         places = named([endpoint(one.server_ip, one.server_port) for one in strangers])
@@ -222,7 +223,8 @@ def show_servers(page: Page, total: Summary, postures: list[Posture]) -> None:
             else f"No mail server was seen; {plural(len(strangers), 'server')}"
         )
         page.print(f"{what} on ports for mail, without mail: {places}", style="dim", indent=4)
-    page.print("")
+    if ranked or strangers:
+        page.print("")
 
 
 class _Graded:

@@ -31,6 +31,7 @@ from analyzer.report.overview import (
     reference_url,
     sessions_of,
     strangers,
+    wordless,
 )
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import GRADES, offer_in_words
@@ -52,10 +53,11 @@ MAX_CELL: Final = 160
 MAX_GREETING: Final = 40
 MAX_NAME: Final = 64
 MAX_WORDS: Final = 300
+#: The same of what speaks for and against a server, of which each is told whole.
+MAX_REASONS: Final = 2000
 #: Kinds of findings that stand open under "what to do first".
 LEAD: Final = 5
-#: Sentences on closing ports, and bars of the chart over time.
-MAX_SENTENCES: Final = 12
+#: Bars of the chart over time.
 MAX_BARS: Final = 60
 
 TRANSPORTS: Final = {"plaintext": "in clear", "starttls": "STARTTLS", "implicit_tls": "TLS", "unknown": "unseen"}
@@ -150,14 +152,14 @@ def page_values(job: Job) -> dict[str, Any]:
         "history": _history(job.result.sessions),
         "actions": [_action(one, several) for one in overview.actions],
         "lead": LEAD,
-        "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing[:MAX_SENTENCES] if one],
+        "closing": [f"{one[:1].upper()}{one[1:]}." for one in overview.closing],
         "accounts": _accounts(total),
         "exposed": _exposed(total),
         "nameless": nameless(total.nameless),
-        "migration": _migration(overview.migration),
+        "migration": _migration(overview.migration, overview.migrants),
         "findings": findings,
         "servers": _servers(job.rows("servers")),
-        "strangers": strangers(job.result.sessions),
+        "strangers": " ".join(filter(None, (strangers(job.result.sessions), wordless(total)))),
         "certificates": _certificates(job),
         "sessions": _sessions(job, several),
         "messages": _messages(job),
@@ -285,7 +287,7 @@ def _accounts(total: Summary) -> View:
     return view
 
 
-def _migration(rows: list[Row]) -> View:
+def _migration(rows: list[Row], accounts: list[str]) -> View:
     records = _records("migration", rows)
     # Where clients were seen to use an address, the column of servers has it.
     named = any(one["host"] != one["server_ip"] for one in records)
@@ -294,10 +296,10 @@ def _migration(rows: list[Row]) -> View:
         *([Head("Server name")] if named else []), Head("Authentication"), Head("Does it work?", "wide", True), Head("Also", "long"),
         Head("Last seen (UTC)", "moment"),
     ])  # fmt: skip
-    for one in records:
+    for one, account in zip(records, accounts, strict=True):
         name = "" if one["host"] == one["server_ip"] else _text(one["host"], MAX_GREETING)
         view.add(
-            _text(one["client_ip"]), _text(one["username"], MAX_NAME), endpoint(one["server_ip"], one["server_port"]), _text(one["current"]),
+            _text(one["client_ip"]), shorten(account, MAX_NAME), endpoint(one["server_ip"], one["server_port"]), _text(one["current"]),
             _text(one["recommended"]), *([name] if named else []), _text(one["authentication"]), _text(one["basis"]),
             _text(one["problems"]), clock(one["last_seen"]),
         )  # fmt: skip
@@ -335,9 +337,22 @@ def _servers(rows: list[Row]) -> View:
         view.add(
             _text(one["grade"]), endpoint(one["server_ip"], one["server_port"]), _text(one["protocol"]), _text(one["sessions"]),
             _text(one["plaintext"]), _text(one["starttls"]), _text(one["implicit_tls"]), _offer(one),
-            _text(one["plaintext_auth_offered"]), _text(one["tls_versions"]), _text(one["reasons"]),
+            _text(one["plaintext_auth_offered"]), _text(one["tls_versions"]), _reasons(one["reasons"]),
         )  # fmt: skip
     return view
+
+
+def _reasons(value: object) -> str:
+    """What speaks for and against a server: each reason whole, those that find no room counted."""
+    reasons = [str(reason) for reason in value] if isinstance(value, list) else []
+    told, room = [], MAX_REASONS
+    for reason in reasons:
+        room -= len(reason) + 2
+        if room < 0:
+            break
+        told.append(reason)
+    more = len(reasons) - len(told)
+    return ", ".join(told) + (f" and {more:,} more" if more else "")
 
 
 def _offer(server: dict[str, object]) -> str:
@@ -435,7 +450,7 @@ def _messages(job: Job) -> View:
 
 def _captures(job: Job) -> View:
     view = View("captures", "Captures", [
-        Head("Capture", "long"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("Of mail", "number"), Head("First (UTC)", "moment"),
+        Head("Capture", "long"), Head("Format", "fixed"), Head("Link types"), Head("Packets", "number"), Head("To mail ports", "number"), Head("First (UTC)", "moment"),
         Head("Last (UTC)", "moment"), Head("Damaged places", "number"), Head("Octets skipped", "number"), Head("Packets dropped", "number"),
     ])  # fmt: skip
     for one in _records("captures", job.rows("captures")):
@@ -462,13 +477,20 @@ def _counts(job: Job, findings: int, migration: int) -> list[tuple[str, str, str
     return counts
 
 
+def _kind(session: Session) -> str:
+    """The protocol of a session; what it was where that was no mail."""
+    if session.not_mail is not None:
+        return "not mail"
+    if session.protocol != "unknown" or session.transport != "unknown":
+        return session.protocol
+    return "not recognised" if session.client_bytes + session.server_bytes else "nothing said"
+
+
 def _bars(sessions: list[Session]) -> list[dict[str, Any]]:
     """Sessions by protocol and transport."""
     counts: dict[str, dict[str, int]] = {}
     for session in sessions:
-        shares = counts.setdefault(
-            "not mail" if session.not_mail is not None else session.protocol, dict.fromkeys(FILLS, 0)
-        )
+        shares = counts.setdefault(_kind(session), dict.fromkeys(FILLS, 0))
         shares[TRANSPORTS.get(session.transport, "unseen")] += 1
     most = max([sum(shares.values()) for shares in counts.values()], default=0)
     bars = []

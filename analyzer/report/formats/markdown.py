@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from analyzer.report.cards import NOT_LOOKED_AT, READABLE
 from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import rfc3339_second
-from analyzer.report.overview import make_overview, reference_url, sessions_of, strangers
+from analyzer.report.overview import make_overview, reference_url, sessions_of, strangers, wordless
 from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import offer_in_words
 from analyzer.report.visible import shorten, shorten_path
@@ -50,7 +51,7 @@ SHOWN: Final[dict[str, dict[str, str]]] = {
         "completeness": "captured", "first_frame": "first frame", "server_banner": "greeting",
     },
     "captures": {
-        "capture": "capture", "format": "format", "packets": "packets", "mail_packets": "of mail", "first": "first (UTC)",
+        "capture": "capture", "format": "format", "packets": "packets", "mail_packets": "to mail ports", "first": "first (UTC)",
         "last": "last (UTC)", "damaged": "damaged places", "skipped_bytes": "octets skipped", "dropped": "dropped",
     },
 }  # fmt: skip
@@ -107,7 +108,7 @@ def write(job: Job, out: TextIO) -> None:
     total = overview.total
     out.write(
         f"{sessions_of(total)}: {total.plaintext:,} in clear, {total.starttls:,} upgraded with STARTTLS, "
-        f"{total.implicit_tls:,} with TLS from the start, {total.unknown:,} without readable content. "
+        f"{total.implicit_tls:,} with TLS from the start, {total.unreadable:,} without readable content. "
         f"{plural(total.messages_exposed, 'message')} readable.\n\n## What to do first\n\n"
     )
     for number, one in enumerate(overview.actions, 1):
@@ -124,14 +125,14 @@ def write(job: Job, out: TextIO) -> None:
             sink.rows, sink.count = overview.findings[:MAX_ROWS], sum(overview.severities.values())
         else:
             job.push(table, sink)
-    _tell_apart(tables, job.result.sessions)
+    _tell_apart(tables, job.result.sessions, overview.migrants)
     for table, title in TITLES.items():
         out.write(f"\n## {title}\n\n")
         if table == "migration" and overview.closing:
             out.write("".join(f"- {sentence[:1].upper()}{sentence[1:]}.\n" for sentence in overview.closing) + "\n")
         _write_table(table, tables[table], out)
-        if table == "servers" and (others := strangers(job.result.sessions)):
-            out.write(f"\n{others}\n")
+        if table == "servers":
+            out.writelines(f"\n{others}\n" for others in (strangers(job.result.sessions), wordless(total)) if others)
     out.write("\n## What this capture cannot tell\n\n")
     out.writelines(f"- {code(limit)}\n" for limit in overview.limits)
     out.write(
@@ -146,11 +147,18 @@ def write(job: Job, out: TextIO) -> None:
     )
 
 
-def _tell_apart(tables: dict[str, _Rows], sessions: list[Session]) -> None:
-    """Put words for people into the rows: what it was that was no mail, and which servers need no STARTTLS."""
-    protocol = next(at for at, column in enumerate(TABLES["sessions"]) if column.name == "protocol")
+def _tell_apart(tables: dict[str, _Rows], sessions: list[Session], accounts: list[str]) -> None:
+    """Put words for people into the rows: what it was that was no mail, which servers need no STARTTLS, accounts without a name."""
+    migration = [column.name for column in TABLES["migration"]]
+    for row, account in zip(tables["migration"].rows, accounts, strict=False):
+        row[migration.index("username")] = account
+    names = [column.name for column in TABLES["sessions"]]
+    protocol, exposure = names.index("protocol"), names.index("exposure")
     for row, session in zip(tables["sessions"].rows, sessions, strict=False):
         row[protocol] = session.not_mail or row[protocol]
+        row[exposure] = (
+            NOT_LOOKED_AT if session.not_mail is not None else READABLE.get(session.exposure, session.exposure)
+        )
     at = {column.name: index for index, column in enumerate(TABLES["servers"])}
     for row in tables["servers"].rows:
         counts = [int(str(row[at[name]])) for name in ("plaintext", "starttls", "implicit_tls")]

@@ -9,7 +9,7 @@ from analyzer.model import SEVERITIES
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
 from analyzer.report.formats._page import Page, Table
 from analyzer.report.glance import Glance, Glancer, glance
-from analyzer.report.overview import Exposed, endpoint, sessions_of, unseen, verdict
+from analyzer.report.overview import Exposed, endpoint, sessions_of, unseen, verdict, wordless
 from analyzer.report.summary import AccountTally, Summary, leading
 from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.report.wording import plural
@@ -44,7 +44,7 @@ NARROW: Final = 96
 MAX_NAMED: Final = 5
 #: Characters of a capture's name beside a frame, and of its path.
 MAX_FILE: Final = 14
-MAX_PATH: Final = 40
+MAX_PATH: Final = 36
 
 #: What was readable of an account: the two words of this report, at length.
 READABLE: Final = "password or token readable"
@@ -171,7 +171,7 @@ def _lead(page: Page, total: Summary, severities: dict[str, int], left_out: int)
             (total.plaintext, "in clear"),
             (total.starttls, "upgraded with STARTTLS"),
             (total.implicit_tls, "with implicit TLS"),
-            (total.unknown, "without readable content"),
+            (total.unreadable, "without readable content"),
         )
         if count
     ]
@@ -180,6 +180,8 @@ def _lead(page: Page, total: Summary, severities: dict[str, int], left_out: int)
     if total.not_mail:
         others = ", ".join(f"{count} {visible(name)}" for name, count in sorted(total.not_mail.items()))
         page.print(f"Not mail, on mail ports: {others}.")
+    if wordless(total):
+        page.print(wordless(total))
     page.print("")
     return found.exposed
 
@@ -388,10 +390,10 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
         ("file", False),
         ("format", False),
         ("packets", True),
-        ("mail", True),
+        ("mail ports", True),
         ("from", False),
         ("damage", False),
-        spare=("format", "mail", "from", "packets"),
+        spare=("format", "mail ports", "from", "packets"),
     )
     shown = [
         (number, one)

@@ -12,11 +12,12 @@ import pytest
 from support.jobs import SAMPLES, job_of, result_of, text_of
 from support.reports import report_of
 from support.traffic import Talk, capture
-from support.verdicts import talk
+from support.verdicts import read, talk
 
 from analyzer.pipeline import run
 from analyzer.report.cards import sentence
 from analyzer.report.formats._page import WIDTH
+from analyzer.report.formats.html import MAX_REASONS, _reasons
 from analyzer.report.formats.text import write_text
 from analyzer.report.overview import Exposed, make_overview
 from analyzer.report.summary import summarize
@@ -114,6 +115,45 @@ def test_where_nothing_is_mail_there_is_no_table_of_servers(tmp_path: Path) -> N
     text = told(saved(tmp_path / "a.pcap", [talk(HTTP, 587)]))
     assert "\nServers\n" not in text
     assert "\nNo mail server was seen; 1 server on ports for mail, without mail: 198.51.100.20:587\n" in text
+
+
+def test_who_says_nothing_is_no_server_and_who_speaks_something_else_can_be_read(tmp_path: Path) -> None:
+    """Connections without a word are counted in every report; near miss: what was recognised is named, with its server."""
+    silent = [Talk(client_port=41000 + at, server=f"198.51.100.{at}").close() for at in (7, 8)]
+    for talks, words in ((silent, "2 connections to mail ports without a word."), ([talk(HTTP, 587)], "")):
+        job = job_of(run([saved(tmp_path / "a.pcap", talks)]))
+        text, markdown, page = (text_of(job, form) for form in ("text", "markdown", "html"))
+        assert "without readable content" not in text
+        assert ", 0 without readable content" in markdown
+        for report in (text, markdown, page):
+            assert (words in report) if words else ("to mail ports without a word" not in report)
+            assert ("198.51.100.20:587" in report) is not bool(words)
+        assert ("on ports for mail, without mail" in text) is not bool(words)
+        assert ("<th scope=row>nothing said<" in page) is bool(words)
+        assert ("<th scope=row>not mail<" in page) is not bool(words)
+        assert ("| not looked at |" in markdown) is not bool(words)
+
+
+def test_accounts_without_a_name_are_told_apart_in_every_report(tmp_path: Path) -> None:
+    nameless = [frame for frame in talk(LOGIN.format("kim")).frames() if b"USER" not in frame[1]]
+    empty = talk('S: * OK hi\nC: a LOGIN "" Zulu7Tango\nS: a OK in\nC: b LOGOUT\nS: * BYE\nS: b OK', 143, at=5)
+    sent = "S: 220 hi\nC: EHLO a\nS: 250 hi\nC: MAIL FROM:<a@example.test>\nS: 250 ok\nC: RCPT TO:<b@example.test>\nS: 250 ok\n"
+    sent += "C: DATA\nS: 354 go\nC: Subject: x\\r\\n\\r\\nhi\\r\\n.\nS: 250 ok\nC: QUIT\nS: 221 bye"
+    job = job_of(read(tmp_path, [nameless, empty, talk(sent, 587, at=9)]))
+    page = text_of(job, "html")
+    table = page[page.index('id="migration"') :].split("</table>")[0]
+    shown = [row.split("<td>")[2].strip() for row in table.split("<tr>")[2:]]
+    lines = text_of(job, "markdown").split("## Migration")[1].split("## Findings")[0].split("\n")
+    marked = [line.split("|")[2].strip(" `") for line in lines if line.startswith("| `")]
+    assert shown == marked == ["?", "(empty)", "(no login)"]
+
+
+def test_what_speaks_against_a_server_is_told_in_whole_reasons() -> None:
+    few = ["uses TLSv1.0 (RFC 8996)", "offers no STARTTLS" * 12, "invites passwords before TLS"]
+    assert _reasons(few) == ", ".join(few)
+    told = _reasons([f"{at} is a reason of some length that speaks against a server" for at in range(100)])
+    assert len(told) < MAX_REASONS + 20
+    assert re.search(r", \d+ is a reason of some length that speaks against a server and \d+ more$", told)
 
 
 def test_whether_starttls_is_offered_is_said_in_the_same_words(tmp_path: Path) -> None:

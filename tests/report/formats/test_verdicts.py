@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from support.verdicts import read, talk
 
 from analyzer.findings.base import Finding
 from analyzer.findings.catalogue import RULES
-from analyzer.findings.tally import FindingTally
+from analyzer.findings.tally import MAX_GROUPS, FindingTally
 from analyzer.pipeline import Result
-from analyzer.report.formats._page import WIDTH
-from analyzer.report.formats._verdicts import chosen
-from analyzer.report.formats.text import MAX_ROWS
+from analyzer.report.formats._page import WIDTH, Page
+from analyzer.report.formats._verdicts import MAX_RULES, _show_groups, chosen
+from analyzer.report.formats.text import MAX_ROWS, Frames
 from analyzer.report.glance import glance
 from analyzer.sessions.records import Session
 
@@ -68,10 +69,12 @@ def test_every_finding_is_in_a_row_or_counted_below(sample: str) -> None:
     shown = {(line.rule.slug, line.example.severity) for line in chosen(tally.groups(), MAX_ROWS)}
     rest = re.search(r"and ([\d,]+) more findings?: (.*?); all: --format csv --table findings", text)
     counted = {slug: int(count) for slug, count in re.findall(r"([\w-]+) \((\d+)\)", rest[2])} if rest else {}
-    assert sum(counted.values()) == (int(rest[1].replace(",", "")) if rest else 0)
+    cut = rest is not None and re.search(r" and \d+ more rules?$", rest[2]) is not None
+    assert cut == (len({group.rule.slug for group in tally.groups()} - {slug for slug, _ in shown}) > MAX_RULES)
+    assert (sum(counted.values()) < int(rest[1].replace(",", ""))) is cut if rest else not counted
     for group in tally.groups():
         kind = (group.rule.slug, group.example.severity)
-        assert kind in shown or group.rule.slug in counted, kind
+        assert kind in shown or group.rule.slug in counted or cut, kind
         assert kind in shown or kind[1] < 3, kind
 
 
@@ -100,3 +103,47 @@ def test_rows_are_as_many_as_there_is_room_for(rules: int, servers: int, severit
     if rules == MAX_ROWS and servers == 9:
         assert {line.server() for line in lines} == {"198.51.100.0:110 +8"}
         assert {(line.count, line.clients(), line.accounts()) for line in lines} == {(9, "9", "9")}
+
+
+def test_of_many_rules_the_worst_are_named_and_the_others_counted() -> None:
+    page = io.StringIO()
+    groups = tally_of(2, 40, 1).groups() + tally_of(1, 40, 1).groups()
+    _show_groups(Page(page), groups, "80", Frames(Result()))
+    text = " ".join(page.getvalue().split())
+    rest = re.search(r"and 60 more findings: (.*?); all: --format", text)
+    assert rest is not None
+    assert len(re.findall(r"\(\d\)", rest[1])) == MAX_RULES
+    assert rest[1].endswith(" and 32 more rules")
+    assert text.endswith(" and 12 more rules")
+
+
+def finding(rule: int, severity: int, server: int) -> Finding:
+    session = Session()
+    session.server_ip, session.server_port = f"10.{server >> 16}.{server >> 8 & 255}.{server & 255}", 110
+    return Finding(RULES[rule], severity, "high", session, 1, 1, 0, None, "", 1)
+
+
+def test_a_sweep_of_many_servers_hides_nothing_grave() -> None:
+    """A rule that is grave for the first time has a row, however many groups there are; near misses: the second time, and what is low."""
+    tally = FindingTally()
+    for server in range(MAX_GROUPS):
+        tally.receive_finding(finding(0, 1, server))
+    for server in range(3):
+        tally.receive_finding(finding(1, 4, MAX_GROUPS + server))
+        tally.receive_finding(finding(2, 1, MAX_GROUPS + server))
+        # A server that is known, and a rule that was met as something low only.
+        tally.receive_finding(finding(3, 3, server))
+    tally.receive_finding(finding(0, 4, MAX_GROUPS + 1))
+    groups = tally.groups()
+    assert len(groups) == MAX_GROUPS + 3
+    worst = [(group.rule.number, group.example.severity, group.count, group.server()) for group in groups[:3]]
+    place = f"10.0.{MAX_GROUPS >> 8}.{MAX_GROUPS & 255}:110"
+    assert sorted(worst) == sorted([
+        (RULES[1].number, 4, 1, place), (RULES[3].number, 3, 1, "10.0.0.0:110"),
+        (RULES[0].number, 4, 1, f"10.0.{MAX_GROUPS + 1 >> 8}.{MAX_GROUPS + 1 & 255}:110"),
+    ])  # fmt: skip
+    assert tally.left_out == 2 + 3 + 2
+    assert sum(tally.by_severity) == sum(group.count for group in groups) + tally.left_out
+    # It goes on being counted where it has its group.
+    tally.receive_finding(finding(1, 4, MAX_GROUPS))
+    assert max(group.count for group in tally.groups()) == 2
