@@ -148,7 +148,7 @@ def html_card(report: Report) -> str:
     unnamed = nameless_logins(report.credentials)
     unjudged = unjudged_sessions(report)
     notes = [f"on {plural(total['servers_exposed'], 'server')}"] if accounts else []
-    notes += [f"and {plural(unnamed, 'login')} without a name"] if unnamed else []
+    notes += [f"{'and' if accounts else 'but'} {plural(unnamed, 'login')} without a name"] if unnamed else []
     if not notes:
         notes = ["cannot be judged" if unjudged else "none seen"]
     cards = [
@@ -167,7 +167,9 @@ def html_card(report: Report) -> str:
     parts = [
         f'<div style="display:flex;flex-wrap:wrap;gap:8px;margin:4px 0 10px">{shown}</div>',
         *(
-            [f"<div>Logins of {plural(unjudged, 'session')} cannot be judged: not all of them was captured.</div>"]
+            [
+                f"<div>Logins of {plural(unjudged, 'session')} cannot be judged: parts of what was said were not captured.</div>"
+            ]
             if unjudged
             else []
         ),

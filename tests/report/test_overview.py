@@ -254,10 +254,10 @@ def test_every_report_tells_of_a_login_without_a_name(tmp_path: Path) -> None:
     assert "+: logins of which no account could be read" in text
     page = text_of(job_of(result), "html")
     assert "<p>1 login was readable, but not the account name.</p>" in page
-    assert "and 1 login without a name" in page
+    assert "but 1 login without a name" in page
     assert "No account was seen whose" not in page
     card = Report(result)._repr_html_()
-    assert "and 1 login without a name" in card
+    assert "but 1 login without a name" in card
     assert "none seen" not in card
     assert ">1</div><div>session</div>" in card
     # Near miss: with the name nothing of this is said.

@@ -211,7 +211,7 @@ def _cards(total: Summary) -> list[tuple[str, str, str]]:
     exposed = Exposed(total)
     note = f"on {plural(len(exposed.servers), 'server')}, {exposed.came_of_it()}" if exposed.accounts else ""
     if total.nameless:
-        note += f"{', ' if note else ''}and {plural(total.nameless, 'login')} without a name"
+        note += f"{', and' if note else 'but'} {plural(total.nameless, 'login')} without a name"
     return [
         (f"{len(exposed.accounts):,}", "accounts exposed", note),
         (
