@@ -255,6 +255,7 @@ def test_every_report_tells_of_a_login_without_a_name(tmp_path: Path) -> None:
     page = text_of(job_of(result), "html")
     assert "<p>1 login was readable, but not the account name.</p>" in page
     assert "but 1 login without a name" in page
+    assert "<b>1</b> <span>session in clear</span>" in page
     assert "No account was seen whose" not in page
     card = Report(result)._repr_html_()
     assert "but 1 login without a name" in card

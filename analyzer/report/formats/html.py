@@ -37,7 +37,7 @@ from analyzer.report.rows import Row, RowSink
 from analyzer.report.servers import GRADES, offer_in_words
 from analyzer.report.summary import leading
 from analyzer.report.visible import shorten, shorten_path, visible
-from analyzer.report.wording import plural
+from analyzer.report.wording import noun, plural
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -213,15 +213,27 @@ def _cards(total: Summary) -> list[tuple[str, str, str]]:
     if total.nameless:
         note += f"{', and' if note else 'but'} {plural(total.nameless, 'login')} without a name"
     return [
-        (f"{len(exposed.accounts):,}", "accounts exposed", note),
+        (f"{len(exposed.accounts):,}", f"{noun(len(exposed.accounts), 'account')} exposed", note),
         (
             f"{len(exposed.hashed):,}",
-            "accounts by hash",
+            f"{noun(len(exposed.hashed), 'account')} by hash",
             "challenge and response in clear",
         ),
-        (f"{total.messages_exposed:,}", "messages readable", "whole messages in clear"),
-        (f"{total.plaintext:,}", "sessions in clear", f"of {plural(total.mail, 'mail session')}"),
-        (f"{total.starttls + total.implicit_tls:,}", "sessions with TLS", f"{total.starttls:,} by STARTTLS"),
+        (
+            f"{total.messages_exposed:,}",
+            f"{noun(total.messages_exposed, 'message')} readable",
+            "whole messages in clear",
+        ),
+        (
+            f"{total.plaintext:,}",
+            f"{noun(total.plaintext, 'session')} in clear",
+            f"of {plural(total.mail, 'mail session')}",
+        ),
+        (
+            f"{total.starttls + total.implicit_tls:,}",
+            f"{noun(total.starttls + total.implicit_tls, 'session')} with TLS",
+            f"{total.starttls:,} by STARTTLS",
+        ),
     ]
 
 

@@ -196,6 +196,8 @@ def _exposed(page: Page, total: Summary, exposed: Exposed) -> None:
             f"{plural(len(exposed.hashed), 'more account')} sent challenge and response in clear ({', '.join(exposed.hashed_by)}): "
             "the hash is readable, and can be guessed offline."
         )
+    if total.nameless_hashes:
+        page.print(f"{plural(total.nameless_hashes, 'login')} without a name sent challenge and response in clear.")
 
 
 def named(names: list[str], most: int = MAX_NAMED) -> str:

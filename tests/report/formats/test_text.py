@@ -259,7 +259,7 @@ def test_every_report_counts_accounts_and_servers_alike(sample: str) -> None:
     text, markdown, page = text_of(job, "text"), text_of(job, "markdown"), unescape(text_of(job, "html"))
     card, short = unescape(report._repr_html_()), sentence(report)
     assert re.search(rf'font-size:1\.6em">{accounts}</div><div>accounts? exposed<', card)
-    assert re.search(rf"<b>{accounts}</b> <span>accounts exposed</span>", page)
+    assert re.search(rf"<b>{accounts}</b> <span>accounts? exposed</span>", page)
     if accounts:
         assert f"EXPOSED: {words} sent" in text
         assert make_overview(job).verdict.startswith(f"{words} sent")
