@@ -4,7 +4,7 @@ Standard output carries the result alone; progress, warnings and errors go to st
 Exit codes: 0 done, 1 a finding as bad as ``--fail-on`` says (or the engines of ``--cross-check`` differ), 2 wrong usage, 3 input
 missing, unreadable or nothing in it could be analysed (or the result could not be written), 4 a fault of mailtap.
 
-A little over 500 lines: the commands are one list of options after another, and share what reads, writes and fails.
+About 600 lines: the commands are one list of options after another, and share what reads, writes and fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
 from analyzer.places import is_same, status_of
-from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, WITHOUT_MESSAGES, Job, format_of, load, names
+from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, Job, format_of, load, names
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -40,8 +40,6 @@ DIFFERENT = 1
 INTERRUPTED = 130
 #: Errors of a full disk, in whatever is written last.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: Formats that tell the times asked for themselves.
-TELLS_TIMES: Final = ("html", "json", "markdown", "text")
 #: How files of text end; other endings that tell no format are likely slips.
 TEXT_SUFFIXES: Final = ("", ".log", ".out", ".text", ".txt")
 #: Letters of a result's name in that of the file that becomes it: names of files have limits.
@@ -192,7 +190,7 @@ def analyze(
     maker = _maker(show_secrets, headers, ca_file)
     form, writer = _writer(form, output, paths)
     shown = _check_table(writer, form, output, table)
-    if headers and (form in WITHOUT_MESSAGES or shown not in ("", "messages")):
+    if headers and (not getattr(writer, "MESSAGES", True) or shown not in ("", "messages")):
         _say(f"warning: --headers shows subjects and addresses in lists of messages, {_no_messages(form, shown)}")
     glancer = writer.receiver(maker) if hasattr(writer, "receiver") else None
     with shown_progress(True) as progress:
@@ -250,7 +248,7 @@ def _conclude(job: Job, form: str, writer: Any, output: Path | None, fail_on: Se
     _write(job, writer, output)
     for failure in result.failures:
         _say(f"error: {failure}")
-    window = "" if form in TELLS_TIMES else result.window()
+    window = "" if getattr(writer, "TELLS_TIMES", False) else result.window()
     if window:
         _say(f"note: {window}")
     # The text report says them itself, at its end; that it is no whole one must not be missed where it goes into a file.

@@ -7,6 +7,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.findings.base import Finding, FindingSink, Rule
+from analyzer.findings.traits import endpoint
 from analyzer.model import SEVERITIES
 from analyzer.sessions.records import Session
 
@@ -37,8 +38,7 @@ class Group:
         session = self.example.session
         if session is None:
             return self.example.capture
-        address = f"[{session.server_ip}]" if ":" in session.server_ip else session.server_ip
-        return f"{address}:{session.server_port}"
+        return endpoint(session.server_ip, session.server_port)
 
 
 class _Client:

@@ -95,7 +95,11 @@ def counted(count: i64, word: str) -> str:
     return f"1 {word}" if count == 1 else f"{count} {word}s"
 
 
+def endpoint(address: str, port: int) -> str:
+    """Address and port as one writes them: ``192.0.2.1:110``, ``[2001:db8::1]:110``."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def server_text(session: Session) -> str:
     """``pop3 server 198.51.100.20:110``, IPv6 addresses in brackets."""
-    address = f"[{session.server_ip}]" if ":" in session.server_ip else session.server_ip
-    return f"{session.protocol} server {address}:{session.server_port}"
+    return f"{session.protocol} server {endpoint(session.server_ip, session.server_port)}"

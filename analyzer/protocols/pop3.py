@@ -502,7 +502,7 @@ class Pop3Dissector(Dissector):
         if is_field(line):
             at = self.at
             reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
-            row = line + (b"\n" if self.server.lf_only else b"\r\n")
+            row = self.server.row(line)
             reader.receive_data(row, 0, len(row))
             self._reader = reader
             self._number = 0

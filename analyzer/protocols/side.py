@@ -64,6 +64,10 @@ class Side:
         #: the TLS octets met, until the owner takes them (at the end: what every line needs stands together)
         self.tls: bytes = b""
 
+    def row(self, line: bytes) -> bytes:
+        """The line just read, with the end that it had."""
+        return line + (b"\n" if self.lf_only else b"\r\n")
+
     def take(self) -> bytes:
         """The parts in one piece; none are left."""
         parts = self.parts

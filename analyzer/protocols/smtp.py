@@ -175,18 +175,16 @@ class SmtpDissector(Dissector):
         elif kind == STARTTLS:
             self._push(STARTTLS, None, 0, None)
             self.starttls_requested()
+        elif kind <= LHLO:
+            self._receive_hello(kind, argument)
+        elif kind == XEXCH50:
+            words = argument.split()
+            sized = len(words) > 0 and words[0].isdigit() and len(words[0]) <= 9
+            self._push(XEXCH50 if sized else PLAIN, None, int(words[0]) if sized else 0, None)
         else:
-            if kind <= LHLO:
-                self._receive_hello(kind, argument)
-                return
             if kind == RSET or kind == QUIT:
                 self._end_transaction()
-            elif kind == XEXCH50:
-                words = argument.split()
-                if words and words[0].isdigit() and len(words[0]) <= 9:
-                    self._push(kind, None, int(words[0]), None)
-                    return
-            self._push(PLAIN if kind == XEXCH50 else kind, None, 1 if argument else 0, None)
+            self._push(kind, None, 0, None)
 
     def _receive_hello(self, kind: int, argument: bytes) -> None:
         if kind == LHLO:
@@ -263,7 +261,7 @@ class SmtpDissector(Dissector):
             if transfer is not None:
                 self._tell(transfer)
             return False
-        row = line + (b"\n" if self.client.lf_only else b"\r\n")
+        row = self.client.row(line)
         size = self._chunk_size
         self._transfer = transfer
         if len(row) <= size:
@@ -316,7 +314,7 @@ class SmtpDissector(Dissector):
         """The first line of a message of which DATA was not captured, but the server's 354 was."""
         self._go_ahead_first = False
         transfer = self._begin_transfer(self._envelope, self.line_offset, True)
-        row = line + (b"\n" if self.client.lf_only else b"\r\n")
+        row = self.client.row(line)
         transfer.reader.receive_data(row, 0, len(row))
         self._tail = row[-_TAIL:]
         self._transfer = transfer

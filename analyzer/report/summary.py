@@ -7,6 +7,7 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.findings.history import fingerprint
+from analyzer.findings.traits import endpoint
 from analyzer.protocols.events import BEARER_TOKEN, CHALLENGE_RESPONSE, NO_SECRET, PASSWORD
 from analyzer.sessions.records import (
     ACCEPTED,
@@ -302,7 +303,7 @@ class Summary:
                     elif one.other:
                         unseen.add(name)
             if met:
-                servers.add(_place(server.server_ip, server.server_port))
+                servers.add(endpoint(server.server_ip, server.server_port))
         rejected: set[str] = set() if len(names) == len(accepted) else names - accepted - unseen
         clients = {one.client_ip for one in self.clients.values() if one.exposed}
         return (names, accepted, rejected, servers, clients)
@@ -313,7 +314,7 @@ class Summary:
         numbers: set[int] = set()
         for one in self.accounts:
             if one.readable and one.username in names:
-                servers.add(_place(one.server_ip, one.server_port))
+                servers.add(endpoint(one.server_ip, one.server_port))
                 numbers.update(one.numbers())
         clients = {one.client_ip for one in self.clients.values() if one.exposed and int(one.number) in numbers}
         return (servers, clients)
@@ -356,11 +357,6 @@ class Summary:
                 "and among no account's clients"
             )
         return notes
-
-
-def _place(address: str, port: i64) -> str:
-    """Address and port as one writes them."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def leading(accounts: list[AccountTally], most: int) -> list[AccountTally]:

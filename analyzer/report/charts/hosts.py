@@ -26,6 +26,7 @@ from analyzer.report.charts.style import (
     stacked_rows,
     times,
 )
+from analyzer.report.overview import endpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +144,7 @@ def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, 
 
 def place(address: str, port: int) -> str:
     """``192.0.2.10:110``, ``[2001:db8::1]:993``."""
-    return plain(f"[{address}]:{port}" if ":" in address else f"{address}:{port}", 48)
+    return plain(endpoint(address, port), 48)
 
 
 def _numeric(server: tuple[str, int]) -> tuple[int, int, str, int]:

@@ -7,6 +7,8 @@ A format is a module in this folder, found by its name and imported when it is u
     write_folder(job, folder)   FOLDER and TABLES: files in a folder, which it makes, whole or not at all (``_folder.whole_folder``)
     NEEDS                       optional: the module it cannot do without, and the extra of mailtap that brings it
     HASHED                      optional: True where the SHA-256 of the captures is part of it, which is then made as they are read
+    TELLS_TIMES                 optional: True where the times asked for (``Result.window()``) are part of it
+    MESSAGES                    optional: False where it lists no single message, and so no subject and no address of one
     receiver(maker)             optional: what takes the sessions as they end, so that they need not be kept (``job.glancer``);
                                 it gives None where they must be
 
@@ -47,8 +49,6 @@ SUFFIXES: Final = {
 }
 #: The format where neither a word nor a suffix tells one.
 USUAL: Final = "text"
-#: Formats that show no single message, and so no subject and no address of one.
-WITHOUT_MESSAGES: Final = ("markdown", "text")
 
 
 class Job:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from analyzer.sessions.records import Session
 
 KIND: Final = "text"
+#: It tells the times asked for.
+TELLS_TIMES: Final = True
 
 #: Characters of a cell, of a greeting or host name, of an account, of a list of words.
 MAX_CELL: Final = 160

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["RowWriter", "json_text", "rfc3339_second", "write", "write_json", "write_jsonl"]
 
 KIND: Final = "text"
+#: It tells the times asked for.
+TELLS_TIMES: Final = True
 #: Its table of captures has their SHA-256.
 HASHED: Final = True
 SCHEMA_VERSION: Final = 1

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from analyzer.sessions.records import Session
 
 KIND: Final = "text"
+#: It tells the times asked for.
+TELLS_TIMES: Final = True
+#: It lists no single message.
+MESSAGES: Final = False
 #: Its table of captures has their SHA-256.
 HASHED: Final = True
 #: Rows of a table, and characters of a cell.

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from analyzer.sessions.certificates import TrustStore
 
 KIND: Final = "text"
+#: It tells the times asked for.
+TELLS_TIMES: Final = True
+#: It lists no single message.
+MESSAGES: Final = False
 #: Rows shown of a table; the rest is counted.
 MAX_ROWS: Final = 20
 #: Columns whose cells stay on one line.
