@@ -3,6 +3,8 @@
     capture -> packets -> flows -> protocols -> sessions -> (findings, report)
 
 Offline and live traffic take the same way; only the first stage differs. Records go to a sink as sessions end.
+
+Over 500 lines, because it names every stage once, for the library and the command line: arguments and what each of them means take most.
 """
 
 from __future__ import annotations

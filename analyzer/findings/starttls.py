@@ -3,6 +3,8 @@
 Several compare a session with others of the same server. What a server offered is known from its sessions in clear; a session
 that saw less may also wait for what later sessions say, so an attack that was on when the capture began is found as well, with
 less confidence: the server may have been set up in between.
+
+Over 500 lines, because the rules of this theme weigh the same marks against each other: each says what the others leave to it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ what mailtap knows. Names of users, clients and servers are never among them, no
 The server is one thread around a selector, and not the standard library's, which gives every client a thread and every octet a timeout of
 its own: here a client has seconds in all, a few may be there at once (the oldest gives way), a few come in a second, and a page is written
 at most every quarter of a second, whoever asks how often. So nobody who can reach the port can keep the loop from its packets.
+
+Over 500 lines: half are the numbers, one line after another, with their help texts.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ database alone cannot. Where several sensors write into one PostgreSQL and equal
 copies of one key file.
 
 This module needs SQLAlchemy (``pip install "mailtap[monitor]"``), PostgreSQL psycopg too (``"mailtap[postgres]"``). It is imported when it is used.
+
+Over 500 lines, because the store is one object: what writes, reads and locks shares its connections; rows, schema, places and retention are in
+modules of their own.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ another protocol is named (``http``, ``ssh``, ``ftp`` ...) and never read for cr
 
 A preface of a proxy (SOCKS 4 and 5: RFC 1928; HTTP CONNECT: RFC 9110 section 9.3.6; PROXY protocol 1 and 2; SSLproxy's header line) is
 stepped over. Ports are those of RFC 8314 and the service name registry.
+
+Over 500 lines: tables of what other protocols say, and one decision that weighs all of it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ Text is UTF-8; octets that are not stay recoverable (``surrogateescape``). Binar
 ``secret_kind`` is ``challenge_response`` where what was sent allows guessing the password offline. A Kerberos ticket
 (GSSAPI, KERBEROS_V4) does not: it is sealed with the service's key, mostly a random one; its kind is ``none``, and the
 token is kept as the response.
+
+Over 500 lines, because mechanisms are read beside each other: each is a few lines long.
 """
 
 from __future__ import annotations

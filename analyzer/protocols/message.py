@@ -6,6 +6,8 @@ is ``\n--``, which opens a MIME part (RFC 2046 section 5.1.1), and only in messa
 kept as they stand and decoded (RFC 2231, RFC 2047) when somebody asks for them.
 
 Any way of splitting a body into pieces gives the same answers.
+
+Over 500 lines, because header, parts and names are read by one machine, whose state a cut anywhere must leave whole.
 """
 
 from __future__ import annotations

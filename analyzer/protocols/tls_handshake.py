@@ -3,6 +3,8 @@
 Parsers get one whole message body as ``data[start:end]`` and never raise: what is missing or wrong leaves its field at its default
 and sets ``malformed``. Lists of codes are kept packed, as they stood on the wire; names and fingerprints are made
 from them when somebody asks (:mod:`analyzer.protocols.tls_names`, :mod:`analyzer.protocols.fingerprints`).
+
+Over 500 lines: one parser a message, and the classes that they fill.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ working there, then TLS from the first octet unless it is known to be missing or
 in clear be closed; the row says to check it first), then a STARTTLS that is offered; never what the server is known not to offer.
 Among equals submission on 465 comes before 587. A service on a port of its own is taken at its word: the STARTTLS that it offers
 comes before the usual ports, where something else may be.
+
+Over 500 lines, because who is in clear, what to recommend and how to say it are judged of the same rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Totals over sessions, for reports that lead with what matters: who is exposed, on which servers, by which clients."""
+"""Totals over sessions, for reports that lead with what matters: who is exposed, on which servers, by which clients.
+
+Over 500 lines, because every tally is filled by one walk over a session, which is on the hot path of the report.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@ One :class:`SessionStream` listens to one TCP connection. It collects the first 
 everything to the protocol's dissector, passes on to the TLS dissector where TLS begins, and makes the session record when the
 connection is over, or as soon as both sides have closed a connection in clear and nothing is pending. A fault in a dissector
 costs that one session its remaining events, and is recorded in it.
+
+Over 500 lines, because a connection changes hands (detection, dissector, TLS, what TLS carried) within one object, and octets that wait go from
+one to the other.
 """
 
 from __future__ import annotations

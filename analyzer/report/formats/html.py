@@ -7,6 +7,8 @@ take the colours of the page in light and dark, and cost neither matplotlib's st
 
 What a table shows at most is bounded, worst first; what is left out is counted and said. How tables look is in ``_views``; what stands in each
 of them is here, one function a table, all together for comparing.
+
+Over 500 lines for that reason.
 """
 
 from __future__ import annotations
