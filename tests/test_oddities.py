@@ -10,9 +10,11 @@ import pytest
 from support.captures import NANO, pcap_header, pcap_record
 from support.tls import old_handshake
 from support.traffic import Talk, capture, logins, run_frames
-from support.verdicts import good_tls, tls
+from support.verdicts import findings, good_tls, tls
 
 from analyzer.pipeline import Result, run
+from analyzer.report.migration import migrate
+from analyzer.report.servers import postures
 from analyzer.sessions.records import Session
 
 
@@ -682,3 +684,62 @@ def test_a_keep_alive_before_the_first_octet_is_none(tmp_path: Path) -> None:
     made.seq[0] -= 1
     made.client(b"\0").play("S: +OK mx ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in").close()
     assert logins(run_frames(tmp_path, made.frames())) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+
+
+NO_NAME = b64(b"\0\0Zulu7Tango")
+NO_NAMES: list[tuple[int, str, str, str]] = [
+    (587, SMTP + "C: AUTH PLAIN {}\nS: {}", "535 no", "235 in"),
+    (587, SMTP + "C: AUTH PLAIN\nS: 334 \nC: {}\nS: {}", "535 no", "235 in"),
+    (110, "S: +OK mx\nC: AUTH PLAIN\nS: + \nC: {}\nS: {}", "-ERR no", "+OK in"),
+    (143, "S: * OK mx\nC: a AUTHENTICATE PLAIN {}\nS: {}", "a NO no", "a OK in"),
+    (4190, 'S: "SASL" "PLAIN"\nS: OK\nC: AUTHENTICATE "PLAIN" "{}"\nS: {}', "NO", "OK"),
+]
+
+
+@pytest.mark.parametrize(("port", "lines", "no", "yes"), NO_NAMES)
+def test_a_password_without_a_user_name_was_readable(tmp_path: Path, port: int, lines: str, no: str, yes: str) -> None:
+    for answer, outcome in ((no, "rejected"), (yes, "accepted")):
+        result = heard(tmp_path, port, lines.format(NO_NAME, answer))
+        assert logins(result) == [("PLAIN", "", "Zulu7Tango", outcome)]
+        assert result.sessions[0].exposure == "credentials"
+    # No password either: nothing was sent that could be told.
+    assert logins(heard(tmp_path, port, lines.format(b64(bytes(2)), no))) == []
+
+
+@pytest.mark.parametrize(
+    ("port", "before", "prompt", "string", "no"),
+    [
+        (587, SMTP + "C: AUTH LOGIN", "334 %s", "%s", "535 no"),
+        (110, "S: +OK mx\nC: AUTH LOGIN", "+ %s", "%s", "-ERR no"),
+        (143, "S: * OK mx\nC: a AUTHENTICATE LOGIN", "+ %s", "%s", "a NO no"),
+        (4190, 'S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"', '"%s"', '"%s"', "NO"),
+    ],
+)
+def test_an_empty_answer_to_who_it_is(
+    tmp_path: Path, port: int, before: str, prompt: str, string: str, no: str
+) -> None:
+    user, word = prompt % b64(b"Username:"), prompt % b64(b"Password:")
+    secret = string % b64(b"Zulu7Tango")
+    lines = f"{before}\nS: {user}\nC: {string % ''}\nS: {{}}\nC: {{}}\nS: {no}"
+    assert logins(heard(tmp_path, port, lines.format(word, secret))) == [("LOGIN", "", "Zulu7Tango", "rejected")]
+    # Asked again for the name, it is a name; without a password there is nothing to tell.
+    asked = f"{user}\nC: {string % b64(b'kim')}\nS: {word}"
+    assert logins(heard(tmp_path, port, lines.format(asked, secret))) == [("LOGIN", "kim", "Zulu7Tango", "rejected")]
+    assert logins(heard(tmp_path, port, lines.format(word, string % "*"))) == []
+
+
+def test_an_empty_initial_response_and_a_prompt_for_the_password(tmp_path: Path) -> None:
+    lines = SMTP + "C: AUTH LOGIN =\nS: 334 {}\nC: {}\nS: 535 no"
+    result = heard(tmp_path, 587, lines.format(b64(b"Password:"), b64(b"Zulu7Tango")))
+    assert logins(result) == [("LOGIN", "", "Zulu7Tango", "rejected")]
+    result = heard(tmp_path, 587, lines.format(b64(b"Username:"), b64(b"kim")))
+    assert logins(result) == [("LOGIN", "kim", None, "rejected")]
+
+
+def test_who_has_no_name_is_an_account_all_the_same(tmp_path: Path) -> None:
+    made = Talk(server_port=587).play(SMTP + f"C: AUTH PLAIN {NO_NAME}\nS: 235 in").close()
+    found = {(one.rule.slug, one.username) for one in findings(tmp_path, made)}
+    assert found == {("plaintext-password", ""), ("starttls-not-offered", ""), ("plaintext-auth-offered", None)}
+    sessions = run_frames(tmp_path, made.frames()).sessions
+    (row,) = migrate(sessions, postures(sessions, None)).rows
+    assert (row.account(), row.authentication()) == ("(empty)", "normal password")

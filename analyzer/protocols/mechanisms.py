@@ -104,14 +104,15 @@ class Plain(Mechanism):
         if second < 0:
             learned.malformed = "not authzid NUL authcid NUL password"
             return
-        if second == first + 1:
-            learned.malformed = "no user name"
-            return
         end: i64 = data.find(b"\0", second + 1)
         if end < 0:
             end = len(data)
         else:
             learned.malformed = "a NUL in the password"
+        if second == first + 1:
+            learned.malformed = "no user name"
+            if end == second + 1:
+                return  # nor a password
         learned.username = text(data[first + 1 : second])
         learned.authzid = text(data[:first]) if first else None
         learned.secret = text(data[second + 1 : end])
@@ -138,13 +139,16 @@ class Login(Mechanism):
         self.asked: bytes = b""
         #: a response of which it is not known what it is
         self.word: bytes | None = None
+        #: the last response was empty: the user name, if the password is asked for next
+        self.blank: bool = False
 
     def respond(self, learned: Learned, data: bytes) -> None:
         if learned.complete:
             return
         if self.step == 0:
+            self.blank = not data
             if not data:
-                return  # an empty initial response: the user name is still to be asked for
+                return  # an empty initial response, mostly: the user name is still to be asked for
             if not plausible(data):
                 learned.malformed = "the user name has control characters"
                 self.step = 2
@@ -166,6 +170,8 @@ class Login(Mechanism):
                 learned.malformed = "the password has control characters"
                 self.step = 2
                 return
+            if self.blank:
+                learned.username = ""
             learned.secret = text(data)
             learned.secret_kind = PASSWORD
             learned.complete = True
@@ -182,7 +188,7 @@ class Login(Mechanism):
             if word is not None:
                 learned.username = text(word)
                 self.step = 1
-            elif self.prompts > 1 or self.torn:
+            elif self.prompts > 1 or self.torn or self.blank:
                 self.step = 1
 
     def missed(self, challenge: bool) -> None:
@@ -190,6 +196,7 @@ class Login(Mechanism):
         if not challenge:
             self.torn = True
             self.word = None
+            self.blank = self.blank and self.step == 1
 
     def finish(self, learned: Learned, outcome: str) -> None:
         if self.step == 0 and self.word is not None and outcome == ACCEPTED:

@@ -76,9 +76,16 @@ def test_plain(message: bytes, found: dict[str, object]) -> None:
     assert talk("PLAIN", message) == {**found, "kind": "password", "complete": True}
 
 
-@pytest.mark.parametrize("message", [b"", b"bob", b"bob\0secret", b"\0secret", b"\0\0secret", b"bob\0\0secret"])
+@pytest.mark.parametrize("message", [b"", b"bob", b"bob\0secret", b"\0secret", b"\0\0", b"bob\0\0"])
 def test_plain_that_is_none_invents_nothing(message: bytes) -> None:
     assert set(talk("PLAIN", message)) == {"malformed"}
+
+
+@pytest.mark.parametrize(("message", "authzid"), [(b"\0\0secret", {}), (b"bob\0\0secret", {"authzid": "bob"})])
+def test_plain_without_a_user_name_has_a_password_all_the_same(message: bytes, authzid: dict[str, str]) -> None:
+    assert talk("PLAIN", message) == {
+        "username": "", "secret": "secret", "kind": "password", "complete": True, "malformed": "no user name", **authzid,
+    }  # fmt: skip
 
 
 def test_plain_with_a_nul_in_the_password_is_told_and_odd() -> None:
@@ -97,6 +104,14 @@ def test_login(prompts: tuple[bytes, bytes]) -> None:
     assert talk("LOGIN", (prompts[0],), b"alice", (prompts[1],), b"Wonder land!") == expected
     assert talk("LOGIN", b"alice", (prompts[1],), b"Wonder land!") == expected  # initial response: the user name
     assert talk("LOGIN", b"", (prompts[0],), b"alice", (prompts[1],), b"Wonder land!") == expected
+
+
+def test_login_without_a_user_name() -> None:
+    found = {"username": "", "secret": "secret", "kind": "password", "complete": True}
+    assert talk("LOGIN", (b"Username:",), b"", (b"Password:",), b"secret") == found
+    assert talk("LOGIN", b"", (b"Password:",), b"secret") == found
+    assert talk("LOGIN", (b"Username:",), b"", (b"Username:",), b"alice") == {"username": "alice"}
+    assert talk("LOGIN", (b"Username:",), b"", (b"Password:",)) == {}
 
 
 def test_login_left_half_way_keeps_the_name() -> None:
