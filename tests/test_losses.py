@@ -270,6 +270,37 @@ def test_a_chunk_that_is_refused_before_it_comes(tmp_path: Path) -> None:
     assert logins(run_frames(tmp_path, made.close().frames())) == []
 
 
+@pytest.mark.parametrize("refusals", ["S: 552 no\n", "S: 552 no\nS: 552 no\n"])
+def test_a_chunk_that_is_refused_for_each_recipient_before_it_comes(tmp_path: Path, refusals: str) -> None:
+    envelope = MAIL + "C: RCPT TO:<e@f>\nS: 250 ok\n"
+    begun = "S: 220 mx\nC: LHLO pc\nS: 250-mx\nS: 250 CHUNKING\n" + envelope
+    text = envelope + TEXT.replace("queued", "for c") + "S: 550 not for e\n"
+    lines = begun + "C: BDAT 1000000 LAST\n" + refusals + "C: RSET\nS: 250 ok\n" + text + "C: QUIT\nS: 221 bye"
+    session = read(tmp_path, 24, lines).sessions[0]
+    assert session.anomalies is None
+    assert [(one.size, one.accepted) for one in session.message_list or []] == [(14, True)]
+    # Sent all the same, whole before the answers or in part.
+    chunk = b"Subject: x\r\n\r\nNOOP\r\n"
+    for before in (0, 10, len(chunk)):
+        made = Talk(server_port=24).play(begun + f"C: BDAT {len(chunk)} LAST")
+        if before:
+            made.client(chunk[:before])
+        made.play(refusals if before == 0 else "S: 552 no\nS: 552 no")
+        if before < len(chunk):
+            made.client(chunk[before:])
+        session = run_frames(tmp_path, made.play(text + "C: QUIT\nS: 221 bye").close().frames()).sessions[0]
+        assert session.anomalies is None
+        assert [(one.size, one.accepted) for one in session.message_list or []] == [(20, False), (14, True)]
+
+
+def test_a_refusal_too_many_is_unexpected(tmp_path: Path) -> None:
+    begun = (
+        "S: 220 mx\nC: LHLO pc\nS: 250-mx\nS: 250 CHUNKING\n" + MAIL + "C: BDAT 1000000 LAST\nS: 552 no\nS: 552 no\n"
+    )
+    session = read(tmp_path, 24, begun + "C: QUIT\nS: 221 bye").sessions[0]
+    assert [one.kind for one in session.anomalies or []] == ["unexpected_reply"]
+
+
 def test_octets_of_exchange_between_two_commands(tmp_path: Path) -> None:
     lines = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 XEXCH50\n" + MAIL
     made = Talk(server_port=25).play(lines + "C: XEXCH50 40 2\nS: 354 Send binary data")

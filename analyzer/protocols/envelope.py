@@ -68,8 +68,8 @@ class Transfer:
         self.answer_frame: i64 = 0
         self.answer_ns: i64 = 0
         self.answer_offset: i64 = 0
-        #: final replies still to come (LMTP: one a recipient, RFC 2033 section 4.2)
-        self.replies_due: int = 1
+        #: final replies still to come once one has (LMTP: one a recipient, RFC 2033 section 4.2); 0 before
+        self.replies_due: int = 0
         #: replies for single recipients still to come before the final one
         self.recipients_due: int = 0
 
@@ -80,7 +80,8 @@ class Pending:
     def __init__(self, kind: int, envelope: Envelope | None, index: int, transfer: Transfer | None) -> None:
         self.kind = kind
         self.envelope = envelope
-        #: RCPT: index of the recipient; EHLO: 1 where it has an argument; XEXCH50: octets to come
+        #: RCPT: index of the recipient; EHLO: 1 where it has an argument; BDAT: 1 where it was refused before its octets came;
+        #: XEXCH50: octets to come
         self.index = index
         self.transfer = transfer
 

@@ -251,9 +251,18 @@ class SmtpDissector(Dissector):
         self._transfer = None
         self._chunk_doubtful = True
 
+    def _forget_refusals(self) -> None:
+        """Of what was said of a chunk before it came no more is due: LMTP refuses it for each recipient, or once for all of them."""
+        self._chunk_doubtful = False
+        queue = self._pending
+        if queue and queue[0] is self._chunk_entry and queue[0].index:
+            transfer = queue.pop(0).transfer
+            if transfer is not None:
+                transfer.answered = True
+
     def _resume_chunk(self, line: bytes) -> bool:
         """The first line behind an answer that came before the chunk: whether it is the chunk's (RFC 3030 section 2: it must come)."""
-        self._chunk_doubtful = False
+        self._forget_refusals()
         kind = VERBS.get(first_word(line), UNKNOWN)
         transfer = self._chunked
         if transfer is None or (kind != UNKNOWN and is_plain_command(kind, line.partition(b" ")[2].strip(b" \t"))):
@@ -503,6 +512,7 @@ class SmtpDissector(Dissector):
             and client.mode == OCTETS
             and client.remaining == self._chunk_size
         ):
+            entry.index = 1
             self._doubt_chunk()
         if kind == XEXCH50 and code == 354:
             entry.kind = PLAIN
@@ -715,7 +725,6 @@ class SmtpDissector(Dissector):
         transfer.told = True
         if self.protocol == "lmtp":
             direction = DELIVERED
-            transfer.replies_due = max(envelope.count(), 1)
         else:
             direction = SUBMITTED if self._authenticated or self.submission else RELAYED
         self.emit(
@@ -746,10 +755,12 @@ class SmtpDissector(Dissector):
         transfer.answer_frame = at.frame
         transfer.answer_ns = at.timestamp_ns
         transfer.answer_offset = self.line_offset
+        if transfer.replies_due == 0 and self.protocol == "lmtp":
+            transfer.replies_due = max(transfer.envelope.count(), 1)
+        transfer.replies_due -= 1
+        if transfer.replies_due > 0 and code != 421:
+            return False
         if transfer.told:
-            transfer.replies_due -= 1
-            if transfer.replies_due > 0 and code != 421:
-                return False
             self._tell_verdict(transfer)
         else:
             transfer.answered = True
@@ -797,13 +808,13 @@ class SmtpDissector(Dissector):
         both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
+            self._forget_refusals()
             if both:
                 # Commands and replies are missing: nobody knows what the next reply answers.
                 self.exchange_dropped()
                 self._drop_pending()
             self._answer_due = False
             self._unsynced = True
-            self._chunk_doubtful = False
             self._go_ahead_first = False
             if not self.exchange_open():
                 self._push(LOST, None, 0, None)
@@ -838,7 +849,7 @@ class SmtpDissector(Dissector):
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
-            self._chunk_doubtful = False
+            self._forget_refusals()
             self._push(UNKNOWN, None, 0, None)
 
     def upgraded(self) -> None:
