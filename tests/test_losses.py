@@ -103,6 +103,22 @@ def test_only_235_lets_in_where_replies_are_missing(tmp_path: Path) -> None:
     assert logins(read(tmp_path, 587, lines, "250 fine")) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
 
 
+@pytest.mark.parametrize(("auth", "answer"), [(f"AUTH PLAIN {PLAIN}", ""), ("AUTH PLAIN", f"S: 334 \nC: {PLAIN}\n")])
+def test_what_was_missing_long_before_hides_no_answer(tmp_path: Path, auth: str, answer: str) -> None:
+    listing = LISTING.partition("\n")[2]
+    lines = f"S: 220 lostgreet\nC: NOOP\nS: 250 fine\n{listing}C: {auth}\n{answer}S: 250 come in\nC: QUIT\nS: 221 bye"
+    said = ("PLAIN", "kim", "Zulu7Tango")
+    for lost in ("lostgreet", "NOOP", "250 fine"):
+        assert logins(read(tmp_path, 587, lines, lost)) == [(*said, "accepted")]
+    # Met in its middle, and the list of what is offered tells which answer is which.
+    made = Talk(server_port=587, handshake=False).play(lines.partition("fine\n")[2]).close()
+    assert logins(run_frames(tmp_path, made.frames())) == [(*said, "accepted")]
+    # Behind the list, another command may have been answered.
+    made = Talk(server_port=587).play(lines.replace(f"C: {auth}", f"C: VRFY gone\nS: 250 gone\nC: {auth}")).close()
+    outcome = "accepted" if answer else "unknown"
+    assert logins(run_frames(tmp_path, without(made, "250 gone"))) == [(*said, outcome)]
+
+
 @pytest.mark.parametrize("between", ["", "x\r\n"])
 def test_logins_in_a_chunk_whose_command_is_missing(tmp_path: Path, between: str) -> None:
     chunk = f"AUTH PLAIN {PLAIN}\r\n{between}AUTH PLAIN {PLAIN}\r\n".encode()

@@ -108,6 +108,8 @@ class SmtpDissector(Dissector):
         self._lost_count: bool = False
         #: a line was missing at some time: a reply to nothing is no surprise
         self._gaps: bool = False
+        #: a reply has shown which command it answers, and nothing was missing since
+        self._paired: bool = False
         #: lines of the server are missing; of the reply that is being read, or may be
         self._replies_lost: bool = False
         self._reply_torn: bool = False
@@ -490,6 +492,7 @@ class SmtpDissector(Dissector):
             if self.exchange_complete():
                 self.exchange_told()
         if code == 334 and kind == AUTH:
+            self._paired = True
             self.exchange_challenge(lines[0][4:])
             self._answer_due = True
             self._answer_guessed = self.exchange_stray()
@@ -502,6 +505,7 @@ class SmtpDissector(Dissector):
             entry.envelope = self._envelope
         if kind == DATA and code < 400:
             if code == 354 or not self.midstream:
+                self._paired = True
                 self._begin_body(entry)
                 self.release_client()
                 return
@@ -567,6 +571,7 @@ class SmtpDissector(Dissector):
 
     def _receive_yes(self, kind: int, lines: list[bytes]) -> None:
         if kind == EHLO or kind == LHLO:
+            self._paired = len(lines) > 1 and not self._pending
             self._tell_capabilities(lines)
         elif kind == HELO:
             if self._ehlo_refused and not self._told and not self._gaps:
@@ -575,7 +580,7 @@ class SmtpDissector(Dissector):
         elif kind == STARTTLS:
             self.starttls_granted()
         elif kind == AUTH:
-            if (self._gaps or self.midstream) and reply_code(lines[-1]) != 235:
+            if (self._gaps or self.midstream) and not self._paired and reply_code(lines[-1]) != 235:
                 # Only 235 lets anybody in (RFC 4954 section 6). This one answers another command, if replies are missing; else the
                 # command stood in a message.
                 if not self._replies_lost:
@@ -802,6 +807,7 @@ class SmtpDissector(Dissector):
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        self._paired = False
         if sender == SERVER:
             self._reply_torn = True
             self._replies_lost = True
