@@ -185,6 +185,46 @@ def test_mail_behind_socks_on_any_port(tmp_path: Path, hello: bytes, answer: byt
     assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
 
 
+def tunnel(kind: str, port: int) -> Talk:
+    """A connection to a proxy that has asked for a port of some host, and got it."""
+    number = port.to_bytes(2, "big")
+    talk = Talk(server_port=3128 if kind == "http" else 1080)
+    if kind == "http":
+        request = b"CONNECT mail.example.test:%d HTTP/1.1\r\nHost: mail.example.test\r\n\r\n" % port
+        return talk.client(request).server(b"HTTP/1.1 200 OK\r\n\r\n")
+    if kind == "socks4":
+        return talk.client(b"\x04\x01" + number + b"\x0a\0\0\x01\0").server(b"\0\x5a" + bytes(6))
+    talk.client(b"\x05\x01\0").server(b"\x05\0").client(b"\x05\x01\0\x03\x02mx" + number)
+    return talk.server(b"\x05\0\0\x01" + bytes(6))
+
+
+@pytest.mark.parametrize("kind", ["socks4", "socks5", "http"])
+@pytest.mark.parametrize(
+    ("port", "protocol"),
+    [(993, "imap"), (995, "pop3"), (465, "smtp"), (443, None), (1993, None), (25, None), (143, None)],
+)
+def test_tls_in_a_tunnel_to_a_port_for_mail(tmp_path: Path, kind: str, port: int, protocol: str | None) -> None:
+    talk = tunnel(kind, port)
+    for sender, data in old_handshake(0x0303):
+        assert isinstance(data, bytes)
+        (talk.client if sender == 0 else talk.server)(data)
+    frames = talk.close().frames()
+    sessions = run_frames(tmp_path, frames).sessions
+    if protocol is None:
+        assert sessions == []
+        sessions = run_frames(tmp_path, frames, ports={1993: "imaps"}).sessions
+        assert [one.protocol for one in sessions] == (["imap"] if port == 1993 else [])
+        return
+    (session,) = sessions
+    assert (session.protocol, session.port_service, session.transport) == (protocol, None, "implicit_tls")
+    assert session.tls is not None
+    assert (session.tls.mode, session.tls.handshake, session.tls.in_short()[0]) == ("implicit", "completed", "TLSv1.2")
+    assert session.anomalies is None
+    # What is no TLS on such a port, and no mail, is of no interest.
+    stranger = tunnel(kind, port).play("C: GET / HTTP/1.1\nC: \nS: HTTP/1.1 200 OK").close()
+    assert run_frames(tmp_path, stranger.frames()).sessions == []
+
+
 @pytest.mark.parametrize(("port", "transport"), [(993, "implicit_tls"), (995, "implicit_tls"), (143, "starttls")])
 def test_a_capture_that_begins_within_a_server_record_of_tls(tmp_path: Path, port: int, transport: str) -> None:
     rest = bytes(range(200, 256)) + bytes(range(40))

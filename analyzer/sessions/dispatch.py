@@ -29,7 +29,6 @@ from analyzer.protocols.detect import (
     SERVICES,
     decide,
     plausible_greeting,
-    preface_length,
     quick_verdict,
     says_grant,
 )
@@ -47,6 +46,7 @@ from analyzer.protocols.events import (
 )
 from analyzer.protocols.imap import ImapDissector
 from analyzer.protocols.pop3 import Pop3Dissector
+from analyzer.protocols.prefaces import preface_length, tunnel_port
 from analyzer.protocols.sieve import SieveDissector
 from analyzer.protocols.smtp import SmtpDissector
 from analyzer.protocols.tls import TlsDissector
@@ -378,6 +378,12 @@ class SessionStream(StreamSink):
         if service is None and client_first:
             # No mail client speaks before the server's greeting (Redis has AUTH and +OK as well).
             verdict = NOT_MAIL_PREFIX
+        if client_skip and service is None and looks_like_tls(client[client_skip:]):
+            # Where a tunnel leads is as good as the port of a connection.
+            behind = self._factory.port_service(tunnel_port(client[:client_skip]))
+            if behind is not None and behind in IMPLICIT_TLS_SERVICES:
+                verdict = "tls"
+                self._make_builder().session.protocol = PROTOCOL_OF[behind]
         self._waiting = None
         if verdict == "tls":
             shown = begun[CLIENT] if looks_like_tls(client[client_skip:]) else begun[SERVER]

@@ -11,9 +11,9 @@ from analyzer.protocols.detect import (
     decide,
     judge_greeting,
     plausible_greeting,
-    preface_length,
     quick_verdict,
 )
+from analyzer.protocols.prefaces import preface_length, tunnel_port
 
 GREETINGS = [
     (b"+OK ready\r\n", "pop3"),
@@ -120,32 +120,37 @@ def test_more_octets_never_change_a_verdict(service: str | None, whole: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("client", "server", "lengths"),
+    ("client", "server", "lengths", "port"),
     [
         (
             b"\x05\x01\x00\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x19EHLO",
             b"\x05\x00\x05\x00\x00\x01" + bytes(6) + b"220 x",
             (13, 12),
+            25,
         ),
-        (b"\x05\x01\x00\x05\x01\x00\x03\x02mx\x00\x19", b"\x05\x00\x05\x00\x00\x03\x02mx\x00\x19", (12, 11)),
+        (b"\x05\x01\x00\x05\x01\x00\x03\x02mx\x00\x19", b"\x05\x00\x05\x00\x00\x03\x02mx\x00\x19", (12, 11), 25),
         (
             b"\x05\x01\x02\x01\x02ab\x02cd\x05\x01\x00\x01" + bytes(6),
             b"\x05\x02\x01\x00\x05\x00\x00\x01" + bytes(6),
             (20, 14),
+            0,
         ),
-        (b"\x04\x01\x00\x19\x0a\x00\x00\x01me\x00EHLO", b"\x00\x5a" + bytes(6) + b"220", (11, 8)),
-        (b"\x04\x01\x00\x19\x00\x00\x00\x01me\x00mx\x00", b"\x00\x5a" + bytes(6), (14, 8)),
-        (b"CONNECT mx:25 HTTP/1.1\r\n\r\nEHLO", b"HTTP/1.1 200 OK\r\n\r\n220", (26, 19)),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\nEHLO", b"", (37, 0)),
-        (b"SSLproxy: [192.0.2.1]:1,s\r\nUSER", b"+OK", (27, 0)),
-        (b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x04abcdEHLO", b"", (20, 0)),
-        (b"EHLO x\r\n", b"220", (0, 0)),
-        (b"CAPA\r\n", b"+OK", (0, 0)),
-        (b"\x05", b"", (-1, -1)),
+        (b"\x04\x01\x00\x19\x0a\x00\x00\x01me\x00EHLO", b"\x00\x5a" + bytes(6) + b"220", (11, 8), 25),
+        (b"\x04\x01\x00\x19\x00\x00\x00\x01me\x00mx\x00", b"\x00\x5a" + bytes(6), (14, 8), 25),
+        (b"CONNECT mx:25 HTTP/1.1\r\n\r\nEHLO", b"HTTP/1.1 200 OK\r\n\r\n220", (26, 19), 25),
+        (b"CONNECT [2001:db8::1]:993 HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", (38, 19), 993),
+        (b"CONNECT mx HTTP/1.1\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", (23, 19), 0),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\nEHLO", b"", (37, 0), 0),
+        (b"SSLproxy: [192.0.2.1]:1,s\r\nUSER", b"+OK", (27, 0), 0),
+        (b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x04abcdEHLO", b"", (20, 0), 0),
+        (b"EHLO x\r\n", b"220", (0, 0), 0),
+        (b"CAPA\r\n", b"+OK", (0, 0), 0),
+        (b"\x05", b"", (-1, -1), 0),
     ],
 )
-def test_prefaces_of_proxies(client: bytes, server: bytes, lengths: tuple[int, int]) -> None:
+def test_prefaces_of_proxies(client: bytes, server: bytes, lengths: tuple[int, int], port: int) -> None:
     assert preface_length(client, server) == lengths
+    assert lengths[0] <= 0 or tunnel_port(client[: lengths[0]]) == port
 
 
 def test_looking_has_an_end() -> None:
