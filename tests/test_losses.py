@@ -273,6 +273,35 @@ def test_a_reply_for_each_recipient_before_the_one_that_counts(tmp_path: Path, a
     assert [message.accepted for message in session.message_list or []] == [accepted]
 
 
+RECIPIENTS = (
+    "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 PRDR\nC: MAIL FROM:<a@b> PRDR\nS: 250 ok\nC: RCPT TO:<c@d>\nS: 250 ok\n"
+    "C: RCPT TO:<e@f>\nS: 250 ok\nC: DATA\nS: 354 go\nC: Subject: x\nC: \nC: .\nS: 353 PRDR content analysis beginning\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("answers", "accepted"),
+    [
+        ("S: 550 PRDR R=<c@d> refusal\nS: 250 PRDR R=<e@f> acceptance\nS: 250 id=1 message accepted for some recipients", True),
+        ("S: 250 PRDR R=<c@d> acceptance\nS: 250 PRDR R=<e@f> acceptance\nS: 550 spam", False),
+        ("S: 250 PRDR R=<c@d> acceptance\nS: 250 PRDR R=<e@f> acceptance\nS: 250 lost\nC: NOOP\nS: 550 no", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lost", ["353 PRDR", "R=<c@d>"])
+def test_answers_for_single_recipients_whose_beginning_is_missing(
+    tmp_path: Path, answers: str, accepted: bool | None, lost: str
+) -> None:
+    (session,) = read(tmp_path, 25, RECIPIENTS + answers + "\nC: QUIT\nS: 221 bye", lost, "250 lost").sessions
+    assert [one.accepted for one in session.message_list or []] == [accepted]
+
+
+@pytest.mark.parametrize(("answer", "accepted"), [("250 id=1 for PRDR R=<", True), ("550 PRDR, but no", False)])
+def test_an_answer_to_the_message_as_a_whole(tmp_path: Path, answer: str, accepted: bool) -> None:
+    lines = RECIPIENTS.rpartition("S: 353")[0] + f"S: {answer}\nC: NOOP\nS: 250 fine\nC: QUIT\nS: 221 bye"
+    (session,) = read(tmp_path, 25, lines, "220 mx").sessions
+    assert [one.accepted for one in session.message_list or []] == [accepted]
+
+
 def test_a_chunk_that_is_refused_before_it_comes(tmp_path: Path) -> None:
     begun = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 CHUNKING\n" + MAIL + "C: BDAT 1000000 LAST\nS: 503 no\n"
     result = read(tmp_path, 25, begun + "C: RSET\nS: 250 ok\n" + MAIL + TEXT + f"C: AUTH PLAIN {PLAIN}\nS: 235 ok")
@@ -325,6 +354,36 @@ def test_octets_of_exchange_between_two_commands(tmp_path: Path) -> None:
     assert (result.sessions[0].messages, logins(result)) == (1, [])
     refused = lines + "C: XEXCH50 40 2\nS: 504 Need to authenticate first\n" + TEXT
     assert read(tmp_path, 25, refused).sessions[0].messages == 1
+
+
+EXCHANGE = bytes(range(20)) + f"AUTH PLAIN {PLAIN}\r\n".encode()
+
+
+@pytest.mark.parametrize("early", [1, 20, len(EXCHANGE)])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_octets_of_exchange_that_do_not_wait(tmp_path: Path, early: int, pieces: int) -> None:
+    asked = b"XEXCH50 %d 2\r\n" % len(EXCHANGE)
+    made = Talk(server_port=25).play("S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 XEXCH50\n" + MAIL)
+    if pieces == 1:
+        made.client(asked + EXCHANGE[:early])
+    else:
+        made.client(asked).client(EXCHANGE[:early])
+    made.play("S: 354 goahead").client(EXCHANGE[early:] + b"DATA\r\n")
+    whole = made.play("S: 250 ok\n" + TEXT.partition("\n")[2] + "C: QUIT\nS: 221 bye").close()
+    server = [frame for frame in whole.frames() if frame[1][34:36] == b"\0\x19"]
+    halves = [frame for frame in whole.frames() if frame not in server]
+    for frames in (
+        (whole.frames(), halves) if early < len(EXCHANGE) else (whole.frames(), without(whole, "goahead"), halves)
+    ):
+        result = run_frames(tmp_path, frames)
+        assert (result.sessions[0].messages, logins(result), result.sessions[0].anomalies) == (1, [], None)
+
+
+def test_commands_that_do_not_wait_for_exchange(tmp_path: Path) -> None:
+    lines = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 XEXCH50\nC: XEXCH50 40 2\nC: NOOP\nS: 504 no\nS: 250 ok\n" + LOGIN
+    result = read(tmp_path, 587, lines)
+    assert (logins(result), result.sessions[0].anomalies) == ([("PLAIN", "kim", "Zulu7Tango", "accepted")], None)
+    assert logins(read(tmp_path, 587, lines, "504 no")) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
 
 
 def test_a_refused_hello_leaves_the_envelope(tmp_path: Path) -> None:

@@ -73,6 +73,27 @@ class Transfer:
         #: replies for single recipients still to come before the final one
         self.recipients_due: int = 0
 
+    def is_last_reply(self, code: i64, line: bytes, lmtp: bool, torn: bool) -> bool:
+        """Whether a reply, of which the last line is given, is the last one that is due. ``torn``: some before it may be missing.
+
+        PRDR (draft-hall-prdr) has one reply a recipient behind a 353, and then the one that counts.
+        """
+        if code == 353 and self.recipients_due == 0:
+            self.recipients_due = max(self.envelope.count(), 1)
+            return False
+        if torn and line.find(b" PRDR R=<") == 3:
+            self.recipients_due = 0  # as Exim says it of one recipient; how many are missing is not known
+            return False
+        if self.recipients_due > 0 and code != 421:
+            self.recipients_due -= 1
+            return False
+        if code < 400:
+            self.accepted = True
+        if lmtp and self.replies_due == 0:
+            self.replies_due = max(self.envelope.count(), 1)
+        self.replies_due -= 1
+        return self.replies_due <= 0 or code == 421
+
 
 class Pending:
     """A command that waits for its reply."""

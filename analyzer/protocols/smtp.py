@@ -15,7 +15,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Sender
-from analyzer.protocols.base import DOT_BODY, LINES, OCTETS, Dissector, response_form
+from analyzer.protocols.base import DOT_BODY, HOLD, LINES, OCTETS, Dissector, response_form
 from analyzer.protocols.envelope import Envelope, Pending, Transfer, parse_path
 from analyzer.protocols.events import (
     ACCEPTED,
@@ -63,6 +63,7 @@ from analyzer.protocols.smtp_grammar import (
     XEXCH50,
     answers_auth,
     answers_only,
+    exchange_octets,
     is_keyword,
     is_plain_command,
     reply_code,
@@ -180,9 +181,11 @@ class SmtpDissector(Dissector):
         elif kind <= LHLO:
             self._receive_hello(kind, argument)
         elif kind == XEXCH50:
-            words = argument.split()
-            sized = len(words) > 0 and words[0].isdigit() and len(words[0]) <= 9
-            self._push(XEXCH50 if sized else PLAIN, None, int(words[0]) if sized else 0, None)
+            size = exchange_octets(argument)
+            self._push(XEXCH50 if size >= 0 else PLAIN, None, size, None)
+            if size >= 0:
+                self._data_held = False
+                self.hold_client()
         else:
             if kind == RSET or kind == QUIT:
                 self._end_transaction()
@@ -518,13 +521,17 @@ class SmtpDissector(Dissector):
         ):
             entry.index = 1
             self._doubt_chunk()
-        if kind == XEXCH50 and code == 354:
-            entry.kind = PLAIN
-            if client.mode == LINES and client.parts_size == 0:
-                self.expect_octets(CLIENT, entry.index)
-            return
+        if kind == XEXCH50:
+            if code == 354:
+                entry.kind = PLAIN
+                if client.mode == HOLD or (client.mode == LINES and client.parts_size == 0):
+                    self.expect_octets(CLIENT, entry.index)
+                    self.release_client()
+                return
+            self.release_client()  # refused: whatever has come is read as the server reads it
         if kind == BODY or kind == BDAT_LAST:
-            if not self._receive_verdict(entry, code):
+            transfer = entry.transfer
+            if transfer is not None and not self._receive_verdict(transfer, code, lines[-1]):
                 return
         queue.pop(0)
         if not queue:
@@ -666,11 +673,15 @@ class SmtpDissector(Dissector):
     def _refuse_data(self) -> None:
         """No message is wanted. A client that has sent one already (against RFC 2920 section 3.1) has sent text, not commands."""
         if self.client_waiting():
-            waiting = b"".join(self.client.parts)
-            if VERBS.get(first_word(waiting.split(b"\n", 1)[0].rstrip(b"\r")), UNKNOWN) == UNKNOWN:
+            if not self._command_waits():
                 self._transfer = None
                 self.expect_dot_body(CLIENT)
         self.release_client()
+
+    def _command_waits(self) -> bool:
+        """Whether what the client said before the server's word begins with a command."""
+        waiting = b"".join(self.client.parts)
+        return VERBS.get(first_word(waiting.split(b"\n", 1)[0].rstrip(b"\r")), UNKNOWN) != UNKNOWN
 
     def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:
         transfer = self._transfer
@@ -742,29 +753,14 @@ class SmtpDissector(Dissector):
         if transfer.answered:
             self._tell_verdict(transfer)
 
-    def _receive_verdict(self, entry: Pending, code: i64) -> bool:
+    def _receive_verdict(self, transfer: Transfer, code: i64, line: bytes) -> bool:
         """A reply behind the message's end; whether it was the last one due."""
-        transfer = entry.transfer
-        if transfer is None:
-            return True
-        if code == 353 and transfer.recipients_due == 0:
-            # One reply a recipient follows, and then the one that counts (PRDR, draft-hall-prdr).
-            transfer.recipients_due = max(transfer.envelope.count(), 1)
+        if not transfer.is_last_reply(code, line, self.protocol == "lmtp", self._gaps):
             return False
-        if transfer.recipients_due > 0 and code != 421:
-            transfer.recipients_due -= 1
-            return False
-        if code < 400:
-            transfer.accepted = True
         at = self.at
         transfer.answer_frame = at.frame
         transfer.answer_ns = at.timestamp_ns
         transfer.answer_offset = self.line_offset
-        if transfer.replies_due == 0 and self.protocol == "lmtp":
-            transfer.replies_due = max(transfer.envelope.count(), 1)
-        transfer.replies_due -= 1
-        if transfer.replies_due > 0 and code != 421:
-            return False
         if transfer.told:
             self._tell_verdict(transfer)
         else:
@@ -788,12 +784,17 @@ class SmtpDissector(Dissector):
             self.exchange_dropped()
             self._begin_text()
             return
+        queue = self._pending
+        if queue and queue[-1].kind == XEXCH50:
+            # What waits is what was announced, unless a command begins it: none of it was asked for.
+            if self.client_waiting() and not self._command_waits():
+                self.expect_octets(CLIENT, queue[-1].index)
+            return
         if not self._data_held:
             # Of a complete exchange the outcome may still come, unless the client talks on.
             self._answer_due = self.exchange_open() and not self.exchange_complete()
             self._answer_guessed = True
             return
-        queue = self._pending
         entry = queue[-1] if queue and queue[-1].kind == DATA else self._push(DATA, self._envelope, 0, None)
         self._begin_body(entry)
 

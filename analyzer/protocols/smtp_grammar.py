@@ -79,6 +79,12 @@ def is_plain_command(kind: int, argument: bytes) -> bool:
     return argument.find(b" ") < 0
 
 
+def exchange_octets(argument: bytes) -> int:
+    """The octets that ``XEXCH50 size type`` announces ([MS-XEXCH50]); -1 where it tells no size."""
+    words = argument.split()
+    return int(words[0]) if words and words[0].isdigit() and len(words[0]) <= 9 else -1
+
+
 def is_keyword(text: bytes) -> bool:
     """Whether a line of a reply is a keyword of EHLO that says how to go on, and no greeting."""
     upper = text.upper()
