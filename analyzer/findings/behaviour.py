@@ -57,6 +57,8 @@ def brute_force(session: Session, found: Found) -> None:
 
     Five different passwords of one client within ten minutes, or ten of any clients, are no slips. A program that repeats one old
     password all day is not meant: that is a forgotten setting. A login that the server accepts after the guesses makes it critical.
+
+    Of challenge and response nobody can tell whether the passwords differ: twelve rejected logins raise it, a step lower.
     """
     credentials = session.credentials
     if credentials is None:
@@ -83,7 +85,7 @@ def brute_force(session: Session, found: Found) -> None:
                     session,
                     found,
                     credential,
-                    CRITICAL,
+                    CRITICAL if told[2] else HIGH,
                     LIKELY,
                     f"{session.client_ip} was let in as {name} after the guesses",
                 )
@@ -106,8 +108,11 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
         keep(past.rejections, rejection)
     told = None if past.guessed is None else past.guessed.get(name)
     if told is not None and now - told[1] <= WINDOW_NS:
-        _tell(past, name, told[0], max(told[1], now))
-        return
+        _tell(past, name, told[0], max(told[1], now), told[2])
+        if told[2]:
+            return
+    else:
+        told = None
     account = history.rejected(session, rejection)
     if account is None or account.rejections is None:
         return
@@ -115,13 +120,15 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
         seen = [one for one in _within(account.rejections, now) if one.client_ip == session.client_ip]
         guesses = len({one.secret for one in seen if one.secret != 0})
         unseen = len([one for one in seen if one.secret == 0])
-        if guesses >= MIN_GUESSES or unseen >= MIN_GUESSES_UNSEEN:
-            _tell(past, name, now, now)
+        differ = guesses >= MIN_GUESSES
+        if differ or (unseen >= MIN_GUESSES_UNSEEN and told is None):
+            _tell(past, name, now, now, differ)
             history.guessers += 1
-            what = f"{guesses} different passwords" if guesses >= MIN_GUESSES else f"{unseen} logins"
+            what = f"{guesses} different passwords" if differ else f"{unseen} logins"
+            doubt = "" if differ else ": guesses, or a program that repeats an old password, which hashes do not tell"
             _add(
-                session, found, credential, HIGH, SURE if guesses >= MIN_GUESSES else LIKELY,
-                f"{what} of {session.client_ip} for {name} rejected by {session.server_ip} within ten minutes",
+                session, found, credential, HIGH if differ else MEDIUM, SURE if differ else LIKELY,
+                f"{what} of {session.client_ip} for {name} rejected by {session.server_ip} within ten minutes{doubt}",
             )  # fmt: skip
             return
     if len(account.rejections) < MIN_GUESSES_SHARED:
@@ -173,15 +180,15 @@ def _forget_guesses(session: Session, history: History, past: ClientPast, name: 
         account.rejections = [one for one in account.rejections if one.client_ip != session.client_ip]
 
 
-def _tell(past: ClientPast, name: str, since_ns: int, timestamp_ns: int) -> None:
-    """Remember that an account was guessed at; bounded, the oldest goes."""
+def _tell(past: ClientPast, name: str, since_ns: int, timestamp_ns: int, differ: bool) -> None:
+    """Remember that an account was guessed at, for sure (passwords that differ) or maybe; bounded, the oldest goes."""
     guessed = past.guessed
     if guessed is None:
         guessed = {}
         past.guessed = guessed
     if len(guessed) >= MAX_REJECTIONS and name not in guessed:
         del guessed[next(iter(guessed))]
-    guessed[name] = (since_ns, timestamp_ns)
+    guessed[name] = (since_ns, timestamp_ns, differ)
 
 
 def _let_in(past: ClientPast, name: str, timestamp_ns: i64) -> None:

@@ -183,8 +183,8 @@ class ClientPast:
         self.names: i64 = 0
         #: capture time at which accounts were found to be sprayed, and of the latest login that belongs to it; 0 where they were not
         self.sprayed_ns: i64 = 0
-        #: account that was guessed at -> the same times; bounded as ``rejections`` are
-        self.guessed: dict[str, tuple[int, int]] | None = None
+        #: account that was guessed at -> the same times, and whether passwords were seen to differ; bounded as ``rejections`` are
+        self.guessed: dict[str, tuple[int, int, bool]] | None = None
         #: once several accounts were rejected: accounts that were let in since some time (some of them twice), and in the time before
         self.let_in: list[str] | None = None
         self.let_in_since_ns: i64 = 0

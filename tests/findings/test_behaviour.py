@@ -67,6 +67,23 @@ def test_guesses_that_are_told_are_not_told_again_at_the_next_slip(tmp_path: Pat
     assert told(tmp_path, GUESSED, *talks)[2:] == [("high", "high")]
 
 
+def hashed(at: float, *, lets_in: bool = False) -> Talk:
+    answer = "+OK in" if lets_in else "-ERR no"
+    return talk(f"S: +OK <{at}@mx>\nC: APOP kim {int(at):032x}\nS: {answer}\nC: QUIT\nS: +OK bye", 110, at=at)
+
+
+def test_hashes_do_not_tell_a_guesser_from_an_old_password(tmp_path: Path) -> None:
+    talks = [hashed(at * 30) for at in range(11)]
+    assert told(tmp_path, GUESSED, *talks) == []
+    talks.append(hashed(11 * 30))
+    assert told(tmp_path, GUESSED, *talks) == [("medium", "medium")]
+    # Somebody gave the program its new password at last; or the guesser is in.
+    assert told(tmp_path, GUESSED, *talks, hashed(400, lets_in=True)) == [("medium", "medium"), ("high", "medium")]
+    # Whoever goes on with passwords that can be read is a guesser, whatever came before.
+    talks += [login(360 + at, f"Wrong{at}xyz") for at in range(5)]
+    assert told(tmp_path, GUESSED, *talks) == [("medium", "medium"), ("high", "high")]
+
+
 def test_guesses_hours_apart_are_not_within_ten_minutes(tmp_path: Path) -> None:
     # Four late ones of a connection that began early, and one of another hours before them.
     early = Talk("192.0.2.10", "198.51.100.20", 39000, 110, START_NS)
