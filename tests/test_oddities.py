@@ -783,3 +783,43 @@ def test_who_has_no_name_is_an_account_all_the_same(tmp_path: Path) -> None:
     sessions = run_frames(tmp_path, made.frames()).sessions
     (row,) = migrate(sessions, postures(sessions, None)).rows
     assert (row.account(), row.authentication()) == ("(empty)", "normal password")
+
+
+LITERALS = "S: * OK [CAPABILITY IMAP4rev1 LITERAL+] mx\n"
+
+
+@pytest.mark.parametrize("early", [0, 5])
+def test_a_literal_that_does_not_wait_comes_though_it_was_refused(tmp_path: Path, early: int) -> None:
+    letter = b"b LOGIN trap trap\r\nSubject: x\r\n"
+    made = Talk(server_port=143).play(LITERALS + "C: z LOGIN kim Zulu7Tango\nS: z OK in")
+    made.client(b"a APPEND Gone {%d+}\r\n" % len(letter) + letter[:early]).play("S: a NO [TRYCREATE] no")
+    result = run_frames(
+        tmp_path,
+        made.client(letter[early:] + b"\r\n").play("C: c LOGOUT\nS: * BYE\nS: c OK").close().frames(),
+    )
+    assert logins(result) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+    (session,) = result.sessions
+    assert [(one.size, one.complete, one.accepted) for one in session.message_list or ()] == [(31, True, False)]
+    assert session.anomalies is None
+
+
+@pytest.mark.parametrize(
+    ("first", "rest", "password"),
+    [
+        ("a LOGIN {3+}", "kim {10+}\\r\\nZulu7Tango", "Zulu7Tango"),
+        ("a LOGIN kim {10+}", "Zulu7Tango", "Zulu7Tango"),
+        ("a LOGIN {3+}", "kim {10}", None),  # no go-ahead comes, and no password
+        ("a LOGIN kim {10}", "", None),
+    ],
+)
+def test_a_password_behind_a_refusal_that_crossed_it(
+    tmp_path: Path, first: str, rest: str, password: str | None
+) -> None:
+    behind = f"C: {rest}\n" if rest else ""
+    lines = f"{LITERALS}C: {first}\nS: a BAD no\n{behind}C: b LOGIN lee Echo5Golf\nS: b OK in\nC: c LOGOUT\nS: c OK"
+    result = heard(tmp_path, 143, lines)
+    assert logins(result) == [
+        ("LOGIN-CMD", "kim", password, "rejected"),
+        ("LOGIN-CMD", "lee", "Echo5Golf", "accepted"),
+    ]
+    assert result.sessions[0].anomalies is None

@@ -133,6 +133,8 @@ class ImapDissector(MessageTraffic):
         self._command_offset: i64 = 0
         self._command_size: i64 = 0
         self._literal_size: i64 = 0
+        #: the literal waits for the server's go-ahead; one that does not comes whatever the server says
+        self._literal_waits: bool = False
         self._literal: list[bytes] = []
         self._keep_literal: bool = False
         self._is_message: bool = False
@@ -322,7 +324,11 @@ class ImapDissector(MessageTraffic):
             not self._is_message and self._literal_size <= MAX_COMMAND - self._command_size and code != MAIL
         )
         self._command_size += self._literal_size
-        if is_synchronising(line):
+        self._literal_waits = is_synchronising(line)
+        if self._literal_waits and pending.status:
+            self._give_up(pending)  # refused already: no go-ahead will come
+            self._answer(pending, pending.status, pending.reply)
+        elif self._literal_waits:
             self._wait(_GO_AHEAD)
         else:
             self.expect_octets(CLIENT, self._literal_size)
@@ -721,24 +727,27 @@ class ImapDissector(MessageTraffic):
                 self.release_client()
                 return False
             self._waits_for = _NOTHING
-            self._current = None
-            if pending.code == LOGIN:
-                self._login_unfinished(pending)
+            self._give_up(pending)
             self._answer(pending, status, reply)
             self.release_client()
             return False
         client = self.client
-        if client.mode == OCTETS and client.remaining == self._literal_size and status != b"OK":
+        unsent = client.mode == OCTETS and client.remaining == self._literal_size
+        if unsent and self._literal_waits and status != b"OK":
             # Nothing of the literal was sent, and now it never will be.
             client.mode = LINES
             client.remaining = 0
-            self._current = None
-            if pending.code == LOGIN:
-                self._login_unfinished(pending)
+            self._give_up(pending)
             return True
         pending.status = status
         pending.reply = reply
         return False
+
+    def _give_up(self, pending: Pending) -> None:
+        """The rest of the command that is being read will not come."""
+        self._current = None
+        if pending.code == LOGIN:
+            self._login_unfinished(pending)
 
     def _answer(self, pending: Pending, status: bytes, reply: str) -> None:
         """A command's tagged reply."""
