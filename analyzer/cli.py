@@ -459,20 +459,40 @@ def _is_folder(writer: Any, output: Path | None) -> bool:
 
 def _check_output(writer: Any, form: str, output: Path | None, paths: list[str]) -> None:
     """Say before the run, not after it, that its result has nowhere to go."""
-    status = None
+    folder = _is_folder(writer, output)
     if output is not None:
-        status = status_of(output, OutputError)
         for path in paths:
             if path != "-" and is_same(output, path):
                 raise UsageError(f"-o {output} names a capture that is to be read; name another file for the result")
-        if writer.KIND not in (FOLDER, TABLES) and status is None:
-            parent = status_of(output.parent, OutputError)
-            if parent is None or not stat.S_ISDIR(parent.st_mode):
-                raise UsageError(f"-o {output}: there is no folder {output.parent}; make it first")
-    if writer.KIND == FOLDER and (output is None or (status is not None and not stat.S_ISDIR(status.st_mode))):
+        status = status_of(output, OutputError)
+        if status is not None and stat.S_ISDIR(status.st_mode) != folder:
+            raise UsageError(_wrong_kind(writer, form, output, folder))
+        if status is None:
+            _check_way(output, folder)
+    elif folder:
         raise UsageError(f"--format {form} writes a folder of files: name one with -o FOLDER")
     if writer.KIND == BINARY and output is None and sys.stdout.isatty():
         raise UsageError(f"--format {form} is not for a terminal: name a file with -o FILE")
+
+
+def _wrong_kind(writer: Any, form: str, output: Path, folder: bool) -> str:
+    """What to say where a folder is named for one file, or a file for a folder."""
+    tables = writer.KIND == TABLES
+    if folder:
+        one = ", or a file that ends in .csv for one table" if tables else ""
+        return f"-o {output} is no folder, and {form} writes a folder of files there: name one with -o FOLDER{one}"
+    other = "" if tables else ", or use --format csv for a folder of tables"
+    return f"-o {output} is a folder, and {form} writes one file there: name a file in it{other}"
+
+
+def _check_way(output: Path, folder: bool) -> None:
+    """Whether something new can stand at a place: a file in a folder that is there; a folder in a new one, too."""
+    for parent in output.parents:
+        status = status_of(parent, OutputError)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return
+        if status is not None or not folder:
+            raise UsageError(f"-o {output}: there is no folder {parent}; make it first")
 
 
 def _write(job: Job, writer: Any, output: Path | None) -> None:
@@ -486,10 +506,9 @@ def _write(job: Job, writer: Any, output: Path | None) -> None:
             writer.write_folder(job, output)
         else:
             _write_file(output, partial(writer.write, job), binary, job.maker.show_secrets)
-    except OSError as error:
-        _say(
-            f"error: {output}: the result could not be written ({error.strerror or error}); the text report follows on standard output"
-        )
+    except (OSError, MailtapError) as error:  # MailtapError: a folder is in the way of one of the files
+        said = getattr(error, "strerror", None) or error
+        _say(f"error: {output}: the result could not be written ({said}); the text report follows on standard output")
         _write_stdout(partial(load("text").write, job))
         raise typer.Exit(OutputError.exit_code) from None
 
@@ -515,8 +534,6 @@ def _write_stdout(write: Callable[[Any], None], binary: bool = False) -> None:
 def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private: bool = False) -> None:
     """Write a file whole or not at all: an older result stays until the new one is complete. ``private``: for its owner alone."""
     there = status_of(path, OutputError)
-    if there is not None and stat.S_ISDIR(there.st_mode):
-        raise UsageError(f"{path} is a folder; name a file, or use --format csv for a folder of tables")
     mode, encoding = ("wb", None) if binary else ("w", "utf-8")
     if there is not None and not stat.S_ISREG(there.st_mode):
         with path.open(mode, encoding=encoding) as out:

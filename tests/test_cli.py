@@ -25,6 +25,8 @@ from analyzer.report.formats import names
 
 #: Root does not watch traffic unless told to.
 USER = ("--user", "root") if os.geteuid() == 0 else ()
+#: Formats of several files.
+FOLDERS = {"csv", "parquet", "zeek"}
 TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
 
 
@@ -264,6 +266,41 @@ def test_a_folder_where_a_file_should_be_written(talk: Path, tmp_path: Path) -> 
     done = mailtap("analyze", talk, "-o", tmp_path)
     assert done.returncode == 2
     assert "folder" in done.stderr
+
+
+@pytest.mark.parametrize("form", names())
+@pytest.mark.parametrize("command", ["analyze", "report"])
+def test_a_place_that_cannot_be_is_told_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, form: str
+) -> None:
+    # What is to be read is not there: it was not looked for.
+    (tmp_path / "folder.csv").mkdir()
+    file = tmp_path / "file"
+    file.write_text("mine")
+    bad, way = (file, file / "new" / "result") if form in FOLDERS else (tmp_path / "folder.csv", file / "result")
+    for place in (bad, tmp_path / "folder.csv", way):
+        if place.suffix and form in FOLDERS - {"csv"}:
+            continue  # is as good a folder as any
+        assert run_command([command, "nowhere", "-f", form, "-o", str(place)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith(f"mailtap: error: -o {place}")
+        assert err.count("\n") == 1
+    assert file.read_text() == "mine"
+    good = (tmp_path / "new" / "folder", tmp_path) if form in FOLDERS else (tmp_path / "result", file)
+    for place in good:
+        assert run_command([command, "nowhere", "-f", form, "-o", str(place)]) == 3
+        assert "nowhere: " in capsys.readouterr().err
+
+
+def test_the_result_is_not_lost_where_a_folder_is_in_the_way_of_a_table(
+    talk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "all" / "tls.csv").mkdir(parents=True)
+    assert run_command(["analyze", str(talk), "-f", "csv", "-o", str(tmp_path / "all")]) == 3
+    out, err = capsys.readouterr()
+    assert "tls.csv is a folder" in err
+    assert "EXPOSED: 1 account" in out
 
 
 def test_full_disk_keeps_the_result(talk: Path) -> None:
