@@ -823,3 +823,40 @@ def test_a_password_behind_a_refusal_that_crossed_it(
         ("LOGIN-CMD", "lee", "Echo5Golf", "accepted"),
     ]
     assert result.sessions[0].anomalies is None
+
+
+HANDED_IN = "S: +OK mx\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: XTND XMIT\nS: {}\n"
+TRAP = "Subject: x\\r\\n\\r\\nUSER trap\\r\\nPASS trap\\r\\n"
+
+
+def test_a_message_handed_in_by_pop3_is_none_of_its_commands(tmp_path: Path) -> None:
+    kim = ("USER/PASS", "kim", "Zulu7Tango")
+    letter = f"C: {TRAP}.\nS: +OK taken\nC: RETR 1\nS: +OK\nS: {TRAP}.\nC: QUIT\nS: +OK bye"
+    made = Talk(server_port=110).play(HANDED_IN.format("+OK sendit") + letter).close()
+    whole = made.frames()
+    for frames in (whole, [frame for frame in whole if b"sendit" not in frame[1]]):
+        result = run_frames(tmp_path, frames)
+        assert logins(result) == [(*kim, "accepted")]
+        (session,) = result.sessions
+        assert session.anomalies is None
+        assert [(one.direction, one.size, one.complete) for one in session.message_list or ()] == [
+            ("submitted", 36, True),
+            ("retrieved", 36, True),
+        ]
+    alone = [frame for frame in whole if frame[1][34:36] != b"\0\x6e"]
+    assert logins(run_frames(tmp_path, alone)) == [(*kim, "unknown")]
+    # Refused: what follows is commands, whether they waited or not.
+    result = heard(tmp_path, 110, HANDED_IN.format("-ERR no") + "C: USER lee\nS: +OK\nC: PASS Echo5Golf\nS: -ERR no")
+    assert logins(result) == [(*kim, "accepted"), ("USER/PASS", "lee", "Echo5Golf", "rejected")]
+    early = "S: +OK mx\nC: XTND XMIT\nC: USER kim\nC: PASS Zulu7Tango\nS: -ERR no\nS: +OK\nS: +OK in"
+    assert logins(heard(tmp_path, 110, early)) == [(*kim, "accepted")]
+
+
+def test_extensions_of_pop3_that_list(tmp_path: Path) -> None:
+    lines = HANDED_IN.partition("C: XTND")[0]
+    listing = "C: XTND XLST Subject\nC: USER lee\nS: +OK\nS: 1 Subject: x\nS: .\nS: -ERR no\nC: QUIT\nS: +OK"
+    other = "C: XTND SCAN\nC: USER lee\nS: +OK\nS: -ERR no\nC: QUIT\nS: +OK"
+    for more in (listing, other):
+        result = heard(tmp_path, 110, lines + more)
+        assert [(one[1], one[3]) for one in logins(result)] == [("kim", "accepted"), ("lee", "rejected")]
+        assert result.sessions[0].anomalies is None

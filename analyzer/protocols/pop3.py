@@ -30,6 +30,7 @@ from analyzer.protocols.events import (
     REJECTED,
     RETRIEVED,
     STARTTLS_STRIPPED,
+    SUBMITTED,
     UNEXPECTED_REPLY,
     CapabilitiesOffered,
     Greeted,
@@ -61,9 +62,12 @@ from analyzer.protocols.pop3_grammar import (
     UNKNOWN,
     USER,
     VERBS,
+    XMIT,
+    XTND,
     announced_octets,
     apop_timestamp,
     capability,
+    extension,
     kind_of_four,
     message_number,
     reply_text,
@@ -121,6 +125,8 @@ class Pop3Dissector(Dissector):
         self._sizes: dict[int, bool] | None = None
         #: the message that comes may be the top of one
         self._maybe_top: bool = False
+        #: it is the client's
+        self._submits: bool = False
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
         self._names: list[str] = []
@@ -199,6 +205,11 @@ class Pop3Dissector(Dissector):
         elif kind == STLS:
             self._push(STLS, 0)
             self.starttls_requested()
+        elif kind == XTND:
+            asked = extension(argument)
+            self._push(asked, 0)
+            if asked == XMIT:
+                self.hold_client()
         elif kind == APOP:
             name, _, digest = argument.strip(b" ").rpartition(b" ")
             if not name:
@@ -398,6 +409,9 @@ class Pop3Dissector(Dissector):
             self._carry_out()
         elif kind == STLS:
             self.starttls_granted()
+        elif kind == XMIT:
+            self._receive_letter()
+            self.release_client()
         elif kind == APOP:
             self.tell_outcome(number, ACCEPTED, reply_text(line))
         elif kind == AUTH:
@@ -405,9 +419,22 @@ class Pop3Dissector(Dissector):
             self._answer_due = False
             self.release_client()
 
+    def _receive_letter(self) -> None:
+        """XTND XMIT was granted: the client's next lines are a message, and then the server answers once more."""
+        at = self.at
+        client = self.client
+        begins = client.offset if client.parts_size else client.end
+        self._push(PLAIN, 0)
+        self._reader = MessageReader(at.frame, at.timestamp_ns, begins, True)
+        self._number = 0
+        self._submits = True
+        self.expect_dot_body(CLIENT)
+
     def _receive_no(self, kind: int, number: int, line: bytes) -> None:
         if kind == STLS:
             self.starttls_refused(reply_text(line))
+        elif kind == XMIT:
+            self.release_client()
         elif kind == APOP:
             self.tell_outcome(number, REJECTED, reply_text(line))
         elif kind == USER or kind == AUTH:
@@ -596,6 +623,8 @@ class Pop3Dissector(Dissector):
             if ended and not self._is_whole(reader):
                 return
         self._messages += 1
+        submits = self._submits
+        self._submits = False
         number = self._number
         retrieved = self._retrieved
         if retrieved is None:
@@ -604,7 +633,8 @@ class Pop3Dissector(Dissector):
             retrieved[number] = self._messages
         self.emit(
             MessageTransferred(
-                SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages, RETRIEVED, None, NO_NAMES, 0,
+                CLIENT if submits else SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages,
+                SUBMITTED if submits else RETRIEVED, None, NO_NAMES, 0,
                 reader.size, ended, ended and not reader.torn, None, reader.attachments(), reader.header(),
             )
         )  # fmt: skip
@@ -624,6 +654,10 @@ class Pop3Dissector(Dissector):
     # -- what is missing -----------------------------------------------------------------------------------------------------
 
     def answer_missing(self) -> None:
+        if self._pending.holds(XMIT):
+            self._pending.clear()
+            self._receive_letter()
+            return
         # Of a complete exchange the outcome may still come, unless the client talks on.
         self._answer_due = self.exchange_open() and not self.exchange_complete()
         self._answer_guessed = True

@@ -26,14 +26,16 @@ RETR: Final = 6
 DELE: Final = 7
 LIST: Final = 8  # LIST, UIDL, LANG: a listing where no argument is given
 CAPA: Final = 9
-LAST_SPECIAL: Final = 9
-TOP: Final = 10
-QUIT: Final = 11
-RSET: Final = 12
-PLAIN: Final = 13  # a reply of one line and no consequence
-LISTING: Final = 14
-MECHANISMS: Final = 15  # AUTH alone
-LOST: Final = 16  # whatever was in a line that is missing
+XTND: Final = 10
+LAST_SPECIAL: Final = 10
+TOP: Final = 11
+QUIT: Final = 12
+RSET: Final = 13
+PLAIN: Final = 14  # a reply of one line and no consequence
+LISTING: Final = 15
+MECHANISMS: Final = 16  # AUTH alone
+LOST: Final = 17  # whatever was in a line that is missing
+XMIT: Final = 18  # XTND XMIT: the client hands in a message behind the server's +OK
 
 VERBS: Final[dict[bytes, int]] = {
     b"USER": USER,
@@ -54,7 +56,7 @@ VERBS: Final[dict[bytes, int]] = {
     b"NOOP": PLAIN,
     b"LAST": PLAIN,
     b"UTF8": PLAIN,
-    b"XTND": PLAIN,
+    b"XTND": XTND,
     b"XCLIENT": PLAIN,
     b"IMPLEMENTATION": PLAIN,
     b"HELP": PLAIN,
@@ -109,6 +111,13 @@ def kind_of_four(line: bytes) -> int:
     if word == _WORD_CAPA:
         return CAPA
     return UNKNOWN
+
+
+def extension(argument: bytes) -> int:
+    """What ``XTND`` asks for: of the extensions of Berkeley's popper, XMIT takes a message, XLST tells a list."""
+    word = argument.split(None, 1)[:1]
+    name = word[0].upper() if word else b""
+    return XMIT if name == b"XMIT" else LISTING if name == b"XLST" else PLAIN
 
 
 def text_of(data: bytes) -> str:
