@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 from support.traffic import Frame, Talk, logins, run_frames
-from support.verdicts import findings, slugs
+from support.verdicts import carry, findings, good_tls, slugs
 
 from analyzer.flows.base import Flow
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.pipeline import Result
 from analyzer.report.servers import postures
 from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
-from analyzer.sessions.records import SessionList
+from analyzer.sessions.records import Session, SessionList
 
 
 def b64(text: bytes) -> str:
@@ -77,6 +77,53 @@ def test_a_listing_of_managesieve_with_a_line_missing(tmp_path: Path) -> None:
     assert [one.starttls for one in read(tmp_path, 4190, lines, "STARTTLS").sessions] == ["unseen"]
     whole = lines.replace('S: "STARTTLS"\n', "")
     assert [one.starttls for one in read(tmp_path, 4190, whole).sessions] == ["not_offered"]
+
+
+UPGRADES = {
+    587: LISTING + "C: STARTTLS\nS: 220 go",
+    110: "S: +OK mx\nC: CAPA\nS: +OK\nS: STLS\nS: SASL PLAIN\nS: UIDL\nS: .\nC: STLS\nS: +OK go",
+    4190: 'S: "IMPLEMENTATION" "x"\nS: "SASL" "PLAIN"\nS: "STARTTLS"\nS: OK "hi"\nC: STARTTLS\nS: OK "go"',
+}
+
+
+@pytest.mark.parametrize("port", UPGRADES)
+def test_a_listing_with_a_line_missing_forbids_no_passwords(tmp_path: Path, port: int) -> None:
+    lines = UPGRADES[port]
+    password = {587: "AUTH PLAIN", 110: "SASL PLAIN", 4190: '"SASL"'}[port]
+    whole = carry(Talk(server_port=port).play(lines), good_tls()).close()
+    talks = {
+        "whole": whole.frames(),
+        "torn": without(whole, password),
+        "without": carry(Talk(server_port=port).play(lines.replace("PLAIN", "SCRAM-SHA-256")), good_tls()).close().frames(),
+        "elsewhere": without(carry(Talk(server_port=port).play(lines.replace(password, "NOOP")), good_tls()).close(), " go"),
+    }  # fmt: skip
+    seen = {name: postures(run_frames(tmp_path, frames).sessions, None)[0] for name, frames in talks.items()}
+    assert {name: one.plaintext_auth for name, one in seen.items()} == {
+        "whole": True, "torn": None, "without": False, "elsewhere": False,
+    }  # fmt: skip
+    said = {name: "takes no passwords before TLS" in one.grade()[1] for name, one in seen.items()}
+    assert said == {"whole": False, "torn": False, "without": True, "elsewhere": True}
+
+
+def test_a_part_of_a_listing_invites_all_the_same(tmp_path: Path) -> None:
+    made = carry(Talk(server_port=587).play(UPGRADES[587]), good_tls()).close()
+    assert postures(run_frames(tmp_path, without(made, "SMTPUTF8")).sessions, None)[0].plaintext_auth is True
+
+
+def test_records_stored_before_lists_were_known_to_be_whole(tmp_path: Path) -> None:
+    def older(lines: str, *lost: str) -> Session:
+        one = read(tmp_path, 587, lines, *lost).sessions[0]
+        restore, (numbers, texts, optional, flags, parts) = one.__reduce__()  # type: ignore[misc] # as records are made
+        assert restore(numbers, texts, optional, flags, parts).capabilities_whole == one.capabilities_whole  # type: ignore[operator]
+        found: Session = restore(numbers, texts, optional, flags[:3], parts)  # type: ignore[operator, index]
+        assert found.__reduce__()[1][:3] == one.__reduce__()[1][:3]  # type: ignore[index]
+        return found
+
+    assert older(LISTING + LOGIN).capabilities_whole
+    assert not older(LISTING + LOGIN, "PIPELINING").capabilities_whole
+    assert not older(LISTING + LOGIN, "STARTTLS").capabilities_whole
+    assert older(LISTING.replace("S: 250-STARTTLS\n", "") + LOGIN, "221 bye").capabilities_whole
+    assert not older("S: 220 mx\nC: HELO pc\nS: 250 mx\nC: QUIT\nS: 221 bye").capabilities_whole
 
 
 def test_a_literal_with_a_hole_is_no_empty_password(tmp_path: Path) -> None:
@@ -245,6 +292,27 @@ def test_a_chunk_captured_behind_its_answer(tmp_path: Path) -> None:
 def test_what_is_lost_before_a_question_leaves_its_answer_whole(tmp_path: Path) -> None:
     lines = "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\nS: 250 AUTH PLAIN\n" + LOGIN
     assert [session.starttls for session in read(tmp_path, 587, lines, "220 mx").sessions] == ["not_offered"]
+
+
+@pytest.mark.parametrize("login", ["PASS Zulu7Tango", "APOP kim 0123456789abcdef0123456789abcdef"])
+def test_a_login_that_does_not_wait_for_the_answer_to_what_is_lost(tmp_path: Path, login: str) -> None:
+    told = ("USER/PASS", None, "Zulu7Tango") if login[0] == "P" else ("APOP", "kim", login[9:])
+    begun = "S: +OK mx <1.2@mx>\nC: USER lostname\n"
+    # The first answer may be to the line that is lost, and the second to another one.
+    lines = begun + f"C: {login}\nS: +OK so far\nS: -ERR no\nC: QUIT\nS: +OK bye"
+    assert logins(read(tmp_path, 110, lines, "lostname")) == [(*told, "unknown")]
+    # What waited, or comes behind an answer, is answered by what comes next.
+    lines = begun + f"S: +OK so far\nC: {login}\nS: -ERR no\nC: QUIT\nS: +OK bye"
+    assert logins(read(tmp_path, 110, lines, "lostname")) == [(*told, "rejected")]
+    assert logins(read(tmp_path, 110, lines, "lostname", "so far")) == [(*told, "rejected")]
+    lines = begun + f"C: CAPA\nS: +OK\nS: -ERR what\nC: {login}\nS: +OK in\nC: QUIT\nS: +OK bye"
+    assert logins(read(tmp_path, 110, lines, "lostname")) == [(*told, "accepted")]
+
+
+def test_a_bare_challenge_behind_a_lost_answer(tmp_path: Path) -> None:
+    lines = f"S: +OK mx\nC: AUTH PLAIN {PLAIN}\nS: -ERR lost\nC: AUTH PLAIN\nS: +\nC: {PLAIN}\nS: -ERR no\nC: USER kim\nS: +OK"
+    said = ("PLAIN", "kim", "Zulu7Tango")
+    assert logins(read(tmp_path, 110, lines, "-ERR lost"))[:2] == [(*said, "unknown"), (*said, "rejected")]
 
 
 # -- what is not lost, and was misread

@@ -37,6 +37,19 @@ class PendingNumbers:
             self.first = rest.pop(0) if rest else -1
         return number
 
+    def last(self) -> i64:
+        """The newest; -1 where there is none."""
+        rest = self._rest
+        return rest[-1] if rest else self.first
+
+    def replace_last(self, number: i64) -> None:
+        """Another one in the place of the newest."""
+        rest = self._rest
+        if rest:
+            rest[-1] = number
+        elif self.count > 0:
+            self.first = number
+
     def holds(self, number: i64) -> bool:
         """Whether a number is in the queue."""
         return self.count > 0 and (self.first == number or (self._rest is not None and number in self._rest))

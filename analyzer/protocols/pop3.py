@@ -105,6 +105,8 @@ class Pop3Dissector(Dissector):
         self._first_reply: bool = True
         #: lines are missing: commands and replies no longer pair until the client speaks again
         self._lost_count: bool = False
+        #: replies that had come when the client's lines were last found missing; -1 where some of the server's may be missing since
+        self._replies_then: i64 = -1
         #: a line was missing at some time: a reply to nothing is no surprise
         self._gaps: bool = False
         self._timestamp: str | None = None
@@ -151,6 +153,9 @@ class Pop3Dissector(Dissector):
             self.end_dot_body(SERVER)
         if self._lost_count:
             self._lost_count = False
+            if self.replies == self._replies_then:
+                self._talk_on(line)
+                return
             self._forget_pending()
             self.exchange_dropped()
         self._answer_due = False
@@ -194,6 +199,16 @@ class Pop3Dissector(Dissector):
                 self._receive_special(kind, argument)
                 return
         self._push(kind, 0)
+
+    def _talk_on(self, line: bytes) -> None:
+        """A command that did not wait for the replies to those that are missing: how many come before its own, nobody knows."""
+        self._replies_then = -1
+        self.client_line(line)
+        last = self._pending.last() & _KIND
+        if last == PASS or last == APOP:
+            self._pending.replace_last(LOST)
+        self._lost_count = True
+        self._replies_then = self.replies
 
     def _receive_special(self, kind: int, argument: bytes) -> None:
         """The rarer commands that have work to do when they are sent."""
@@ -676,10 +691,13 @@ class Pop3Dissector(Dissector):
                 # Commands and replies are missing: nobody knows what the next reply answers.
                 self._forget_pending()
                 self.exchange_dropped()
+            else:
+                self._replies_then = self.replies
             self._lost_count = True
             if not self.exchange_open():
                 self._push(LOST, 0)
             return
+        self._replies_then = -1
         if self._listing == _IN_CAPABILITIES:
             names = self._names
             self._names = []
@@ -709,7 +727,7 @@ class Pop3Dissector(Dissector):
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if sender == SERVER:
-            if line.startswith((b"+OK", b"-ERR", b"+ ")):
+            if line.startswith((b"+OK", b"-ERR", b"+ ")) or line == b"+":
                 self.server_line(line)
         elif VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
             self.client_line(line)
