@@ -539,22 +539,29 @@ def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private:
         with path.open(mode, encoding=encoding) as out:
             write(out)
         return
-    # A link stays a link, and permissions that were set on an older result stay.
+    # A link stays a link, and permissions that were set on an older result stay; nobody else can open it before it has them.
     path = path.resolve()
-    part = path.with_name(f".{path.name[:MAX_PART]}.{os.getpid()}.part")
+    part, descriptor = _new_part(path, 0o600 if private or there is not None else 0o666)
     try:
-        if private or there is not None:
-            part.touch(0o600)  # so that nobody else can open it meanwhile
-        with part.open(mode, encoding=encoding) as out:
+        with open(descriptor, mode, encoding=encoding) as out:  # noqa: PTH123 - it is open already
             if there is not None:
-                part.chmod(stat.S_IMODE(there.st_mode))
-            elif private:
-                part.chmod(0o600)
+                os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
             write(out)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _new_part(path: Path, mode: int) -> tuple[Path, int]:
+    """A new file beside one that it is to become, and its descriptor, open to write.
+
+    Its name cannot be guessed, and nothing that stands there is opened: in a folder of many, somebody may have put a link there.
+    """
+    while True:
+        part = path.with_name(f".{path.name[:MAX_PART]}.{os.urandom(8).hex()}.part")
+        with contextlib.suppress(FileExistsError):
+            return part, os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
 
 def _say(message: str) -> None:

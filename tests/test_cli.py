@@ -346,6 +346,36 @@ def test_an_older_result_stays_until_the_new_one_is_complete(talk: Path, tmp_pat
     assert [path.name for path in tmp_path.iterdir() if "part" in path.name] == []
 
 
+@pytest.mark.parametrize("secrets", [[], ["--show-secrets"]])
+def test_what_stands_beside_a_result_is_neither_followed_nor_in_the_way(
+    talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secrets: list[str]
+) -> None:
+    # Names that were guessed, and the remains of a run that was killed.
+    victim, out = tmp_path / "victim", tmp_path / "out.json"
+    victim.write_text("mine")
+    victim.chmod(0o666)
+    names_taken = [f".out.json.{word}.part" for word in (str(os.getpid()), "00" * 8, "01" * 8)]
+    for name in names_taken[:2]:
+        (tmp_path / name).symlink_to(victim)
+    (tmp_path / names_taken[2]).write_text("half a result")
+    drawn, real = iter([bytes(8), b"\1" * 8, b"\2" * 8]), os.urandom
+    monkeypatch.setattr("analyzer.cli.os.urandom", lambda size: next(drawn) if size == 8 else real(size))
+    assert run_command(["analyze", str(talk), "-f", "json", "-o", str(out), *secrets]) == 0
+    assert json.loads(out.read_text(encoding="utf-8"))["schema_version"] == 1
+    assert not out.is_symlink()
+    assert victim.read_text() == "mine"
+    assert victim.stat().st_mode & 0o777 == 0o666
+    assert out.stat().st_mode & 0o077 == (0 if secrets else 0o044 & ~umask())
+    assert (tmp_path / names_taken[2]).read_text() == "half a result"
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name.endswith(".part")) == sorted(names_taken)
+
+
+def umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def test_broken_pipe(talk: Path) -> None:
     command = f"{sys.executable} -m analyzer analyze {talk} -f json; echo $? >&2"
     done = subprocess.run(
