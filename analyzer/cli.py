@@ -27,6 +27,7 @@ from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
 from analyzer.places import is_same, status_of
 from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, Job, format_of, load, names
+from analyzer.streams import NO_ROOM, STDOUT_NAMES, prepare, reader_gone, unwritten, write_stdout
 
 if TYPE_CHECKING:
     from analyzer.pipeline import Result
@@ -38,8 +39,6 @@ FOUND = 1
 DIFFERENT = 1
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
 INTERRUPTED = 130
-#: Errors of a full disk, in whatever is written last.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: How files of text end; other endings that tell no format are likely slips.
 TEXT_SUFFIXES: Final = ("", ".log", ".out", ".text", ".txt")
 #: Letters of a result's name in that of the file that becomes it: names of files have limits.
@@ -75,6 +74,12 @@ class TableName(StrEnum):
 #: How times are written, for the help.
 _TIMES = "2026-01-31, 2026-01-31T08:00 (UTC), 2026-01-31T08:00+01:00, or 24h or 7d for so long ago."
 
+
+def _place(output: Path | None) -> Path | None:
+    """Where ``-o`` leads: None is standard output, by whichever name."""
+    return None if str(output) in STDOUT_NAMES else output
+
+
 # Options of more than one command.
 Form: TypeAlias = Annotated[
     str | None,
@@ -91,6 +96,7 @@ Output: TypeAlias = Annotated[
         "--output",
         "-o",
         metavar="PATH",
+        callback=_place,
         help="File to write to; a folder for parquet, zeek and csv (csv: one table where it ends in .csv).",
     ),
 ]
@@ -291,7 +297,7 @@ def rules(
 
     width = width_of(sys.stdout)
     text = rule_text(" ".join(slug), width) if slug else rule_list(width)
-    _write_stdout(lambda out: out.write(text))
+    write_stdout(lambda out: out.write(text))
 
 
 def diff(
@@ -323,7 +329,7 @@ def diff(
             named = warning.startswith((f"{path}:", f"{path.rstrip('/')}/"))
             _say(f"warning: {warning}" if named else f"warning: {path}: {warning}")
     found = compare(*snapshots)
-    _write_stdout(partial(write_json if as_json else write_text, found))
+    write_stdout(partial(write_json if as_json else write_text, found), utf8=as_json)
     if fail_on is not None and any(
         SEVERITIES.index(one.severity) >= SEVERITIES.index(fail_on.value) for one in found[NEW]
     ):
@@ -403,7 +409,7 @@ def _cross_check(paths: list[str], ports: dict[int, str], since_ns: int | None, 
     def write(out: TextIO) -> None:
         out.writelines(f"{line}\n" for line in [*lines, verdict, *filter(None, [native.window()])])
 
-    _write_stdout(write)
+    write_stdout(write)
     if native.failures or wireshark.failures:
         raise typer.Exit(CaptureError.exit_code)
     if lines:
@@ -453,8 +459,14 @@ def _no_messages(form: str, shown: str) -> str:
 def _is_folder(writer: Any, output: Path | None) -> bool:
     """Whether a result goes into a folder of files."""
     if writer.KIND == TABLES:
-        return output is not None and output.suffix.lower() != ".csv"
+        return output is not None and output.suffix.lower() != ".csv" and not _is_device(output)
     return bool(writer.KIND == FOLDER)
+
+
+def _is_device(output: Path) -> bool:
+    """Whether a place is a device or a pipe, which takes one table."""
+    status = status_of(output, OutputError)
+    return status is not None and not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
 
 
 def _check_output(writer: Any, form: str, output: Path | None, paths: list[str]) -> None:
@@ -499,7 +511,7 @@ def _write(job: Job, writer: Any, output: Path | None) -> None:
     """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
     binary = writer.KIND == BINARY
     if output is None:
-        _write_stdout(partial(writer.write, job), binary)
+        write_stdout(partial(writer.write, job), binary, utf8=not binary and not getattr(writer, "ADAPTS", False))
         return
     try:
         if _is_folder(writer, output):
@@ -509,26 +521,8 @@ def _write(job: Job, writer: Any, output: Path | None) -> None:
     except (OSError, MailtapError) as error:  # MailtapError: a folder is in the way of one of the files
         said = getattr(error, "strerror", None) or error
         _say(f"error: {output}: the result could not be written ({said}); the text report follows on standard output")
-        _write_stdout(partial(load("text").write, job))
+        write_stdout(partial(load("text").write, job))
         raise typer.Exit(OutputError.exit_code) from None
-
-
-def _write_stdout(write: Callable[[Any], None], binary: bool = False) -> None:
-    try:
-        write(sys.stdout.buffer if binary else sys.stdout)
-        sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # SystemExit: how rich says it
-        # Nobody reads on. What is still in the buffer must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(
-            "standard output: its reader went away before the end, the result is cut off; -o FILE keeps it whole"
-        ) from None
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(
-            f"standard output: the result could not be written ({error.strerror or error}); free some space, or write elsewhere with -o"
-        ) from None
 
 
 def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private: bool = False) -> None:
@@ -579,20 +573,24 @@ def run_command(arguments: list[str] | None = None) -> int:
         app = make_app(words[0] if words and words[0] in COMMANDS else None)
         code = app(args=words, prog_name="mailtap", standalone_mode=False)
     except MailtapError as error:
-        _say(f"error: {error}")
-        code = error.exit_code
+        code = _refused(error)
     except KeyboardInterrupt:
         _say("stopped")
         code = INTERRUPTED
+    except SystemExit as stop:  # how Typer says that nobody reads the help to its end
+        code = 0 if not stop.code else _refused(reader_gone())
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            code = _usage_or_fault(error)
-        else:
-            _say(f"error: standard output could not be written ({error.strerror}); free some space, or write elsewhere")
-            code = OutputError.exit_code
+        # What is written without looking is text for standard output: a version, help, a list.
+        code = _refused(unwritten(error)) if error.errno in (*NO_ROOM, errno.EBADF) else _usage_or_fault(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: said, not shown as a crash
         code = _usage_or_fault(error)
     return code if isinstance(code, int) else 0
+
+
+def _refused(error: MailtapError) -> int:
+    """Say an error; its exit code."""
+    _say(f"error: {error}")
+    return error.exit_code
 
 
 def main() -> None:
@@ -602,11 +600,15 @@ def main() -> None:
     part of the capture; so the process leaves without it, once everything is written.
     """
     global _kept  # noqa: PLW0603 - this is the process's own run
+    prepare()
     _kept = []
     code = run_command()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = code or _refused(unwritten(error))
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     os._exit(code)
 
 

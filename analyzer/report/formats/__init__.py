@@ -8,6 +8,7 @@ A format is a module in this folder, found by its name and imported when it is u
     NEEDS                       optional: the module it cannot do without, and the extra of mailtap that brings it
     HASHED                      optional: True where the SHA-256 of the captures is part of it, which is then made as they are read
     TELLS_TIMES                 optional: True where the times asked for (``Result.window()``) are part of it
+    ADAPTS                      optional: True where it looks at the encoding of what it writes to; the text of all others is UTF-8, wherever it goes
     MESSAGES                    optional: False where it lists no single message, and so no subject and no address of one
     receiver(maker)             optional: what takes the sessions as they end, so that they need not be kept (``job.glancer``);
                                 it gives None where they must be

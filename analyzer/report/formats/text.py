@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 KIND: Final = "text"
 #: It tells the times asked for.
 TELLS_TIMES: Final = True
+#: Its letters are those of the terminal.
+ADAPTS: Final = True
 #: It lists no single message.
 MESSAGES: Final = False
 #: Rows shown of a table; the rest is counted.
