@@ -239,7 +239,7 @@ def starttls_refused(session: Session, found: Found) -> None:
     """The client asked for TLS and the server refused.
 
     What is refused must have been offered, or not have been asked about, or be due by the protocol: an SMTP or POP3 server that
-    never offered STARTTLS and says that it does not know it is a case of ``starttls-not-offered``. A client that goes on in clear
+    never offered STARTTLS and says that it does not know it is a case of starttls-not-offered. A client that goes on in clear
     after a refusal will do so under attack as well, for a refusal is easily forged.
 
     High where a login or mail followed in clear, low otherwise. Low at most where client and server are one machine: nobody on the

@@ -81,6 +81,14 @@ def test_rules_fit_the_terminal(width: int) -> None:
         assert " ".join(explanation(rule.slug).split()) in " ".join(text.split())
 
 
+@pytest.mark.parametrize("slug", sorted(BY_SLUG))
+def test_rules_are_told_in_words_without_the_marks_of_their_source(slug: str) -> None:
+    text = rule_text(slug)
+    assert "`" not in text
+    assert "**" not in text
+    assert ":func:" not in text
+
+
 @pytest.mark.parametrize(("columns", "width"), [(20, 60), (60, 60), (80, 80), (100, 100), (200, 100)])
 def test_the_width_is_the_terminals_within_limits(monkeypatch: pytest.MonkeyPatch, columns: int, width: int) -> None:
     monkeypatch.setattr("shutil.get_terminal_size", lambda fallback: os.terminal_size((columns, 24)))
