@@ -330,7 +330,10 @@ def _add_offer(one: Posture, session: Session) -> None:
         _keep(one.mechanisms, mechanism)
     # Who refused to say what it offers has not said that it takes no passwords.
     if session.capabilities and one.plaintext_auth is not True:
-        one.plaintext_auth = takes_passwords(session, offer)
+        if takes_passwords(session, offer):
+            one.plaintext_auth = True
+        elif session.capabilities_whole:
+            one.plaintext_auth = False  # a part of a list invites to what is in it, and forbids nothing
 
 
 def _add_tls(one: Posture, tls: TlsHandshake, trust: TrustStore | None) -> None:

@@ -70,7 +70,6 @@ class SessionBuilder:
         #: events come from decrypted octets: nothing of them was exposed
         self.decrypted: bool = False
         self._offered: bool = False
-        self._listed: bool = False
         self._requested: bool = False
         self._granted: bool = False
         self._refused: bool = False
@@ -203,7 +202,7 @@ class SessionBuilder:
             return
         if session.auth_accepted == 0 and event.whole:
             # After login a server no longer offers the upgrade, whoever it is: only earlier lists prove that it does not.
-            self._listed = True
+            session.capabilities_whole = True
         if session.capabilities is None:
             session.capabilities = []
         words = session.capabilities
@@ -223,7 +222,7 @@ class SessionBuilder:
             return REQUESTED
         if self._offered:
             return OFFERED
-        return NOT_OFFERED if self._listed else UNSEEN
+        return NOT_OFFERED if self.session.capabilities_whole else UNSEEN
 
     def exposure(self, commands_read: bool) -> str:
         """The ``exposure`` column: the worst thing an eavesdropper could read."""

@@ -358,7 +358,8 @@ class Session:
         self.client_name: str | None = None
         #: words the server offered, each once, in order of appearance; those offered before TLS only. Empty where it refused to say
         self.capabilities: list[str] | None = None
-        #: True once any capability list was seen in clear
+        #: a list of them was seen whole, and told before any login: what is not in it was not offered. Without one they are a part
+        self.capabilities_whole: bool = False
         self.compressed: bool = False
         self.credentials: list[Credential] | None = None
         self.message_list: list[Message] | None = None
@@ -405,7 +406,7 @@ class Session:
             self.starttls, self.exposure, self.completeness,
         )  # fmt: skip
         optional = (self.port_service, self.server_banner, self.client_name, self.not_mail)
-        flags = (self.spans_files, self.compressed, self.truncated)
+        flags = (self.spans_files, self.compressed, self.truncated, self.capabilities_whole)
         parts = (self.capabilities, self.credentials, self.message_list, self.tls, self.anomalies)
         return (_session, (numbers, texts, optional, flags, parts))
 
@@ -414,7 +415,7 @@ def _session(
     numbers: tuple[int, ...],
     texts: tuple[str, str, str, str, str, str, str, str, str, str],
     optional: tuple[str | None, str | None, str | None, str | None],
-    flags: tuple[bool, bool, bool],
+    flags: tuple[bool, ...],
     parts: tuple[
         list[str] | None, list[Credential] | None, list[Message] | None, TlsHandshake | None, list[AnomalySeen] | None
     ],
@@ -437,8 +438,13 @@ def _session(
     one.direction_from, one.protocol, one.transport, one.starttls = texts[4], texts[5], texts[6], texts[7]
     one.exposure, one.completeness = texts[8], texts[9]
     one.port_service, one.server_banner, one.client_name, one.not_mail = optional
-    one.spans_files, one.compressed, one.truncated = flags
+    one.spans_files, one.compressed, one.truncated = flags[0], flags[1], flags[2]
     one.capabilities, one.credentials, one.message_list, one.tls, one.anomalies = parts
+    if len(flags) > 3:
+        one.capabilities_whole = flags[3]
+    elif one.capabilities is not None:
+        # Records stored earlier do not say it: only where something is missing can a list have been torn.
+        one.capabilities_whole = one.starttls == NOT_OFFERED or (one.starttls != UNSEEN and one.gap_bytes == 0)
     return one
 
 
