@@ -102,6 +102,7 @@ class PacketLoop:
             pipeline.table.live = True
             pipeline.factory.watching = True
             watch.factories.append(pipeline.factory)
+        watch.counted = self.captures
         state.sources = sources
         self._every_second = every_second
         self._behind = behind if any(source.kind == PATIENT for source in sources) else None

@@ -123,6 +123,8 @@ class Watch(SessionSink):
         self.state = state
         #: those of the pipelines that give sessions; set once they are there, for the two need each other
         self.factories: list[SessionStreamFactory] = []
+        #: what the sources have counted so far; set as well
+        self.counted: Callable[[], list[CaptureStats]] | None = None
         self._seal = seal
         self._tell = tell
         self._keep = keep
@@ -348,6 +350,9 @@ class Watch(SessionSink):
     def _hand_on(self) -> None:
         if self._batch.sessions or self._batch.findings or self._batch.captures:
             batch, self._batch = self._batch, Batch()
+            if batch.sessions and self.counted is not None:
+                # With each session goes, in one transaction, a count that its packets are in: a kill may come at any time.
+                batch.captures = self.counted()
             self._keep(batch)
 
     # -- sources -----------------------------------------------------------------------------------------------------------------

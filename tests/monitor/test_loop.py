@@ -165,6 +165,27 @@ def test_same_connection_on_two_interfaces_is_told_of_its_source() -> None:
     assert {session.capture for session, _ in kept.sessions.values()} == {"eth0", "eth1"}
 
 
+def test_no_session_is_kept_without_a_count_that_its_packets_are_in() -> None:
+    """A kill may come between any two batches; what the store holds must fit together then, too."""
+    source = Interface(records_at(time.time_ns()))
+    loop, _ = loop_over(source)
+    kept: list[tuple[int, int]] = []
+
+    def keep(batch: Batch) -> None:
+        if batch.sessions:
+            (stats,) = batch.captures
+            kept.append((max(session.end_ns for session, _ in batch.sessions) - stats.last_ns, stats.packets))
+
+    loop.watch._keep = keep
+    while source.records:
+        loop._read_all()
+        loop.watch.turn()
+    assert kept
+    loop.finish()
+    assert max(kept)[0] <= 0
+    assert kept[-1][1] == source.counters().packets
+
+
 def test_packets_that_the_kernel_hands_over_after_the_stop_are_read() -> None:
     source = Interface(records_at(time.time_ns()))
     late, source.records = source.records, []
