@@ -422,6 +422,16 @@ class Store:
         Raises:
             CaptureUnreadable: the database cannot be read.
         """
+        return [stats for _, stats in self.runs(since_ns, until_ns, sensor)]
+
+    def runs(
+        self, since_ns: int | None = None, until_ns: int | None = None, sensor: str | None = None
+    ) -> list[tuple[str, CaptureStats]]:
+        """The same, each with the sensor that wrote it.
+
+        Raises:
+            CaptureUnreadable: the database cannot be read.
+        """
         query = sql.select(CAPTURES).order_by(CAPTURES.c.first_ns, CAPTURES.c.capture, CAPTURES.c.sensor)
         if sensor is not None:
             query = query.where(CAPTURES.c.sensor == sensor)
@@ -430,7 +440,7 @@ class Store:
         if until_ns is not None:
             query = query.where(CAPTURES.c.first_ns <= until_ns)
         with self._reading() as connection:
-            return [_stats(row) for row in connection.execute(query).mappings()]
+            return [(row["sensor"], _stats(row)) for row in connection.execute(query).mappings()]
 
     def findings(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from analyzer.errors import UsageError
 from analyzer.findings.behaviour import to_be_judged
 from analyzer.monitor.store_names import is_store
+from analyzer.monitor.store_runs import Runs
 from analyzer.pipeline import Result, parse_time
 from analyzer.report.wording import plural
 
@@ -65,10 +66,15 @@ def load_result(
     finally:
         if collecting:
             gc.enable()
-    result.captures = store.captures(since_ns, until_ns, sensor)
-    for stats in result.captures:
+    runs = Runs(store.runs(sensor=sensor))
+    for by, stats in store.runs(since_ns, until_ns, sensor):
+        stats.name = runs.name(by, stats)
+        result.captures.append(stats)
         result.warnings.extend(f"{stats.name}: {warning}" for warning in stats.warnings)
+    for session in result.sessions:
+        runs.place(session)
     result.warnings.extend(_remarks(store, result, store.open_sessions(since_ns, until_ns, sensor)))
+    result.warnings.extend(runs.remarks())
     result.seconds = time.perf_counter() - began
     return result
 
