@@ -13,7 +13,8 @@
 ``rule.description`` is the rule's explanation, as ``mailtap rules SLUG`` prints it. ``source`` and ``client`` are the client, ``destination`` and ``server`` the server. ``network.community_id`` (version 1, seed 0) ties documents to
 those of other sensors. ``email.sender.address`` and ``email.to.address`` are the envelope's; ``email.from.address`` and ``email.subject`` are the
 header's, where it was asked for. What ECS has no field for stands under ``mailtap``, by its column's name: all columns of the table that
-went nowhere else. Keys are written with dots, as Elasticsearch takes them. No secret is ever in a field of ECS; ``mailtap.secret`` is masked
+went nowhere else; a server's counts of sessions are ``mailtap.plaintext_sessions``, ``starttls_sessions`` and ``implicit_tls_sessions``, because a
+field has one type. Certificates are known by ``tls.server.hash.sha256``, in capitals, wherever they occur. Keys are written with dots, as Elasticsearch takes them. No secret is ever in a field of ECS; ``mailtap.secret`` is masked
 unless secrets were asked for.
 """
 
@@ -24,6 +25,7 @@ import hashlib
 import socket
 import struct
 from functools import cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from analyzer.findings.catalogue import explanation
@@ -73,7 +75,7 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "offered_suites": "tls.client.supported_ciphers", "cert_subject": "tls.server.subject",
         "cert_issuer": "tls.server.issuer", "cert_not_before": "tls.server.not_before",
         "cert_not_after": "tls.server.not_after", "cert_names": "tls.server.x509.alternative_names",
-        "cert_signature": "tls.server.x509.signature_algorithm",
+        "cert_signature": "tls.server.x509.signature_algorithm", "cert_sha256": "tls.server.hash.sha256",
     },
     "messages": {
         "time": "@timestamp", "mail_from": "email.sender.address", "recipients": "email.to.address",
@@ -83,7 +85,12 @@ FIELDS: Final[dict[str, dict[str, str]]] = {
         "finding_id": "event.id", "time": "@timestamp", "rule": "rule.id", "title": "rule.name",
         "detail": "message", "username": "user.name",
     },
-    "servers": {"last_seen": "@timestamp"},
+    "servers": {
+        "last_seen": "@timestamp", "cert_sha256": "tls.server.hash.sha256", "cert_not_after": "tls.server.not_after",
+        # A field has one type in all documents: mailtap.starttls is a word, of a session.
+        "plaintext": "mailtap.plaintext_sessions", "starttls": "mailtap.starttls_sessions",
+        "implicit_tls": "mailtap.implicit_tls_sessions",
+    },
     "migration": {"last_seen": "@timestamp", "username": "user.name"},
 }  # fmt: skip
 #: Columns that every table maps alike.
@@ -227,18 +234,37 @@ def _tls(document: Document, record: dict[str, object]) -> None:
         document["tls.version"] = number
     if record["handshake"] != "unseen":
         document["tls.established"] = record["handshake"] == "completed"
-    fingerprint = record["cert_sha256"]
-    if fingerprint is not None:
-        document["tls.server.hash.sha256"] = str(fingerprint).upper()
-        document["related.hash"] = [str(fingerprint).upper()]
+    _hash(document)
+    if record["cert_sha256"] is not None:
         document["tls.server.x509.subject.distinguished_name"] = record["cert_subject"]
         document["tls.server.x509.issuer.distinguished_name"] = record["cert_issuer"]
         kind, _, size = str(record["cert_key"] or "").partition("-")
         document["tls.server.x509.public_key_algorithm"] = kind or None
         if size.isdecimal():
             document["tls.server.x509.public_key_size"] = int(size)
-    if record["sni"] is not None:
+    if record["sni"] is not None and not _is_address(str(record["sni"])):
         document["destination.domain"] = record["sni"]
+
+
+def _is_address(name: str) -> bool:
+    """Whether what a client asked for is no name of a host, but an address."""
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _hash(document: Document) -> None:
+    """The fingerprint of a certificate as ECS writes it: in capitals."""
+    fingerprint = document.get("tls.server.hash.sha256")
+    if fingerprint is not None:
+        document["tls.server.hash.sha256"] = str(fingerprint).upper()
+        document["related.hash"] = [str(fingerprint).upper()]
+
+
+def _server(document: Document, _record: dict[str, object]) -> None:
+    _hash(document)
 
 
 def _message(document: Document, record: dict[str, object]) -> None:
@@ -269,6 +295,7 @@ _EXTRA: Final[dict[str, Callable[[Document, dict[str, object]], None]]] = {
     "tls": _tls,
     "messages": _message,
     "findings": _finding,
+    "servers": _server,
 }
 
 

@@ -13,7 +13,8 @@ from support.jobs import SAMPLES, hostile_result, job_of, result_of, text_of
 
 from analyzer.findings.catalogue import BY_SLUG, explanation
 from analyzer.pipeline import run
-from analyzer.report.formats.ecs import community_id
+from analyzer.report.columns import TABLES
+from analyzer.report.formats.ecs import COMMON, FIELDS, community_id
 
 CAPTURES = Path(__file__).parents[3] / "captures"
 
@@ -157,3 +158,54 @@ def test_a_rule_is_described_by_what_it_means() -> None:
     for one in found:
         assert one["rule.description"] == " ".join(explanation(one["rule.id"]).split())
         assert one["mailtap.remediation"] == BY_SLUG[one["rule.id"]].remediation
+
+
+def kind_of(value: object) -> str:
+    """The type that Elasticsearch gives a field by its first value."""
+    first = value[0] if isinstance(value, list) and value else value
+    return type(first).__name__
+
+
+def test_a_field_has_one_type_in_all_documents_and_is_no_part_of_another() -> None:
+    found = [one for name in ("office.pcapng", "tls-certificates.pcap") for one in documents(job_of(result_of(name)))]
+    kinds: dict[str, set[str]] = {}
+    for document in found:
+        for name, value in document.items():
+            if value != []:
+                kinds.setdefault(name, set()).add(kind_of(value))
+    assert {name: kind for name, kind in kinds.items() if len(kind) > 1} == {}
+    assert [(one, other) for one in kinds for other in kinds if other.startswith(f"{one}.")] == []
+
+
+def test_columns_of_different_types_go_into_different_fields() -> None:
+    kinds: dict[str, set[str]] = {}
+    for table, columns in TABLES.items():
+        for column in columns:
+            field = FIELDS[table].get(column.name) or COMMON.get(column.name) or f"mailtap.{column.name}"
+            kinds.setdefault(field, set()).add({"word": "text", "list": "text"}.get(column.kind, column.kind))
+    assert {field: kind for field, kind in kinds.items() if len(kind) > 1} == {}
+
+
+def test_an_address_that_a_client_asked_for_is_no_domain() -> None:
+    found = [one for one in documents(job_of(result_of("office.pcapng"))) if "tls.client.server_name" in one]
+    addresses = [one for one in found if re.fullmatch(r"[\d.]+", one["tls.client.server_name"])]
+    assert addresses
+    assert not any("destination.domain" in one for one in addresses)
+    names = [one for one in found if one not in addresses]
+    assert names
+    assert all(one["destination.domain"] == one["tls.client.server_name"] for one in names)
+
+
+def test_a_server_and_its_handshakes_are_joined_by_their_certificate() -> None:
+    found = documents(job_of(result_of("tls-certificates.pcap")))
+    hashes = {
+        kind: {
+            one["tls.server.hash.sha256"]
+            for one in found
+            if one["event.dataset"] == kind and "tls.server.hash.sha256" in one
+        }
+        for kind in ("mailtap.server", "mailtap.tls")
+    }
+    assert hashes["mailtap.server"]
+    assert hashes["mailtap.server"] <= hashes["mailtap.tls"]
+    assert not any("mailtap.cert_sha256" in one for one in found)
