@@ -860,3 +860,25 @@ def test_extensions_of_pop3_that_list(tmp_path: Path) -> None:
         result = heard(tmp_path, 110, lines + more)
         assert [(one[1], one[3]) for one in logins(result)] == [("kim", "accepted"), ("lee", "rejected")]
         assert result.sessions[0].anomalies is None
+
+
+@pytest.mark.parametrize(("answers", "accepted"), [("S: 250 taken", True), ("S: 550 no", False)])
+@pytest.mark.parametrize("hello", ["C: EHLO pc\nS: 250-mx\nS: 250 SIZE", "C: HELO pc\nS: 250 mx"])
+def test_smtp_on_the_port_of_lmtp_has_one_answer_for_all(
+    tmp_path: Path, hello: str, answers: str, accepted: bool
+) -> None:
+    letter = (
+        "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\nC: RCPT TO:<e@d.example>\nS: 250 ok\n"
+        "C: DATA\nS: 354 go on\nC: Subject: x\nC: \nC: .\n"
+    )
+    rest = f"{letter}{answers}\nC: NOOP\nS: 250 fine\nC: QUIT\nS: 221 bye"
+    for before in ("", "C: LHLO pc\nS: 500 what\n"):
+        (session,) = heard(tmp_path, 24, f"S: 220 mx\n{before}{hello}\n{rest}").sessions
+        (message,) = session.message_list or ()
+        assert (session.protocol, message.direction, message.accepted) == ("smtp", "relayed", accepted)
+    # A server of LMTP has turned EHLO away.
+    each = "S: 550 no\nS: 250 taken"
+    lines = f"S: 220 mx\n{hello[:10]}\nS: 500 LHLO\nC: LHLO pc\nS: 250 mx\n{letter}{each}\nC: NOOP\nS: 550 no"
+    (session,) = heard(tmp_path, 24, lines).sessions
+    (message,) = session.message_list or ()
+    assert (session.protocol, message.direction, message.accepted) == ("lmtp", "delivered", True)

@@ -578,9 +578,12 @@ class SmtpDissector(Dissector):
 
     def _receive_yes(self, kind: int, lines: list[bytes]) -> None:
         if kind == EHLO or kind == LHLO:
+            if kind == EHLO:
+                self.protocol = "smtp"  # whatever the port is for: no server of LMTP takes it (RFC 2033 section 4.1)
             self._paired = len(lines) > 1 and not self._pending
             self._tell_capabilities(lines)
         elif kind == HELO:
+            self.protocol = "smtp"
             if self._ehlo_refused and not self._told and not self._gaps:
                 self._tell_capabilities(lines[:1])  # the client does without
             self._told = True
