@@ -72,7 +72,7 @@ class TableName(StrEnum):
 
 
 #: How times are written, for the help.
-_TIMES = "2026-01-31, 2026-01-31T08:00 (UTC), 2026-01-31T08:00+01:00, or 24h or 7d for so long ago."
+_TIMES = "2026-01-31, 2026-01-31T08:00 (UTC) or 2026-01-31T08:00+01:00; or 24h for 24 hours ago, 7d for 7 days ago."
 
 
 def _place(output: Path | None) -> Path | None:
@@ -87,7 +87,7 @@ Form: TypeAlias = Annotated[
         "--format",
         "-f",
         metavar=f"[{'|'.join(names())}]",
-        help="How the result is written; unless told, as the name behind -o ends (.html .json .jsonl .md .csv .xlsx .parquet), else as text.",
+        help=f"How the result is written; unless told, as the name behind -o ends ({' '.join(SUFFIXES)}), else as text.",
     ),
 ]
 Output: TypeAlias = Annotated[
@@ -105,10 +105,11 @@ Table: TypeAlias = Annotated[
     typer.Option("--table", help="The table that csv writes to one file or standard output (sessions)."),
 ]
 Since: TypeAlias = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help=f"Leave out sessions that ended before: {_TIMES}")
+    str | None, typer.Option("--since", metavar="TIME", help=f"Leave out sessions that ended before TIME: {_TIMES}")
 ]
 Until: TypeAlias = Annotated[
-    str | None, typer.Option("--until", metavar="TIME", help="Leave out sessions that began after; written alike.")
+    str | None,
+    typer.Option("--until", metavar="TIME", help="Leave out sessions that began after TIME, written as for --since."),
 ]
 CaFile: TypeAlias = Annotated[
     Path | None, typer.Option("--ca-file", metavar="FILE", help="Trusted roots (PEM) instead of the usual ones.")

@@ -8,6 +8,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from support.waiting import CHILD_PATIENCE, until
 from analyzer.capture.interfaces import Interface
 from analyzer.cli import run_command
 from analyzer.monitor.store import open_store
-from analyzer.report.formats import names
+from analyzer.report.formats import SUFFIXES, names
 
 #: Root does not watch traffic unless told to.
 USER = ("--user", "root") if os.geteuid() == 0 else ()
@@ -530,6 +531,13 @@ def test_an_ending_that_tells_no_format_is_told_of(
     assert capsys.readouterr().err == f"mailtap: {said}\n"
     assert run_command(["analyze", str(talk), "-f", "text", "-o", str(out)]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_the_help_names_the_endings_that_tell_a_format(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["analyze", "--help"]) == 0
+    words = capsys.readouterr().out
+    for ending in SUFFIXES:
+        assert re.search(rf"(?<!\S|\w)\(?{re.escape(ending)}\b", words), ending
 
 
 @pytest.mark.parametrize("name", ["r", "r.txt", "r.TEXT", "r.log", "r.out", "r.html", "report-2026.11.22", ".hidden"])

@@ -149,8 +149,9 @@ def _show_groups(page: Page, groups: list[Group], counts: str, frames: Frames) -
         page.print(
             f"and {plural(sum(rest.values()), 'more finding')}: {told}; {all_of('findings')}", indent=4, style="dim"
         )
-    slugs = _some_rules(list(dict.fromkeys([line.rule.slug for line in lines])))
-    page.print(f"What they mean, and what to do: mailtap rules SLUG, here {slugs}", indent=4, style="dim")
+    slugs = list(dict.fromkeys([line.rule.slug for line in lines]))
+    which = slugs[0] if len(slugs) == 1 else f"SLUG, where SLUG is one of {_some_rules(slugs)}"
+    page.print(f"What they mean, and what to do: mailtap rules {which}", indent=4, style="dim")
     page.print("")
 
 

@@ -52,6 +52,18 @@ def test_one_rule_at_many_servers_hides_no_other(tmp_path: Path) -> None:
     assert "starttls-command-injection" in " ".join(lines[-4:])
 
 
+def test_the_command_that_explains_is_told_with_the_rules_found(tmp_path: Path) -> None:
+    told = " ".join(" ".join(section(read(tmp_path, [*crowd(1), talk(INJECTED, server="203.0.113.7", at=99)]))).split())  # type: ignore[list-item]
+    slugs = told.partition("mailtap rules SLUG, where SLUG is one of ")[2].split(", ")
+    assert {"plaintext-password", "starttls-command-injection"} <= set(slugs) <= {rule.slug for rule in RULES}
+
+
+def test_where_one_rule_was_found_its_command_stands_as_it_is_typed(tmp_path: Path) -> None:
+    refused = read(tmp_path, [talk("S: +OK ready\nC: STLS\nS: -ERR not now\nC: QUIT\nS: +OK bye", at=1)])
+    found = re.findall(r"mailtap rules (.*)", "\n".join(section(refused)))
+    assert found == ["starttls-refused"]
+
+
 def test_where_few_are_found_each_has_its_row(tmp_path: Path) -> None:
     """Near miss: everything fits, nothing is put together."""
     lines = section(read(tmp_path, crowd(9)))  # type: ignore[arg-type]
