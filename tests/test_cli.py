@@ -22,12 +22,12 @@ from support.waiting import CHILD_PATIENCE, until
 from analyzer.capture.interfaces import Interface
 from analyzer.cli import run_command
 from analyzer.monitor.store import open_store
-from analyzer.report.formats import SUFFIXES, names
+from analyzer.report.formats import SUFFIXES, load, names
 
 #: Root does not watch traffic unless told to.
 USER = ("--user", "root") if os.geteuid() == 0 else ()
 #: Formats of several files.
-FOLDERS = {"csv", "parquet", "zeek"}
+FOLDERS = {name for name in names() if hasattr(load(name), "write_folder")}
 TALK = "S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye"
 
 
@@ -533,9 +533,11 @@ def test_an_ending_that_tells_no_format_is_told_of(
     assert capsys.readouterr().err == ""
 
 
-def test_the_help_names_the_endings_that_tell_a_format(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["analyze", "--help"]) == 0
-    words = capsys.readouterr().out
+def test_the_help_names_the_endings_that_tell_a_format_and_what_writes_folders() -> None:
+    words = " ".join(mailtap("analyze", "--help", COLUMNS="400").stdout.split())
+    told = re.search(r"a folder for ([a-z, ]+) \(", words)
+    assert told is not None
+    assert set(re.split(", | and ", told[1])) == FOLDERS
     for ending in SUFFIXES:
         assert re.search(rf"(?<!\S|\w)\(?{re.escape(ending)}\b", words), ending
 

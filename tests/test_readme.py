@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import analyzer
+from analyzer.report.formats import names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -79,13 +80,15 @@ def test_options_and_extras_are_those_there_are() -> None:
     )  # fmt: skip
     assert told <= set(re.findall(r"--[a-z-]+", done.stdout))
     assert len(told) > 8
+    formats = next(row for row in table.splitlines() if row.startswith("| `--format` "))
+    assert set(re.findall(r"`(\w+)`", formats)) == set(names())
     table = README.partition("| extra |")[2].partition("\n\n")[0]
-    names = {name for row in table.splitlines()[2:] for name in re.findall(r"`([a-z]+)`", row.split("|")[1])}
+    extras = {name for row in table.splitlines()[2:] for name in re.findall(r"`([a-z]+)`", row.split("|")[1])}
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    assert names == set(config["options.extras_require"]) - INSIDE
-    for extras in re.findall(r"pip install '\.\[([a-z,]+)\]'", README):
-        assert set(extras.split(",")) <= names
+    assert extras == set(config["options.extras_require"]) - INSIDE
+    for named in re.findall(r"pip install '\.\[([a-z,]+)\]'", README):
+        assert set(named.split(",")) <= extras
 
 
 def test_the_benchmark_finds_the_place_of_its_table() -> None:

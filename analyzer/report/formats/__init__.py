@@ -1,6 +1,6 @@
 """Output formats, one file each; the file's name is the word after ``--format``.
 
-A format is a module in this folder, found by its name and imported when it is used; nothing else needs to know of it. It has
+A format is a module in this folder, found by its name and imported when it is used. It has
 
     KIND                        what it writes: one of the words below
     write(job, out)             TEXT and TABLES: to a stream of text; BINARY: to a stream of octets
