@@ -8,7 +8,9 @@ which no finding names: who came first is no matter of a day.
 One that is gone counts as fixed only where the new run shows that it is: the server's certificate or offer again, the password again, or
 that client with that server again, under TLS where the trouble was clear text. A client that was at home that day has fixed nothing.
 TLS does not tell who logs in, so it proves nothing of an account where the same client may have used it for another one: where
-it did so before, or where several of its accounts are gone.
+it did so before, or where several of its accounts are gone. Nor does it where the account's password is still read in clear, accepted or not.
+What was seen inside a session (mail deleted, passwords guessed, logins on port 25) may go on unseen inside TLS, so it is over only where
+nothing of the client was hidden.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from analyzer.findings.catalogue import THEMES
 from analyzer.findings.offers import read_offer
 from analyzer.model import SEVERITIES
 from analyzer.places import reason, status_of
-from analyzer.protocols.events import PASSWORD
+from analyzer.protocols.events import NO_SECRET, PASSWORD
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._page import width_of
 from analyzer.report.visible import shorten
@@ -58,7 +60,12 @@ _REUSED: Final = "password-reuse"
 #: Said of a client; the account is the one at which it was noticed.
 _OF_ANY_ACCOUNT: Final = ("password-spraying",)
 #: Trouble that is over when the client is seen again, whatever it does there.
-_SEEN_IS_ENOUGH: Final = _slugs("behaviour", "ports")
+_SEEN_IS_ENOUGH: Final = ("plaintext-on-tls-port", "tls-on-plaintext-port", "not-mail-on-mail-port")
+#: What is said inside sessions, and could go on inside TLS: on the same port; on any port.
+_SAID_AT_PORT: Final = _slugs("ports") - set(_SEEN_IS_ENOUGH)
+_SAID: Final = _slugs("behaviour")
+#: Said of an account that was let in: it has to be read again.
+_OF_USERS: Final = ("mail-deleted-after-download",)
 #: Clear text: over when the account, not merely the client, uses TLS.
 _CLEAR: Final = _slugs("plaintext")
 
@@ -109,6 +116,11 @@ class Snapshot:
         self.protected: set[Parties] = set()
         #: accounts that were let in, or may have been, in clear
         self.in_clear: dict[Parties, set[str]] = {}
+        #: who said something that could not be read, and on which ports
+        self.hidden: set[Parties] = set()
+        self.hidden_at: set[tuple[Parties, int]] = set()
+        #: accounts that sent a password, a token or a hash in clear, even where it was refused
+        self.sent: set[tuple[Parties, str]] = set()
         #: accounts that were read inside TLS, with keys
         self.opened: set[tuple[Parties, str]] = set()
         #: accounts of servers whose password was readable, and judged
@@ -125,8 +137,9 @@ class Snapshot:
         self.warnings: list[str] = []
         #: fingerprint of a password -> the accounts that have it, with their protocols
         self._holders: dict[str, dict[Account, str]] = {}
-        #: sessions under TLS of which no handshake was told yet
+        #: sessions under TLS of which no handshake was told yet; sessions that were read inside TLS
         self._sealed: dict[str, tuple[Parties, Place]] = {}
+        self._read: set[str] = set()
 
     def add(self, table: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Rows of one of the tables; ``sessions`` come first."""
@@ -145,8 +158,10 @@ class Snapshot:
 
     def finish(self) -> Snapshot:
         """All rows are through."""
-        self.protected.update(parties for parties, _ in self._sealed.values())
+        for session_id, (parties, place) in self._sealed.items():
+            self._protect(session_id, parties, place)
         self._sealed.clear()
+        self._read.clear()
         self._spread_reuse()
         return self
 
@@ -189,16 +204,23 @@ class Snapshot:
         self.met.add(place)
         if row["transport"] in ("starttls", "implicit_tls"):
             self._sealed[str(row["session_id"])] = (parties, place)
-        if row["capabilities"] and place not in self.offering:
+        elif row["transport"] == "unknown" and (row["client_bytes"] or row["server_bytes"]):
+            self._hide(parties, place)
+        # Where something is missing it may be of the list, which then proves no absence.
+        if row["capabilities"] and not row["gap_bytes"] and place not in self.offering:
             names = [str(name) for name in row["capabilities"]]
             if read_offer(str(row["protocol"]), names).before_login:
                 self.offering.add(place)
 
     def _add_credential(self, row: Mapping[str, Any]) -> None:
         name = row["username"]
+        parties = _parties(row)
+        if not row["exposed"]:
+            self._read.add(str(row["session_id"]))
+        elif name and row["secret_kind"] != NO_SECRET:
+            self.sent.add((parties, name))
         if not name or row["outcome"] in ("rejected", "cancelled"):
             return
-        parties = _parties(row)
         if not row["exposed"]:
             self.opened.add((parties, name))
             return
@@ -219,10 +241,20 @@ class Snapshot:
             return
         parties, place = known
         if row["handshake"] in ("completed", "unseen"):
-            self.protected.add(parties)
+            self._protect(str(row["session_id"]), parties, place)
         if row["cert_seen"]:
             self.shown.add(parties)
             self.certified.add(place)
+
+    def _protect(self, session_id: str, parties: Parties, place: Place) -> None:
+        """A session was under TLS, and hidden unless it could be read with keys."""
+        self.protected.add(parties)
+        if session_id not in self._read:
+            self._hide(parties, place)
+
+    def _hide(self, parties: Parties, place: Place) -> None:
+        self.hidden.add(parties)
+        self.hidden_at.add((parties, place[1]))
 
 
 def _parties(row: Mapping[str, Any]) -> Parties:
@@ -333,6 +365,11 @@ def _is_over(one: Trouble, old: Snapshot, new: Snapshot) -> bool:
         return (one.server_ip, one.username) in (new.judged if rule == "weak-password" else new.readable)
     if rule in _SEEN_IS_ENOUGH:
         return parties in new.seen
+    if rule in _SAID_AT_PORT:
+        return parties in new.seen and (parties, one.server_port) not in new.hidden_at
+    if rule in _SAID:
+        met = parties in new.seen if rule not in _OF_USERS else _is_read(parties, one.username, new)
+        return met and parties not in new.hidden
     if parties not in new.protected:
         return False
     return rule not in _CLEAR or _has_moved(parties, one.username, old, new)
@@ -347,8 +384,15 @@ def _has_own_password(account: Account, old: Snapshot, new: Snapshot) -> bool:
     return others <= new.readable or any(other in new.sharing for other in others)
 
 
+def _is_read(parties: Parties, username: str, new: Snapshot) -> bool:
+    """Whether an account was let in where it could be seen, or may have been."""
+    return username in new.in_clear.get(parties, ()) or (parties, username) in new.opened
+
+
 def _has_moved(parties: Parties, username: str, old: Snapshot, new: Snapshot) -> bool:
     """Whether TLS of a client in the new run must be that of an account which was in clear in the old one."""
+    if (parties, username) in new.sent:
+        return False
     if (parties, username) in new.opened:
         return True
     if parties in old.protected:

@@ -131,6 +131,46 @@ def test_tls_of_a_client_proves_nothing_of_the_accounts_it_may_not_be_of(tmp_pat
     assert become(tmp_path, PASSWORD, [kim, typo], [moved])[0] == (FIXED, "kim")
 
 
+FETCHED = (
+    "S: +OK ready\nC: USER {}\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in\nC: RETR 1\nS: +OK\nS: Subject: x\nS:\nS: hello\nS: .\n"
+    "C: DELE 1\nS: +OK\nC: QUIT\nS: +OK bye"
+)
+
+
+def test_what_is_said_inside_sessions_may_go_on_inside_tls(tmp_path: Path) -> None:
+    rule, before = "mail-deleted-after-download", [talk(FETCHED.format("kim"))]
+    assert become(tmp_path, rule, before, [talk(FETCHED.format("kim"), at=90000)]) == [(STILL, "kim")]
+    assert become(tmp_path, rule, before, [talk(LOGIN.format("kim"), at=90000)]) == [(FIXED, "kim")]
+    assert become(tmp_path, rule, before, [tls(good_tls(), at=90000)]) == [(UNSEEN, "kim")]
+    # Whose session it was that was under TLS, nobody can tell; and another account is another matter.
+    both = [talk(LOGIN.format("kim"), at=90000), tls(good_tls(), at=90009)]
+    assert become(tmp_path, rule, before, both) == [(UNSEEN, "kim")]
+    assert become(tmp_path, rule, before, [talk(LOGIN.format("lee"), at=90000)]) == [(UNSEEN, "kim")]
+    # A handshake that failed hid nothing.
+    failed = [talk(LOGIN.format("kim"), at=90000), tls(failed_tls(), at=90009)]
+    assert become(tmp_path, rule, before, failed) == [(FIXED, "kim")]
+
+
+SMTP = "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\nS: 250 AUTH PLAIN\n{}C: QUIT\nS: 221 bye"
+AUTH = "C: AUTH PLAIN AGtpbQBadWx1N1RhbmdvLU1pa2U=\nS: 235 in\n"
+
+
+def test_logins_on_a_port_are_over_where_that_port_is_no_longer_used_for_them(tmp_path: Path) -> None:
+    rule, before = "auth-on-port-25", [talk(SMTP.format(AUTH), 25)]
+    assert [kind for kind, _ in become(tmp_path, rule, before, [talk(SMTP.format(""), 25, at=90000)])] == [FIXED]
+    assert [kind for kind, _ in become(tmp_path, rule, before, [tls(good_tls(), 465, at=90000)])] == [FIXED]
+    assert [kind for kind, _ in become(tmp_path, rule, before, [tls(good_tls(), 25, at=90000)])] == [UNSEEN]
+
+
+def test_an_account_whose_password_is_still_sent_in_clear_has_moved_nowhere(tmp_path: Path) -> None:
+    offered = "S: +OK ready\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\n" + LOGIN.partition("\n")[2].format("kim")
+    refused = LOGIN.format("kim").replace("+OK in", "-ERR [AUTH] no")
+    before, after = [talk(offered)], [talk(refused, at=90000), tls(good_tls(), at=90009)]
+    assert become(tmp_path, PASSWORD, before, after) == [(STILL, "kim")]
+    assert become(tmp_path, "starttls-not-used", before, after) == [(UNSEEN, "kim")]
+    assert become(tmp_path, "starttls-not-used", before, after[1:]) == [(FIXED, "kim")]
+
+
 def test_a_handshake_that_fails_protects_nobody(tmp_path: Path) -> None:
     before = [talk(LOGIN.format("kim"))]
     assert become(tmp_path, PASSWORD, before, [tls(failed_tls(), at=90000)]) == [(UNSEEN, "kim")]
