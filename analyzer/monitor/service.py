@@ -347,7 +347,10 @@ class Monitor:
         state = self.state
         troubles = {source.name: source.trouble for source in state.sources}
         troubles |= {f"alerts to {sink.name}": sink.trouble for sink in state.sinks}
-        troubles["store"] = state.store_trouble
+        if self._writer is not None:
+            # Apart: that rows cannot be written must not go under because retention had something to say before.
+            troubles["store"] = self._writer.rows_trouble
+            troubles["retention"] = self._writer.retention_trouble
         if self._dispatcher is not None:
             troubles["alerts"] = self._dispatcher.trouble
         for subject, trouble in troubles.items():

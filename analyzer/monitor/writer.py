@@ -45,8 +45,9 @@ RETRY_S: Final = 0.25
 MAX_RETRY_S: Final = 4.0
 #: Sentences about single records that are kept.
 MAX_FAULTS: Final = 20
-#: Seconds between two rounds of retention, and between two slices of one, for others who want to write.
+#: Seconds between two rounds of retention, from one that failed to the next, and between two slices of one, for others who want to write.
 PRUNE_S: Final = 60.0
+PRUNE_AGAIN_S: Final = 5.0
 BETWEEN_S: Final = 0.005
 
 #: What a database says when the values are to blame, and not its state: trying again would not help.
@@ -121,12 +122,22 @@ class StoreWriter:
     @property
     def trouble(self) -> str:
         """What is wrong, for people; empty when all is well. The same words as long as the same is wrong."""
+        return "; ".join(one for one in (self.rows_trouble, self.retention_trouble) if one)
+
+    @property
+    def retention_trouble(self) -> str:
+        """The part of it that is about what is too old or too much."""
+        return self._retention.trouble
+
+    @property
+    def rows_trouble(self) -> str:
+        """The part of it that keeps rows from the store."""
         with self._change:
             silent = bool(self._queue) and time.monotonic() - self._moved_at >= SILENT_S
             failing = self._failing
         if silent and not failing:
             failing = f"the store {self.store.name} takes nothing, and says nothing (held by another program, or its disk hangs?); rows wait in memory"
-        return "; ".join(one for one in (failing, self._retention.trouble) if one)
+        return failing
 
     @property
     def waiting(self) -> int:
@@ -222,9 +233,15 @@ class StoreWriter:
                 self._failed(error)
             else:
                 retry = 0.0
-                self._failing, self._is_full = "", False
+                self._take_again()
             if self._may_prune():
                 self._prune()
+
+    def _take_again(self) -> None:
+        """Rows are taken, again perhaps: what retention could not do for the same reason it need not wait to do."""
+        if self._failing and self._retention.trouble and self._round is None:
+            self._prune_at = min(self._prune_at, time.monotonic())
+        self._failing, self._is_full = "", False
 
     def _may_prune(self) -> bool:
         """Whether retention can do anything: while nothing can be written, only where there is no room."""
@@ -356,7 +373,7 @@ class StoreWriter:
         """Groups that are done with: written but for so many rows. The store takes rows again, however many still wait."""
         with self._change:
             self._moved_at = time.monotonic()
-            self._failing, self._is_full = "", False
+            self._take_again()
             for one in group:
                 self._queue.popleft()
                 self._busy -= 1
@@ -404,6 +421,7 @@ class StoreWriter:
             self._prune_at = now + PRUNE_S
         except Exception as error:  # noqa: BLE001 - it is tried again; what is to be written matters more
             self._end_round()
+            self._prune_at = now + PRUNE_AGAIN_S
             said = str(error) if isinstance(error, MailtapError) else said_by(error)
             self._retention.trouble = f"what is too old or too much could not be removed ({said}); it is tried again"
         self.pruned = self._retention.removed

@@ -114,6 +114,37 @@ def test_a_full_disk_costs_nothing_that_can_wait(store: Store, thread: StoreWrit
     assert (store.count(), thread.lost, thread.waiting) == (405, 0, 0)
 
 
+def test_a_full_disk_keeps_neither_rows_nor_retention_in_trouble_for_longer_than_it_is_full(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(writer, "PRUNE_S", 10 * PATIENCE)
+    monkeypatch.setattr(writer, "PRUNE_AGAIN_S", 10 * PATIENCE)
+    refusing = threading.Event()
+    refusing.set()
+    begun = store_retention.Retention.round
+
+    def round_of(self: store_retention.Retention, *limits: int | None) -> Iterator[None]:
+        if refusing.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        yield from begun(self, *limits)
+
+    monkeypatch.setattr(store_retention.Retention, "round", round_of)
+    thread = StoreWriter(store, keep_ns=1 << 62)
+    full(store, 60)
+    for number in range(0, 400, 5):
+        thread.submit(made_batch(number, 5))
+    # Each is told apart: the one that matters does not go under in the other.
+    until(lambda: thread.rows_trouble and thread.retention_trouble)
+    assert "rows wait" in thread.rows_trouble
+    assert thread.retention_trouble.startswith("what is too old")
+    assert thread.trouble == f"{thread.rows_trouble}; {thread.retention_trouble}"
+    refusing.clear()
+    full(store, 0)
+    assert thread.flush(PATIENCE)
+    until(lambda: thread.trouble == "")
+    assert thread.close(PATIENCE)
+
+
 def test_beyond_the_bound_the_oldest_goes_and_is_counted(
     store: Store, thread: StoreWriter, monkeypatch: pytest.MonkeyPatch
 ):
