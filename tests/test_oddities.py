@@ -882,3 +882,31 @@ def test_smtp_on_the_port_of_lmtp_has_one_answer_for_all(
     (session,) = heard(tmp_path, 24, lines).sessions
     (message,) = session.message_list or ()
     assert (session.protocol, message.direction, message.accepted) == ("lmtp", "delivered", True)
+
+
+BEARER = b64(b"user=kim\x01auth=Bearer tok-77\x01\x01")
+GIVEN_UP = [
+    (587, SMTP, "AUTH XOAUTH2 %s", "334 %s", "QUIT", "221 bye", "501 what", "%s", "235 in"),
+    (587, SMTP, "AUTH XOAUTH2 %s", "334 %s", "RSET", "250 ok", "501 what", "%s", "250 in"),
+    (110, "S: +OK mx\n", "AUTH XOAUTH2 %s", "+ %s", "QUIT", "+OK bye", "-ERR what", "%s", "+OK in"),
+    (4190, 'S: "SASL" "PLAIN"\nS: OK\n', 'AUTHENTICATE "XOAUTH2" "%s"', '"%s"', "LOGOUT", "OK", "NO", '"%s"', "OK"),
+]
+
+
+@pytest.mark.parametrize(("port", "before", "auth", "prompt", "leave", "bye", "no", "string", "yes"), GIVEN_UP)
+def test_a_yes_to_who_gives_up_lets_nobody_in(
+    tmp_path: Path, port: int, before: str, auth: str, prompt: str, leave: str, bye: str, no: str, string: str, yes: str
+) -> None:
+    said = ("XOAUTH2", "kim", "tok-77")
+    lines = f"{before}C: {auth % BEARER}\nS: {prompt % REFUSED}\nC: {{}}\nS: {{}}"
+    left = heard(tmp_path, port, lines.format(leave, bye))
+    assert (logins(left), left.sessions[0].auth_accepted) == ([(*said, "unknown")], 0)
+    assert logins(heard(tmp_path, port, lines.format(leave, no))) == [(*said, "rejected")]
+    assert logins(heard(tmp_path, port, lines.format(string % "", yes))) == [(*said, "accepted")]
+    # Half way through a login of two answers: a name, and nobody in.
+    begin = auth.partition("XOAUTH2")[0] + ('LOGIN"' if port == 4190 else "LOGIN")
+    lines = f"{before}C: {begin}\nS: {prompt % b64(b'Username:')}\nC: {string % b64(b'kim')}\nS: {prompt % b64(b'Password:')}\nC: {{}}\nS: {{}}"
+    left = heard(tmp_path, port, lines.format(leave, bye))
+    assert (logins(left), left.sessions[0].auth_accepted) == ([("LOGIN", "kim", None, "unknown")], 0)
+    whole = heard(tmp_path, port, lines.format(string % b64(b"Zulu7Tango"), yes))
+    assert logins(whole) == [("LOGIN", "kim", "Zulu7Tango", "accepted")]

@@ -131,6 +131,7 @@ class Pop3Dissector(Dissector):
         self._submits: bool = False
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        self._answer: bytes = b""  # the last line that was taken for one
         self._names: list[str] = []
         self._reader: MessageReader | None = None
         self._number: int = 0  # of the message that is being retrieved
@@ -280,6 +281,7 @@ class Pop3Dissector(Dissector):
         self._check_timing()
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
+        self._answer = b""
         self._push(AUTH, 0)
         if len(words) > 1:
             self._take_response(words[1])
@@ -287,6 +289,7 @@ class Pop3Dissector(Dissector):
 
     def _receive_response(self, line: bytes) -> None:
         self._answer_due = False
+        self._answer = line
         if self.exchange_stray() and not self._pending.holds(AUTH):
             if line != b"*" and not response_form(line):
                 self.exchange_dropped()
@@ -430,7 +433,10 @@ class Pop3Dissector(Dissector):
         elif kind == APOP:
             self.tell_outcome(number, ACCEPTED, reply_text(line))
         elif kind == AUTH:
-            self.exchange_ended(ACCEPTED, reply_text(line))
+            if VERBS.get(first_word(self._answer), UNKNOWN) == UNKNOWN:
+                self.exchange_ended(ACCEPTED, reply_text(line))
+            else:
+                self.exchange_dropped()  # the client has given up by another command, which this answers
             self._answer_due = False
             self.release_client()
 

@@ -93,6 +93,7 @@ class SieveDissector(Dissector):
         self._forbidden: bool = False  # the server has said that it takes no password in clear
         self._answer_due: bool = False  # the client's next string is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        self._gave_up: bool = False  # the client has sent a command in the place of one
         #: lines are missing: commands and replies no longer pair until the client speaks again
         self._lost_count: bool = False
         #: a line was missing at some time: a reply to nothing is no surprise
@@ -130,6 +131,7 @@ class SieveDissector(Dissector):
         kind = _VERBS.get(verb, _UNKNOWN)
         if self._answer_due:
             if not self._answer_guessed or kind == _UNKNOWN:
+                self._gave_up = kind != _UNKNOWN and not self._string_line
                 self._receive_response(words[0])
                 return
             self._answer_due = False
@@ -174,6 +176,7 @@ class SieveDissector(Dissector):
         self.begin_exchange(words[1].decode("ascii", "replace"))
         # It may be a line of a script: if the client talks on before the answer, it was.
         self._exchange_doubtful = self._gaps or (self.midstream and self.commands == 1)
+        self._gave_up = False
         self._push(_AUTHENTICATE)
         if len(words) > 2:
             self._take_response(words[2])
@@ -312,7 +315,10 @@ class SieveDissector(Dissector):
                 self.exchange_challenge(words[2])
             elif not good and len(words) > 1 and words[1].upper() == b"ENCRYPT-NEEDED":
                 self._forbidden = True
-            self.exchange_ended(ACCEPTED if good else REJECTED, text)
+            if good and self._gave_up:
+                self.exchange_dropped()  # this answers the other command
+            else:
+                self.exchange_ended(ACCEPTED if good else REJECTED, text)
             self._answer_due = False
             self.release_client()
         elif kind == _STARTTLS:

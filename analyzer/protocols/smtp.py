@@ -103,6 +103,7 @@ class SmtpDissector(Dissector):
         self._forbidden: bool = False  # the server has said that it takes no credentials in clear
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
+        self._answer: bytes = b""  # the last line that was taken for one
         #: a line that is a SASL response if the server says so, and text of a message if not
         self._stray_line: bytes | None = None
         #: lines are missing: commands and replies no longer pair until the client speaks again
@@ -368,6 +369,7 @@ class SmtpDissector(Dissector):
         self.exchange_dropped()
         self.begin_exchange(words[0].decode("ascii", "replace"))
         self._exchange_doubtful = doubtful
+        self._answer = b""
         self._push(AUTH, None, 0, None)
         if len(words) > 1:
             self._take_response(words[1])
@@ -376,6 +378,7 @@ class SmtpDissector(Dissector):
 
     def _receive_response(self, line: bytes) -> None:
         self._answer_due = False
+        self._answer = line
         if line == b"*":
             # Behind complete credentials it only answers the server's error: the outcome is the server's.
             if not self.exchange_complete():
@@ -590,18 +593,25 @@ class SmtpDissector(Dissector):
         elif kind == STARTTLS:
             self.starttls_granted()
         elif kind == AUTH:
-            if (self._gaps or self.midstream) and not self._paired and reply_code(lines[-1]) != 235:
-                # Only 235 lets anybody in (RFC 4954 section 6). This one answers another command, if replies are missing; else the
-                # command stood in a message.
-                if not self._replies_lost:
-                    self._exchange_doubtful = True
-                    self._unsynced = True
-                self.exchange_dropped()
-            else:
+            if reply_code(lines[-1]) == 235 or self._lets_in(reply_code(lines[-1])):
                 self._authenticated = True
                 self.exchange_ended(ACCEPTED, whole_reply(lines))
+            else:
+                self.exchange_dropped()
             self._answer_due = False
             self.release_client()
+
+    def _lets_in(self, code: i64) -> bool:
+        """Whether a yes other than 235 is the answer to a login: only 235 should be (RFC 4954 section 6), but some servers say 250."""
+        if code == 221 or VERBS.get(first_word(self._answer), UNKNOWN) != UNKNOWN:
+            return False  # the client has given up by another command, which this answers
+        if (self._gaps or self.midstream) and not self._paired:
+            # It answers another command, if replies are missing; else the command stood in a message.
+            if not self._replies_lost:
+                self._exchange_doubtful = True
+                self._unsynced = True
+            return False
+        return True
 
     def _receive_no(self, entry: Pending, code: i64, lines: list[bytes]) -> None:
         kind = entry.kind
