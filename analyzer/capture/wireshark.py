@@ -8,6 +8,8 @@ in the capture itself (pcapng decryption secrets), where tshark finds them unask
 pyshark needs an event loop of its own and fails inside a running one (Jupyter's), so it works in a thread. tshark's exit status
 counts: a run that fails after packets came is a warning, one that gave none is an error. tshark itself keeps a capture's
 streams in memory; this engine is for samples, for captures with secrets, and for checking the first engine.
+
+A little over 500 lines, because both questions are put to one program: which streams there are, and how it can fail, is the same for both.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Each block of lines says how many it needs and how many it would like; :func:`compose` shares out the height, so nothing wraps and nothing
 falls off the end. Columns of tables give way, the widest first. All text from traffic is made visible (``report/visible.py``); what colour
 says, a word says as well. Times are in UTC, as in reports.
+
+Over 500 lines: one short function a block of the screen, and what fits them into it; nobody else needs either.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A line that ends in ``{n}`` or ``{n+}`` goes on behind n octets. Only those of an authentication are kept: scripts are skipped in
 bulk, whatever they say. After AUTHENTICATE the client is on hold until the server has sent a challenge or its answer.
+
+A little over 500 lines, because both halves of the dialogue share one state, and the words of this protocol alone stand with them.
 """
 
 from __future__ import annotations
