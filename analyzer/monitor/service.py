@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from analyzer import __version__
 from analyzer.capture.live import LiveSource
 from analyzer.capture.live_open import make_live
-from analyzer.errors import CaptureUnreadable, MailtapError, OutputError, UsageError
+from analyzer.errors import CaptureUnreadable, MailtapError, NotACapture, OutputError, UsageError
 from analyzer.monitor import privileges
 from analyzer.monitor.alerts import AlertDispatcher
 from analyzer.monitor.base import MonitorState
@@ -100,10 +100,10 @@ class Monitor:
     # -- start -------------------------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Watch until told to stop; 0, or 3 where no source gave a packet that could be read.
+        """Watch until told to stop; 0.
 
         Raises:
-            CaptureError: a source cannot be opened.
+            CaptureError: a source cannot be opened, or all have come to their end and gave nothing that could be read.
             OutputError: the store or a file of alerts cannot be written.
             UsageError: the settings make no sense here.
         """
@@ -134,6 +134,7 @@ class Monitor:
                 loop.finish()
                 self._deliver_the_rest()
         self._say_what_was()
+        _refuse_nothing(sources)
         return 0
 
     def _time_is_up(self) -> bool:
@@ -452,6 +453,24 @@ class Monitor:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"mailtap: {visible(sentence)}\n")
                 sys.stderr.flush()
+
+
+def _refuse_nothing(sources: list[LiveSource]) -> None:
+    """Raise, as ``analyze`` does, where every source was a pipe that is over, and no capture came through any.
+
+    A capture without a packet is one all the same.
+    """
+    said: list[str] = []
+    for source in sources:
+        counted = source.counters()
+        if not source.finished or counted.packets or (counted.linktypes and not counted.skipped_bytes):
+            return
+        name = "standard input" if source.name == "-" else source.name
+        if counted.damaged or counted.skipped_bytes:
+            said.append(f"{name}: no packet of it could be read ({source.trouble})")
+        else:
+            said.append(f"{name}: nothing came; look at what the program says that should write a capture into it")
+    raise NotACapture("; ".join(said))
 
 
 def _captures_in(folder: Path) -> list[Path]:

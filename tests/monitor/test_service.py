@@ -124,6 +124,27 @@ def test_what_cannot_work_is_said_before_anything_is_watched(
     assert done.stdout == ""
 
 
+HEADER = (SAMPLES / "pop3-login.pcap").read_bytes()[:24]
+
+
+@pytest.mark.parametrize(
+    ("octets", "code", "words"),
+    [
+        (b"", 3, "error: standard input: nothing came"),
+        (bytes(range(255, 0, -1)) * 12, 3, "error: standard input: no packet of it could be read (is no capture file"),
+        (HEADER + b"\0" * 5, 3, "error: standard input: no packet of it could be read ("),
+        (HEADER, 0, "stopped: 0 packets"),
+    ],
+    ids=["empty", "no capture", "cut", "no packet"],
+)
+def test_a_pipe_without_a_capture_is_judged_as_by_analyze(tmp_path: Path, octets: bytes, code: int, words: str) -> None:
+    done = subprocess.run(monitor(tmp_path, "-"), input=octets, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert words in done.stderr.decode()
+    analyze = [sys.executable, "-m", "analyzer", "analyze", "-"]
+    assert subprocess.run(analyze, input=octets, capture_output=True, check=False).returncode == code
+
+
 def test_unit_starts_what_the_command_line_says(tmp_path: Path) -> None:
     command = [
         sys.executable,
