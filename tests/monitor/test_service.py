@@ -131,7 +131,7 @@ HEADER = (SAMPLES / "pop3-login.pcap").read_bytes()[:24]
     ("octets", "code", "words"),
     [
         (b"", 3, "error: standard input: nothing came"),
-        (bytes(range(255, 0, -1)) * 12, 3, "error: standard input: no packet of it could be read (is no capture file"),
+        (bytes(range(255, 0, -1)) * 12, 3, "error: standard input: no packet of it could be read ("),
         (HEADER + b"\0" * 5, 3, "error: standard input: no packet of it could be read ("),
         (HEADER, 0, "stopped: 0 packets"),
     ],
