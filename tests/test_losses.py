@@ -6,12 +6,13 @@ import base64
 from pathlib import Path
 
 import pytest
-from support.traffic import Frame, Talk, logins, run_frames
+from support.traffic import START_NS, Frame, Talk, logins, run_frames
 from support.verdicts import carry, findings, good_tls, slugs
 
 from analyzer.flows.base import Flow
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.pipeline import Result
+from analyzer.report.migration import migrate
 from analyzer.report.servers import postures
 from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
 from analyzer.sessions.records import Session, SessionList
@@ -103,6 +104,66 @@ def test_a_listing_with_a_line_missing_forbids_no_passwords(tmp_path: Path, port
     }  # fmt: skip
     said = {name: "takes no passwords before TLS" in one.grade()[1] for name, one in seen.items()}
     assert said == {"whole": False, "torn": False, "without": True, "elsewhere": True}
+
+
+SIEVE = 'S: "IMPLEMENTATION" "x"\nS: "SASL" "PLAIN"\nS: "STARTTLS"\nS: OK "hi"\n'
+REFUSALS = {
+    587: (LISTING + f"C: STARTTLS\nS: 502 unknown\n{LOGIN}", "250-STARTTLS"),
+    110: ("S: +OK mx\nC: CAPA\nS: +OK\nS: STLS forone\nS: SASL PLAIN\nS: .\nC: STLS\nS: -ERR no\n" + f"C: AUTH PLAIN {PLAIN}\nS: +OK in", "forone"),
+    4190: (SIEVE + f'C: STARTTLS\nS: NO "not now"\nC: AUTHENTICATE "PLAIN" "{PLAIN}"\nS: OK "in"', '"STARTTLS"'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("port", REFUSALS)
+def test_a_refusal_behind_a_listing_with_a_line_missing(tmp_path: Path, port: int) -> None:
+    lines, offer = REFUSALS[port]
+
+    def said(lines: str, *lost: str) -> tuple[set[str], str, list[str], object]:
+        found = slugs(findings(tmp_path, without(Talk(server_port=port).play(lines).close(), *lost)))
+        sessions = read(tmp_path, port, lines, *lost).sessions
+        servers = postures(sessions, None)
+        setting = migrate(sessions, servers).rows[0].port.setting
+        reasons = [reason for reason in servers[0].grade()[1] if "STARTTLS" in reason]
+        known = None if setting is None else setting.port
+        rules = {"starttls-refused", "starttls-stripped", "starttls-not-offered", "starttls-not-used"}
+        return (found & rules, servers[0].starttls_offered(), reasons, known)
+
+    enter = {587: 465, 110: 995, 4190: 4190}[port]
+    assert said(lines) == ({"starttls-refused"}, "always", ["offers STARTTLS and refuses it"], enter)
+    assert said(lines, offer) == ({"starttls-refused"}, "unseen", ["refuses STARTTLS"], enter)
+    # A list that is whole, without the offer: here the absence is proven.
+    whole = "\n".join(line for line in lines.split("\n") if offer not in line or line.startswith("C:"))
+    rules = {"starttls-not-offered"} | ({"starttls-stripped", "starttls-refused"} if port == 4190 else set())
+    assert said(whole) == (rules, "never", ["refuses STARTTLS"], None if port == 4190 else enter)
+
+
+def test_a_request_behind_a_listing_with_a_line_missing(tmp_path: Path) -> None:
+    lines = LISTING + "C: STARTTLS"
+    assert [one.starttls_offered() for one in postures(read(tmp_path, 587, lines).sessions, None)] == ["always"]
+    torn = read(tmp_path, 587, lines, "250-STARTTLS").sessions
+    assert ([one.starttls for one in torn], postures(torn, None)[0].starttls_offered()) == (["requested"], "unseen")
+    never = read(tmp_path, 587, lines.replace("S: 250-STARTTLS\n", "")).sessions
+    assert postures(never, None)[0].starttls_offered() == "never"
+
+
+@pytest.mark.parametrize("asked", ["", "C: STARTTLS\nS: 454 no\n"])
+def test_a_listing_that_began_before_the_capture(tmp_path: Path, asked: str) -> None:
+    listing = "S: 220 mx.example.org\nC: EHLO pc\n" + LISTING.partition("EHLO pc\n")[2].replace(
+        "PLAIN", "SCRAM-SHA-256 PLAIN"
+    )
+
+    def said(lines: str, begun: bool) -> set[str]:
+        before = [
+            Talk(client_port=40000 + at, server_port=587, start_ns=START_NS + at * 10**9).play(listing + LOGIN).close()
+            for at in range(4)
+        ]
+        last = Talk(client_port=40009, server_port=587, start_ns=START_NS + 60 * 10**9, handshake=begun)
+        found = findings(tmp_path, *before, last.play(lines + asked + LOGIN).close())
+        return slugs(one for one in found if one.session is not None and one.session.client_port == 40009)
+
+    lost = {"starttls-not-offered", "starttls-offer-vanished", "sasl-downgrade", "capability-suppressed"}
+    assert not said("S: 250 SMTPUTF8\n", begun=False) & lost
+    assert said("S: 220 mx.example.org\nC: EHLO pc\nS: 250-mx\nS: 250 SMTPUTF8\n", begun=True) >= lost
 
 
 def test_a_part_of_a_listing_invites_all_the_same(tmp_path: Path) -> None:

@@ -75,14 +75,15 @@ def offer_of(session: Session) -> Offer:
 
 
 def told_before_login(session: Session, offer: Offer) -> bool:
-    """Whether a session's list is one that is given before login, so that what is not in it was not offered.
+    """Whether a session's list is one that is given before login.
 
-    Some servers name no mechanism at all, and somebody on the way may have taken them out: such a list counts where the session
-    was seen from its greeting on and nobody had logged in before it.
+    What is not in it was not offered then, where it is whole (``Session.capabilities_whole``): of a list with lines missing, only what
+    is in it counts. Some servers name no mechanism at all, and somebody on the way may have taken them out: such a list counts where
+    the session was seen from its greeting on and nobody had logged in before it.
     """
     if offer.before_login:
         return True
-    if session.starttls != NOT_OFFERED and session.starttls != REFUSED:
+    if not session.capabilities_whole or (session.starttls != NOT_OFFERED and session.starttls != REFUSED):
         return False
     if session.gap_bytes > 0 or (session.completeness != COMPLETE and session.completeness != TRUNCATED):
         return False

@@ -255,8 +255,8 @@ def starttls_not_offered(session: Session, found: Found) -> None:
     """
     if session.starttls != NOT_OFFERED and session.starttls != REFUSED:
         return
-    if session.capabilities is None and session.starttls == REFUSED:
-        return  # what was offered is not known
+    if not session.capabilities_whole:
+        return  # what was offered is not known, or not all of it
     offer = offer_of(session)
     if offer.starttls or (session.protocol == "imap" and not told_before_login(session, offer)):
         return

@@ -122,7 +122,7 @@ def starttls_stripped(session: Session, found: Found) -> None:
         if seen.sender == SERVER or session.server_bytes > 0:
             _report_anomaly(session, found, STARTTLS_STRIPPED, severity)
         return
-    if session.starttls == REFUSED and session.protocol in STARTTLS_MANDATORY and session.capabilities is not None:
+    if session.starttls == REFUSED and session.protocol in STARTTLS_MANDATORY and session.capabilities_whole:
         offer = offer_of(session)
         if (
             told_before_login(session, offer)
@@ -166,7 +166,11 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
         elif len(past.offers) < MAX_HOSTS:
             past.offers[host] = session.start_ns
             _look_back(past, session, host, found)
-    elif (session.starttls == NOT_OFFERED or session.starttls == REFUSED) and session.gap_bytes == 0:
+    elif (
+        session.capabilities_whole
+        and (session.starttls == NOT_OFFERED or session.starttls == REFUSED)
+        and session.gap_bytes == 0
+    ):
         past = found.history.server(session)
         host = host_of(session)
         offer_ns = 0
@@ -247,11 +251,7 @@ def starttls_refused(session: Session, found: Found) -> None:
     """
     if session.starttls != REFUSED or asked_too_late(session):
         return
-    if (
-        session.capabilities is not None
-        and session.protocol not in STARTTLS_MANDATORY
-        and not offer_of(session).starttls
-    ):
+    if session.capabilities_whole and session.protocol not in STARTTLS_MANDATORY and not offer_of(session).starttls:
         return
     went_on = _went_on(session)
     credential = first_login(session)
@@ -371,8 +371,10 @@ def capability_suppressed(session: Session, found: Found) -> None:
 
     Medium where the word protects (LOGINDISABLED, REQUIRETLS), low otherwise.
     """
+    if session.gap_bytes > 0 or not session.capabilities_whole:
+        return
     offer = offer_of(session)
-    if session.gap_bytes > 0 or not told_before_login(session, offer):
+    if not told_before_login(session, offer):
         return
     server = found.history.server(session)
     if server.lists is None:
@@ -427,10 +429,10 @@ def sasl_downgrade(session: Session, found: Found) -> None:
     more time lies between the two sessions, the likelier the server was set up anew: confidence fades as in starttls-offer-vanished,
     and as there only sessions with the same host are compared.
     """
-    if session.capabilities is None:
+    if session.gap_bytes > 0 or not session.capabilities_whole:
         return
     offer = offer_of(session)
-    if session.gap_bytes > 0 or not told_before_login(session, offer):
+    if not told_before_login(session, offer):
         return
     if offer.rank > READABLE:
         past = found.history.server(session)

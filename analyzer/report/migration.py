@@ -522,4 +522,4 @@ class _Advisor:
             return WORKING
         if server.offered:
             return FAILING if server.tls_failed else OFFERED
-        return NOT_THERE if server.not_offered or server.refused else UNSEEN
+        return NOT_THERE if server.not_offered else UNSEEN

@@ -66,7 +66,7 @@ class Posture:
         self.plaintext: i64 = 0
         self.starttls: i64 = 0
         self.implicit_tls: i64 = 0
-        #: sessions with and without an offer of STARTTLS, and refusals
+        #: sessions with and without an offer of STARTTLS; those of either kind, or neither, in which it was refused
         self.offered: i64 = 0
         self.not_offered: i64 = 0
         self.refused: i64 = 0
@@ -116,11 +116,9 @@ class Posture:
 
     def starttls_offered(self) -> str:
         """``always sometimes never unseen``; :meth:`offers_starttls` says it to people."""
-        if self.offered and (self.not_offered or self.refused):
-            return "sometimes"
         if self.offered:
-            return "always"
-        return "never" if self.not_offered or self.refused else UNSEEN
+            return "sometimes" if self.not_offered else "always"
+        return "never" if self.not_offered else UNSEEN
 
     def offers_starttls(self) -> str:
         """The same in words for people."""
@@ -159,21 +157,30 @@ class Posture:
             found.append((1, f"moved mail between servers in clear in {_times(self.server_mail_in_clear, 'session')}"))
         if self.plaintext_auth and not self.readable_logins:
             found.append((2, "invites passwords before TLS"))
-        state = self.starttls_offered()
-        if state == "never":
-            relay = self.protocol == "lmtp" or (
-                self.protocol == "smtp" and self.server_port == 25 and not self.plaintext_auth
-            )
-            found.append((2 if relay else 3, "offers no STARTTLS" if not self.refused else "refuses STARTTLS"))
-        elif state == "sometimes":
-            found.append(
-                (
-                    2,
-                    f"offers STARTTLS only sometimes ({self.offered:,} of {self.offered + self.not_offered + self.refused:,} sessions)",
-                )
-            )
+        self._judge_upgrade(found)
         if self.plaintext and self.port_service in ("pop3s", "imaps", "submissions", "smtps"):
             found.append((2, "was spoken to in clear on a port for TLS"))
+
+    def _judge_upgrade(self, found: list[tuple[int, str]]) -> None:
+        """Whether TLS is to be had where it is asked for."""
+        relay = self.protocol == "lmtp" or (
+            self.protocol == "smtp" and self.server_port == 25 and not self.plaintext_auth
+        )
+        without = 2 if relay else 3
+        state = self.starttls_offered()
+        if state == "never":
+            found.append((without, "refuses STARTTLS" if self.refused else "offers no STARTTLS"))
+            return
+        if state == "sometimes":
+            judged = self.offered + self.not_offered
+            found.append((2, f"offers STARTTLS only sometimes ({self.offered:,} of {judged:,} sessions)"))
+        if self.refused:
+            if self.starttls or self.refused < self.offered:
+                found.append((2, f"refused STARTTLS in {_times(self.refused, 'session')}"))
+            elif self.offered:
+                found.append((2, "offers STARTTLS and refuses it"))
+            else:
+                found.append((without, "refuses STARTTLS"))
 
     def _judge_tls(self, found: list[tuple[int, str]]) -> None:
         """How it uses TLS."""
@@ -208,7 +215,7 @@ class Posture:
             good.append("TLS from the first octet")
         elif self.starttls and self.tls_completed:
             good.append("STARTTLS works")
-        elif self.offered:
+        elif self.refused < self.offered:
             good.append("offers STARTTLS")
         if self.tls_completed and self.certificate_sha256 is None:
             good.append("its certificate could not be seen (TLS 1.3 or resumption)")
@@ -324,7 +331,7 @@ def _add_offer(one: Posture, session: Session) -> None:
         return
     if offer.starttls or session.transport == STARTTLS:
         one.offered += 1
-    elif session.starttls != REFUSED and session.starttls != UNSEEN:
+    elif session.capabilities_whole and session.starttls != UNSEEN:
         one.not_offered += 1
     for mechanism in offer.mechanisms:
         _keep(one.mechanisms, mechanism)

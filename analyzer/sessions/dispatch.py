@@ -56,7 +56,6 @@ from analyzer.sessions.records import (
     IMPLICIT_TLS,
     MIDSTREAM,
     NOT_APPLICABLE,
-    NOT_OFFERED,
     ONE_SIDED,
     PLAINTEXT,
     STARTTLS,
@@ -669,6 +668,9 @@ class SessionStream(StreamSink):
             session.protocol = PROTOCOL_OF[service]
 
     def _fill_transport(self, session: Session, flow: Flow, builder: SessionBuilder) -> None:
+        if session.capabilities_whole and not flow.syn_seen and not flow.syn_ack_seen:
+            # The connection is older than the capture: who knows what of a list was told before, and whether that was after a login.
+            session.capabilities_whole = False
         tls = self._tls
         reading = self._read()
         if tls is not None:
@@ -697,9 +699,6 @@ class SessionStream(StreamSink):
         ):
             session.transport = PLAINTEXT
             session.starttls = builder.starttls_state(False)
-            if session.starttls == NOT_OFFERED and session.completeness == MIDSTREAM:
-                # Lists told before the capture, or after login, are not the offer.
-                session.starttls = UNSEEN
             session.exposure = builder.exposure(reading.commands > 0 or reading.replies > 1)
         elif session.protocol != UNKNOWN and self._service is not None:
             session.starttls = NOT_APPLICABLE if self._service in IMPLICIT_TLS_SERVICES else UNSEEN

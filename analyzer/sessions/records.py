@@ -444,7 +444,9 @@ def _session(
         one.capabilities_whole = flags[3]
     elif one.capabilities is not None:
         # Records stored earlier do not say it: only where something is missing can a list have been torn.
-        one.capabilities_whole = one.starttls == NOT_OFFERED or (one.starttls != UNSEEN and one.gap_bytes == 0)
+        one.capabilities_whole = one.starttls == NOT_OFFERED or (
+            one.starttls != UNSEEN and one.gap_bytes == 0 and one.completeness != MIDSTREAM
+        )
     return one
 
 

@@ -152,6 +152,7 @@ def test_one_server_has_no_crowd_of_hosts_and_words() -> None:
         session.start_ns += number
         session.server_banner = f"+OK host{number}.example.org ready"
         session.capabilities = ["STLS", "SASL SCRAM-SHA-256 PLAIN", *[f"WORD{number}-{at}" for at in range(300)]]
+        session.capabilities_whole = True
         engine.receive(session)
     past = kept.server(session)
     assert len(past.offers or {}) == len(past.best or {}) == history.MAX_HOSTS

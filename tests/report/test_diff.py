@@ -88,6 +88,19 @@ def test_what_is_said_of_a_server_is_known_by_the_server_whoever_met_it(tmp_path
     assert become(tmp_path, "mail-on-unusual-port", *named) == [(STILL, "")]
 
 
+def test_an_offer_of_which_lines_are_missing_is_not_known_to_be_over(tmp_path: Path) -> None:
+    listing = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250-STARTTLS\nS: 250-AUTH PLAIN\nS: 250 DSN\nC: QUIT\nS: 221 bye"
+    before, mended = talk(listing, 587), talk(listing.replace("S: 250-AUTH PLAIN\n", ""), 587, **OTHER)
+    torn = [frame for frame in talk(listing, 587, **OTHER).frames() if b"AUTH" not in frame[1]]
+    kinds = {}
+    for name, after in (("mended", mended.frames()), ("torn", torn)):
+        path = tmp_path / f"{name}.pcap"
+        path.write_bytes(capture(after))
+        found = compare(snapshot(str(save(tmp_path / "before.pcap", before)), run), snapshot(str(path), run))
+        kinds[name] = [kind for kind in KINDS for one in found[kind] if one.rule == "plaintext-auth-offered"]
+    assert kinds == {"mended": [FIXED], "torn": [UNSEEN]}
+
+
 @pytest.mark.parametrize(
     ("rule", "bad"),
     [

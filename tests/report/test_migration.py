@@ -232,6 +232,24 @@ def test_an_offer_is_always_sometimes_never_or_unseen(tmp_path: Path) -> None:
         assert [one["starttls_offered"] for one in rows(tmp_path, "servers", *talks)] == [word]
 
 
+def test_an_offer_that_is_refused_is_counted_once(tmp_path: Path) -> None:
+    def said(*talks: Talk) -> tuple[object, list[str]]:
+        one = rows(tmp_path, "servers", *talks)[0]
+        return one["starttls_offered"], [reason for reason in one["reasons"] if "STARTTLS" in reason]  # type: ignore[attr-defined]
+
+    listing = "S: +OK\nC: CAPA\nS: +OK\nS: STLS\nS: USER\nS: .\n"
+    refused, bare = talk(listing + "C: STLS\nS: -ERR no"), talk("S: +OK\nC: STLS\nS: -ERR no")
+    without = talk((listing + "C: STLS\nS: -ERR no").replace("S: STLS\n", ""))
+    assert said(refused) == ("always", ["offers STARTTLS and refuses it"])
+    assert said(without) == ("never", ["refuses STARTTLS"])
+    assert said(bare) == ("unseen", ["refuses STARTTLS"])
+    assert said(refused, clear(at=5)) == ("always", ["refused STARTTLS in 1 session", "offers STARTTLS"])
+    works = tls(good_tls(), 110, before=STLS, at=5)
+    assert said(refused, works) == ("always", ["refused STARTTLS in 1 session", "STARTTLS works"])
+    some = ["offers STARTTLS and refuses it", "offers STARTTLS only sometimes (1 of 2 sessions)"]
+    assert said(refused, clear(offer="", at=5)) == ("sometimes", some)
+
+
 def test_a_server_has_one_row_a_port_and_protocol(tmp_path: Path) -> None:
     found = rows(tmp_path, "servers", clear(), clear(port=8110, at=5), tls(good_tls(), at=9), clear(at=20))
     assert [(one["server_port"], one["protocol"], one["sessions"]) for one in found] == [
