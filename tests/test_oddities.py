@@ -910,3 +910,17 @@ def test_a_yes_to_who_gives_up_lets_nobody_in(
     assert (logins(left), left.sessions[0].auth_accepted) == ([("LOGIN", "kim", None, "unknown")], 0)
     whole = heard(tmp_path, port, lines.format(string % b64(b"Zulu7Tango"), yes))
     assert logins(whole) == [("LOGIN", "kim", "Zulu7Tango", "accepted")]
+
+
+@pytest.mark.parametrize("recipient", ["S: 550 no", "S: 250 ok"])
+def test_a_dot_for_nobody_is_no_message(tmp_path: Path, recipient: str) -> None:
+    # RFC 2920 section 3.1: a client that is told to go on though no recipient was taken sends the dot alone.
+    lines = (
+        "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 PIPELINING\nC: MAIL FROM:<a@b.example>\nC: RCPT TO:<c@d.example>\nC: DATA\n"
+        f"S: 250 ok\n{recipient}\nS: 354 go on\nC: .\nS: 554 no\nC: QUIT\nS: 221 bye"
+    )
+    made = Talk(server_port=25).play(lines).close()
+    (session,) = run_frames(tmp_path, made.frames()).sessions
+    nobody = recipient == "S: 550 no"
+    assert (session.messages, session.anomalies) == (0 if nobody else 1, None)
+    assert ("plaintext-message" in {one.slug for one in findings(tmp_path, made)}) is not nobody

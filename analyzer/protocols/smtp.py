@@ -749,8 +749,8 @@ class SmtpDissector(Dissector):
     def _tell(self, transfer: Transfer) -> None:
         envelope = transfer.envelope
         reader = transfer.reader
-        if transfer.told or (not transfer.ended and reader.size == 0):
-            return  # granted, and then nothing came
+        if transfer.told or (reader.size == 0 and (not transfer.ended or not envelope.count())):
+            return  # granted, and then nothing came; or the dot that is due where a pipelined DATA was, though no recipient was
         transfer.told = True
         if self.protocol == "lmtp":
             direction = DELIVERED
