@@ -98,35 +98,62 @@ def choose_user(asked: str | None, *, writes_files: bool) -> User | None:
     )
 
 
-def check(user: User | None, writable: Iterable[Path], readable: Iterable[Path] | None = None) -> None:
+def check(
+    user: User | None,
+    writable: Iterable[Path],
+    readable: Iterable[Path] | None = None,
+    *,
+    secret: Iterable[Path] = (),
+    captures: Iterable[Path] = (),
+) -> None:
     """Make sure, before it is too late, that the user can do what the monitor will have to do.
 
     ``writable`` are files and folders that will be written, there already or not; ``readable`` those that will be read, by default
-    what is yet to be imported. Asks the kernel, as that user, in a child process: access lists and read-only file systems count.
+    what is yet to be imported; ``secret`` and ``captures`` others that will be read, which not everybody should be able to.
+    Asks the kernel, as that user, in a child process: access lists and read-only file systems count.
 
     Raises:
         OutputError: something cannot be written; the message says what to chown.
         UsageError: mailtap itself, or another file, cannot be read by that user.
     """
-    to_write = [os.path.abspath(path) for path in writable]  # noqa: PTH100 - links are to be followed as that user
-    to_read = [os.path.abspath(path) for path in (installed() if readable is None else readable)]  # noqa: PTH100
+    to_write, secrets, traffic = _absolute(writable), _absolute(secret), _absolute(captures)
+    to_read = _absolute(installed() if readable is None else readable) + secrets + traffic
     found = _obstacles(to_write, to_read) if user is None else _as_user(user, to_write, to_read)
     name = "this user" if user is None else user.name
     for kind, path, thing, why in found:
+        where = f"{thing}{'' if thing == path else f' (for {path})'}"
+        who = f"the monitor will run as {name}, who {why} {where}"
         if kind == "write":
-            cure = (
-                f"sudo chown {name if user else '$USER'} '{thing}'"
-                if why == "may not write to"
-                else "choose another place"
-            )
-            raise OutputError(
-                f"the monitor will run as {name}, who {why} {thing}{'' if thing == path else f' (for {path})'}: {cure}, "
-                "or choose another user with --user"
-            )
-        raise UsageError(
-            f"the monitor will run as {name}, who {why} {thing} (for {path}): put it where everybody can read it (mailtap itself "
-            "into a virtual environment in /opt/mailtap, say), or choose another user with --user"
-        )
+            cure = _cure_of_writing(user, thing) if why == "may not write to" else "choose another place"
+            raise OutputError(f"{who}: {cure}, or choose another user with --user")
+        owner = user.name if user else "$USER"
+        if why == "does not find":
+            cure = "look at its name"
+        elif path in secrets:
+            cure = f"sudo chown {owner} '{path}' and sudo chmod 400 '{path}'"
+            if thing != path:
+                cure = f"put it into a folder that {name} may enter (/etc/mailtap, say), and there give it to that user alone (chown, chmod 400)"
+        elif path in traffic:
+            cure = f"sudo setfacl -m u:{owner}:rX '{thing}'"
+        else:
+            cure = "put it where everybody can read it (mailtap itself into a virtual environment in /opt/mailtap, say)"
+        raise UsageError(f"{who}: {cure}, or choose another user with --user")
+
+
+def _absolute(paths: Iterable[Path]) -> list[str]:
+    return [os.path.abspath(path) for path in paths]  # noqa: PTH100 - links are to be followed as that user
+
+
+def _cure_of_writing(user: User | None, thing: str) -> str:
+    """To own it helps, unless who owns it already may not write to it; and the system's own folders are nobody's to have."""
+    uid = os.geteuid() if user is None else user.uid
+    try:
+        owned = Path(thing).stat().st_uid == uid
+    except OSError:
+        owned = False
+    if owned or os.path.dirname(thing) == "/" or thing.startswith(("/proc/", "/sys/", "/dev/")):  # noqa: PTH120
+        return "choose another place"
+    return f"sudo chown {user.name if user else '$USER'} '{thing}'"
 
 
 def sqlite_files(store: Path) -> list[Path]:

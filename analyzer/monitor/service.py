@@ -178,11 +178,22 @@ class Monitor:
             writable.extend(privileges.sqlite_files(store))
         user = privileges.choose_user(settings.user, writes_files=bool(writable))
         if user is not None or writable:
-            named = [*settings.follow, settings.ca_file, settings.webhook_secret_file, settings.webhook_ca_file]
-            readable = [Path(name) for name in named if name and name != "-" and is_there(name)]
+            readable = _there(settings.ca_file, settings.webhook_ca_file)
+            captures = _there(*settings.follow)
             # What is in a followed folder now stands for what will be.
-            readable += [path for folder in readable if folder.is_dir() for path in _captures_in(folder)]
-            privileges.check(user, writable, [*privileges.installed(), *readable])
+            captures += [path for folder in captures if folder.is_dir() for path in _captures_in(folder)]
+            privileges.check(
+                user,
+                writable,
+                [*privileges.installed(), *readable],
+                secret=_there(settings.webhook_secret_file),
+                captures=captures,
+            )
+        if user is not None and self._configuration is not None:
+            try:
+                privileges.check(user, (), (), secret=[self._configuration])
+            except UsageError as error:
+                self._say(f"warning: SIGHUP will not be able to read the configuration: {error}")
         done = privileges.drop(user)
         if user is not None:
             self._say(done)
@@ -453,6 +464,11 @@ class Monitor:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"mailtap: {visible(sentence)}\n")
                 sys.stderr.flush()
+
+
+def _there(*names: str | None) -> list[Path]:
+    """Those of the names that are there; standard input is none."""
+    return [Path(name) for name in names if name and name != "-" and is_there(name)]
 
 
 def _refuse_nothing(sources: list[LiveSource]) -> None:

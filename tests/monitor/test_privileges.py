@@ -270,6 +270,42 @@ def test_a_store_the_user_cannot_write_is_said_before_it_is_too_late(open_path: 
 
 
 @pytest.mark.root
+def test_a_secret_is_to_be_its_readers_alone_and_never_everybodys(open_path: Path) -> None:
+    secret = open_path / "webhook.secret"
+    secret.touch(0o600)
+    with pytest.raises(UsageError) as caught:
+        check(NOBODY, [], [], secret=[secret])
+    said = str(caught.value)
+    assert f"nobody, who may not read {secret}: sudo chown nobody '{secret}' and sudo chmod 400 '{secret}'" in said
+    assert "everybody" not in said
+    os.chown(secret, 65534, 65534)
+    secret.chmod(0o400)
+    check(NOBODY, [], [], secret=[secret])
+    closed = open_path / "closed"
+    closed.mkdir(0o700)
+    (closed / "secret").touch(0o600)
+    with pytest.raises(UsageError, match=rf"may not enter {closed} .*: put it into a folder that nobody may enter"):
+        check(NOBODY, [], [], secret=[closed / "secret"])
+    capture = open_path / "ring.pcap"
+    capture.touch(0o600)
+    with pytest.raises(UsageError, match=rf"may not read {capture}: sudo setfacl -m u:nobody:rX '{capture}'"):
+        check(NOBODY, [], [], captures=[capture])
+
+
+@pytest.mark.root
+def test_nobody_is_told_to_take_what_he_has_or_what_is_the_systems(open_path: Path) -> None:
+    root = User("root", 0, 0, (0,), "/root")
+    for user, place in ((root, "/proc/store.db"), (NOBODY, "/etc/store.db"), (NOBODY, "/proc/sys/store.db")):
+        with pytest.raises(OutputError, match=r"may not write to /\w+(/sys)? \(for .*\): choose another place, or"):
+            check(user, [Path(place)], [])
+    mine = open_path / "mine"
+    mine.mkdir(0o500)
+    os.chown(mine, 65534, 65534)
+    with pytest.raises(OutputError, match=rf"may not write to {mine} .*: choose another place"):
+        check(NOBODY, [mine / "store.db"], [])
+
+
+@pytest.mark.root
 def test_an_installation_that_the_user_cannot_read_is_said(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir(0o700)

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
+
+from analyzer.errors import UsageError
+from analyzer.monitor import privileges
 from analyzer.monitor.config import MonitorSettings
 from analyzer.monitor.service import TROUBLE_AGAIN_S, Monitor
 
@@ -44,3 +51,35 @@ def test_that_rows_cannot_be_written_is_said_though_retention_spoke_first() -> N
     monitor._say_troubles(5.0)
     monitor._say_troubles(5.0 + TROUBLE_AGAIN_S)
     assert said[4:] == [f"warning: store: {FULL}"] * 2
+
+
+def test_a_configuration_that_only_root_may_read_is_said_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by the first SIGHUP, which comes weeks later."""
+    monitor, said = silent()
+    monitor._configuration = tmp_path / "monitor.toml"
+    checked: list[list[Path]] = []
+
+    def check(
+        user: privileges.User | None, writable: object, readable: object, *, secret: Iterable[Path], **_: object
+    ) -> None:
+        checked.append(list(secret))
+        if monitor._configuration in checked[-1]:
+            raise UsageError("nobody may not read it")
+
+    monkeypatch.setattr(privileges, "check", check)
+    monkeypatch.setattr(privileges, "close_inherited", lambda _: 0)
+    monkeypatch.setattr(privileges, "drop", lambda user: "runs as nobody")
+    monkeypatch.setattr(privileges, "choose_user", lambda *_, **__: None)
+    monitor._leave_rights_behind()
+    # Who does not change may read what he has just read.
+    assert said == []
+    nobody = privileges.User("nobody", os.geteuid(), os.getegid(), (), "/")
+    monkeypatch.setattr(privileges, "choose_user", lambda *_, **__: nobody)
+    monitor._leave_rights_behind()
+    assert said == [
+        "warning: SIGHUP will not be able to read the configuration: nobody may not read it",
+        "runs as nobody",
+    ]
+    assert checked == [[], [monitor._configuration]]
