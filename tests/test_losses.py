@@ -538,6 +538,22 @@ def test_tls_asked_for_after_the_login(tmp_path: Path, port: int, lines: str, as
     assert [server.starttls_offered() for server in postures(sessions, None)] == ["always"]
 
 
+def test_captures_without_times(tmp_path: Path) -> None:
+    def said(*talks: Talk) -> set[str]:
+        return slugs(findings(tmp_path, *[[(0, octets) for _, octets in made.frames()] for made in talks]))
+
+    asked = f"C: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: STARTTLS\nS: 454 no"
+    late, early = (
+        Talk(server_port=587).play(LISTING + asked).close(),
+        Talk(server_port=587).play(REFUSALS[587][0]).close(),
+    )
+    judged = {"starttls-refused", "starttls-not-used"}
+    assert (said(late) & judged, said(early) & judged) == ({"starttls-not-used"}, {"starttls-refused"})
+    without = Talk(client_port=40001, server_port=587).play((LISTING + LOGIN).replace("S: 250-STARTTLS\n", "")).close()
+    assert "starttls-offer-vanished" in said(Talk(server_port=587).play(LISTING + LOGIN).close(), without)
+    assert "starttls-offer-vanished" not in said(without)
+
+
 def test_a_refusal_without_a_word_of_what_is_offered(tmp_path: Path) -> None:
     lines = f"C: STARTTLS\nS: 454 not now\nC: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: QUIT\nS: 221 bye"
     made = Talk(server_port=587, handshake=False).play(lines).close()

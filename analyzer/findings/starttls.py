@@ -173,11 +173,11 @@ def starttls_offer_vanished(session: Session, found: Found) -> None:
     ):
         past = found.history.server(session)
         host = host_of(session)
-        offer_ns = 0
+        offer_ns = -1
         for other, offered_ns in (past.offers or {}).items():
             if offered_ns > offer_ns and _same_host(host, other):
                 offer_ns = offered_ns
-        if offer_ns:
+        if offer_ns >= 0:
             confidence = _faded(session.start_ns - offer_ns)
             _add_vanished(session, found, confidence, f"offered before, at {moment(offer_ns)}")
         else:

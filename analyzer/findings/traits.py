@@ -46,9 +46,9 @@ def asked_too_late(session: Session) -> bool:
 
     POP3 and IMAP servers must not grant it then (RFC 2595 section 4, RFC 9051 section 6.2.1), and those of SMTP mostly do not.
     """
-    asked_ns = session.starttls_ns
-    if asked_ns == 0 or session.credentials is None:
+    if session.starttls_frame == 0 or session.credentials is None:
         return False
+    asked_ns = session.starttls_ns  # 0 is a time, too: that of captures without times
     for credential in session.credentials:
         if credential.outcome == ACCEPTED and (
             credential.timestamp_ns < asked_ns
