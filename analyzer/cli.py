@@ -177,8 +177,9 @@ def analyze(
     ] = False,
 ) -> None:
     """Read captures; say who logged in in clear, where, and how."""
-    from analyzer.pipeline import parse_time, run
+    from analyzer.pipeline import run
     from analyzer.report.progress import shown_progress
+    from analyzer.times import parse_time
 
     if cross_check:
         if (

@@ -10,6 +10,7 @@ Over 500 lines, because it names every stage once, for the library and the comma
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -27,12 +28,11 @@ from analyzer.sessions.ordering import SessionGate, SessionOrder, in_order
 from analyzer.sessions.records import Session, SessionList, SessionSink, sort_by_start
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from analyzer.capture.keylog import KeyLog
     from analyzer.report.tables import Report
 
-#: Times may be told as so many of these ago, in seconds, with so many characters at most.
-AGO_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-MAX_AGO_DIGITS: Final = 7
 #: The last time that a calendar of four digits has.
 LAST_NS: Final = 253402300799_000_000_000
 #: The engines: mailtap's own, and Wireshark's reassembly and decryption before mailtap's dissectors.
@@ -189,13 +189,13 @@ def parse_ports(ports: Mapping[int, str] | None) -> dict[int, str]:
     """
     table: dict[int, str] = {}
     for port, service in (ports or {}).items():
-        name = service.lower()
+        name = str(service).lower()
         if name == "smtps":
             name = "submissions"
         elif name == "sieve":
             name = "managesieve"
-        if not 0 < int(port) < 65536:
-            raise UsageError(f"{port} is no TCP port (1 to 65535)")
+        if not str(port).isdecimal() or not 0 < int(port) < 65536:
+            raise UsageError(f"{port!r} is no TCP port (1 to 65535)")
         if name not in PROTOCOL_OF:
             raise UsageError(
                 f"unknown mail service {service!r} for port {port}; known: {', '.join(sorted(PROTOCOL_OF))}"
@@ -223,7 +223,7 @@ def read_ports(words: Iterable[str]) -> dict[int, str]:
 
 
 def run(
-    paths: str | Path | Iterable[str | Path],
+    paths: str | bytes | Path | Iterable[str | bytes | Path],
     *,
     ports: Mapping[int, str] | None = None,
     sensor: str = "",
@@ -248,9 +248,7 @@ def run(
         CaptureError: an input named by the caller is missing or unreadable, or nothing in any of them could be read.
         UsageError: the arguments make no sense.
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    names = [str(path) for path in paths]
+    names = _names(paths)
     if not names:
         raise UsageError("no capture was named")
     if engine not in ENGINES:
@@ -311,6 +309,14 @@ def run(
         result.warnings.extend(f"{stats.name}: {warning}" for warning in stats.warnings)
     result.seconds = time.perf_counter() - began
     return result
+
+
+def _names(paths: str | bytes | Path | Iterable[str | bytes | Path]) -> list[str]:
+    """The names of the captures that are meant: one, or several."""
+    try:
+        return [os.fsdecode(path) for path in ([paths] if isinstance(paths, (str, bytes, Path)) else paths)]
+    except TypeError as error:
+        raise UsageError(f"captures are named by their paths: {error}") from None
 
 
 def _read_all(pipeline: Pipeline, inputs: list[CaptureInput], result: Result, progress: Progress | None) -> None:
@@ -462,7 +468,7 @@ def counters(pipeline: Pipeline) -> dict[str, int]:
 
 
 def analyze(
-    paths: str | Path | Iterable[str | Path],
+    paths: str | bytes | Path | Iterable[str | bytes | Path],
     *,
     show_secrets: bool = False,
     ports: Mapping[int, str] | None = None,
@@ -471,8 +477,8 @@ def analyze(
     ca_file: str | Path | None = None,
     headers: bool = False,
     sensor: str = "",
-    since: str | None = None,
-    until: str | None = None,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
     key: bytes | None = None,
     progress: Progress | bool = True,
 ) -> Report:
@@ -488,7 +494,7 @@ def analyze(
         ca_file: trusted roots (PEM) to check certificates against; those of ``certifi`` where None.
         headers: read subject and addresses of messages into ``messages``.
         sensor: name for the ``sensor`` column.
-        since: keep sessions alive at or after this time (RFC 3339; UTC where no zone is given).
+        since: keep sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h, 7d: so long ago).
         until: keep sessions alive at or before this time.
         key: key of the fingerprints in ``secret_id``; a random one for each run where None.
         progress: True shows a bar on a terminal or in a notebook once a run takes long, False nothing; a function is called with
@@ -506,6 +512,7 @@ def analyze(
     from analyzer.report.progress import shown_progress
     from analyzer.report.rows import RowMaker
     from analyzer.report.tables import Report
+    from analyzer.times import parse_time
 
     maker = RowMaker(show_secrets, headers, key, None if ca_file is None else str(ca_file))
     if ca_file is not None:
@@ -523,27 +530,3 @@ def analyze(
             progress=shown,
         )
     return Report(result, maker)
-
-
-def parse_time(text: str | None) -> int | None:
-    """A time of the user's (RFC 3339 or ISO 8601; UTC where no zone is given; or 24h, 7d: so long ago) as nanoseconds since the epoch.
-
-    Raises:
-        UsageError: it is no time.
-    """
-    if text is None:
-        return None
-    from datetime import UTC, datetime
-
-    ago = text.strip()
-    if ago[-1:] in AGO_S and ago[:-1].isdecimal() and len(ago) <= MAX_AGO_DIGITS:
-        return max(0, int(time.time()) - int(ago[:-1]) * AGO_S[ago[-1]]) * 1_000_000_000
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00, or 24h or 7d for so long ago"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000

@@ -21,8 +21,9 @@ from support.waiting import CHILD_PATIENCE
 
 import analyzer
 from analyzer.errors import CaptureError, UsageError
-from analyzer.pipeline import Result, parse_time, run
+from analyzer.pipeline import Result, run
 from analyzer.report.rows import RowList, RowMaker, push_rows
+from analyzer.times import parse_time
 
 KEY = b"key of the tests"
 

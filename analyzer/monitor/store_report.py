@@ -15,10 +15,13 @@ from analyzer.errors import UsageError
 from analyzer.findings.behaviour import to_be_judged
 from analyzer.monitor.store_names import is_store
 from analyzer.monitor.store_runs import Runs
-from analyzer.pipeline import Result, parse_time
+from analyzer.pipeline import Result
 from analyzer.report.wording import plural
+from analyzer.times import parse_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from analyzer.monitor.store import Store
     from analyzer.report.tables import Report
 
@@ -108,8 +111,10 @@ def _remarks(store: Store, result: Result, unfinished: int) -> list[str]:
     return found
 
 
-def read_result(place: str, since: str | None = None, until: str | None = None, sensor: str | None = None) -> Result:
-    """Open a store, read a run's result from it, and close it; times are the user's words. See :func:`load_result` and ``open_store``."""
+def read_result(
+    place: str, since: str | datetime | None = None, until: str | datetime | None = None, sensor: str | None = None
+) -> Result:
+    """Open a store, read a run's result from it, and close it; times are the user's. See :func:`load_result` and ``open_store``."""
     from analyzer.monitor.store import open_store
 
     since_ns, until_ns = parse_time(since), parse_time(until)
@@ -120,12 +125,18 @@ def read_result(place: str, since: str | None = None, until: str | None = None, 
         store.close()
 
 
-def load(place: str | Path, *, since: str | None = None, until: str | None = None, sensor: str | None = None) -> Report:
+def load(
+    place: str | Path,
+    *,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    sensor: str | None = None,
+) -> Report:
     """Read a report that :meth:`analyzer.Report.save` wrote, or make one of a store that ``mailtap monitor`` writes.
 
     Args:
         place: the folder of a saved report; or a store: its file, or ``postgresql://USER@HOST/DATABASE``.
-        since: of a store, sessions alive at or after this time (RFC 3339; UTC where no zone is given; or 24h, 7d: so long ago).
+        since: of a store, sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h, 7d: so long ago).
         until: sessions alive at or before this time.
         sensor: what this sensor has written.
 

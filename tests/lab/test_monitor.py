@@ -26,8 +26,8 @@ from support.waiting import CHILD_PATIENCE, until
 from analyzer.capture.base import RecordSink
 from analyzer.capture.files import read_capture
 from analyzer.monitor.store import open_store
-from analyzer.pipeline import parse_time
 from analyzer.pipeline import run as read
+from analyzer.times import parse_time
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
