@@ -83,6 +83,13 @@ def alert_of(finding: Finding, sensor: str) -> Alert:
     return alert
 
 
+def lost_files(source: LiveSource) -> int | None:
+    """Files that were gone, or lost their end, before a source had read them; None where it reads none."""
+    # Only sources that follow files have it.
+    count: int | None = getattr(source, "lost_files", None)
+    return count
+
+
 class AlertSink:
     """Takes alerts and brings them somewhere. One file of ``monitor/sinks`` a kind.
 
@@ -185,6 +192,7 @@ class MonitorState:
         return {
             "packets": packets,
             "drops": drops,
+            "lost_files": sum(lost_files(source) or 0 for source in self.sources),
             "sessions": sum(self.sessions.values()),
             "alerts": self.alerts_raised,
         }

@@ -11,9 +11,10 @@ from typing import Final
 
 from analyzer.capture.base import CaptureStats
 from analyzer.capture.live import LiveSource
-from analyzer.monitor.base import MonitorState
+from analyzer.monitor.base import MonitorState, lost_files
 from analyzer.monitor.watch import Watch
 from analyzer.pipeline import Pipeline, counters
+from analyzer.report.wording import plural
 
 #: Seconds the loop sleeps at most, and between looks at sources that cannot wake it.
 SLEEP_S: Final = 0.1
@@ -232,7 +233,7 @@ class PacketLoop:
             lost = (counted.kernel_drops or 0) + counted.own_drops
             lag_s = clock.lag_s.pop(source.name, 0.0)
             state.lag_s = max(state.lag_s, lag_s)
-            self.watch.judge_loss(source.name, counted.packets, lost, lag_s, now_ns)
+            self.watch.judge_loss(source.name, counted.packets, lost, lag_s, now_ns, lost_files(source) or 0)
 
     def captures(self) -> list[CaptureStats]:
         """What each source has given so far, as rows of ``captures``."""
@@ -250,6 +251,12 @@ class PacketLoop:
             if counted.kernel_drops is not None or counted.own_drops:
                 stats.dropped = (counted.kernel_drops or 0) + counted.own_drops
             stats.mail_packets = packets[index] if index < len(packets) else 0
+            files = lost_files(source)
+            if files:
+                stats.warnings.append(
+                    f"{plural(files, 'file')} {'was' if files == 1 else 'were'} gone or overwritten before mailtap had read "
+                    f"{'it' if files == 1 else 'them'} to the end: what was in there is missing; a larger ring holds more"
+                )
             found.append(stats)
         return found
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from analyzer._build import build_kind
 from analyzer.errors import UsageError, comes_with
-from analyzer.monitor.base import MonitorState
+from analyzer.monitor.base import MonitorState, lost_files
 from analyzer.monitor.readings import memory_bytes, settled, sink_name, unique
 from analyzer.report.visible import shorten
 
@@ -122,6 +122,8 @@ class StateCollector:
                         [(name, count.kernel_drops) for name, _, count in counted])  # fmt: skip
         yield by_source("counter", "mailtap_own_drops", "Packets that mailtap left behind.",
                         [(name, count.own_drops) for name, _, count in counted])  # fmt: skip
+        yield by_source("counter", "mailtap_lost_files", "Followed files that were gone, or lost their end, before they were read.",
+                        [(name, lost_files(source)) for name, source, _ in counted])  # fmt: skip
         yield by_source("counter", "mailtap_damaged", "Places of damage in a file or pipe.",
                         [(name, count.damaged) for name, _, count in counted])  # fmt: skip
         yield by_source("counter", "mailtap_skipped_bytes", "Octets of a file or pipe that could not be read as packets.",

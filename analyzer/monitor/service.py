@@ -349,8 +349,9 @@ class Monitor:
     def _status(self) -> str:
         state = self.state
         found = state.snapshot()
+        files = f", {plural(found['lost_files'], 'file')} lost unread" if found["lost_files"] else ""
         return (
-            f"{plural(found['packets'], 'packet')}, {found['drops']:,} lost, {plural(found['sessions'], 'session')}, "
+            f"{plural(found['packets'], 'packet')}, {found['drops']:,} lost{files}, {plural(found['sessions'], 'session')}, "
             f"{plural(state.exposed_logins, 'login')} in clear, {plural(state.alerts_raised, 'alert')}"
         )
 

@@ -33,6 +33,7 @@ from analyzer.findings.history import History
 from analyzer.monitor.base import Alert, MonitorState, alert_of
 from analyzer.monitor.batch import Batch
 from analyzer.protocols.events import NO_SECRET
+from analyzer.report.wording import plural
 from analyzer.sessions.certificates import TrustStore
 from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
 from analyzer.sessions.ordering import in_order
@@ -152,8 +153,8 @@ class Watch(SessionSink):
         #: sessions of an earlier run that the rules that compare are still to be given, and findings told then; None: not loaded yet
         self._past: deque[Session] | None = deque()
         self._known: set[str] = set()
-        #: source -> packets and drops at the last look at them, when that was, and when loss was told last
-        self._losses: dict[str, tuple[int, int, float, float]] = {}
+        #: source -> packets, drops and lost files at the last look at them, when that was, and when loss was told last
+        self._losses: dict[str, tuple[int, int, int, float, float]] = {}
 
     def faults(self) -> list[str]:
         """Sentences about what failed in us: rules, and sessions that could not be kept."""
@@ -361,23 +362,33 @@ class Watch(SessionSink):
         """What the sources have counted so far, for the store."""
         self._batch.captures = captures
 
-    def judge_loss(self, name: str, packets: int, dropped: int, lag_s: float, now_ns: int) -> None:
-        """Raise ``capture-loss`` where a source has lost packets since it was last told of, or reads far behind the wire."""
+    def judge_loss(self, name: str, packets: int, dropped: int, lag_s: float, now_ns: int, files: int = 0) -> None:
+        """Raise ``capture-loss`` where a source has lost packets or files since it was last told of, or reads far behind the wire."""
         now = time.monotonic()
-        packets_then, dropped_then, looked, told = self._losses.get(name, (0, 0, now - LOSS_LOOK_S, now - LOSS_AGAIN_S))
-        lost = dropped - dropped_then
-        if now - told >= LOSS_AGAIN_S and lost * LOSS_SHARE > packets - packets_then + lost:
-            since = "" if dropped == lost else f" ({dropped:,} since the start)"
-            detail = f"{lost:,} of {packets - packets_then + lost:,} packets were lost on {name}{since}"
-        elif now - told >= LOSS_AGAIN_S and lag_s > LAG_S:
-            detail = f"packets of {name} are read {lag_s:.0f} seconds late"
-        else:
-            if now - looked >= LOSS_LOOK_S and now - told >= LOSS_AGAIN_S:
-                self._losses[name] = (packets, dropped, now, told)
+        packets_then, dropped_then, files_then, looked, told = self._losses.get(
+            name, (0, 0, 0, now - LOSS_LOOK_S, now - LOSS_AGAIN_S)
+        )
+        if now - told < LOSS_AGAIN_S:
             return
-        self._losses[name] = (packets, dropped, now, now)
+        lost, lost_files = dropped - dropped_then, files - files_then
+        said: list[str] = []
+        if lost * LOSS_SHARE > packets - packets_then + lost:
+            since = "" if dropped == lost else f" ({dropped:,} since the start)"
+            said.append(f"{lost:,} of {packets - packets_then + lost:,} packets were lost on {name}{since}")
+        elif lag_s > LAG_S:
+            said.append(f"packets of {name} are read {lag_s:.0f} seconds late")
+        if lost_files > 0:
+            since = "" if files == lost_files else f" ({files:,} since the start)"
+            were = "was" if lost_files == 1 else "were"
+            said.append(f"{plural(lost_files, 'file')} of {name} {were} lost before mailtap had read to the end{since}")
+        if not said:
+            if now - looked >= LOSS_LOOK_S:
+                self._losses[name] = (packets, dropped, files, now, told)
+            return
+        detail = "; ".join(said)
+        self._losses[name] = (packets, dropped, files, now, now)
         rule = BY_SLUG["capture-loss"]
-        finding = Finding(rule, rule.severity, "high", None, 0, now_ns, 0, None, detail, max(lost, 0))
+        finding = Finding(rule, rule.severity, "high", None, 0, now_ns, 0, None, detail, max(lost, lost_files, 0))
         finding.capture = name
         self._found.findings.append(finding)
         self._take(final=True)

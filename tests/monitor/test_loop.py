@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from support.waiting import PATIENCE, until
 
 from analyzer.capture.base import RecordList, RecordSink
 from analyzer.capture.files import read_capture
+from analyzer.capture.follow import FolderSource
 from analyzer.capture.live import LiveCounters, LiveSource
 from analyzer.monitor.base import Alert, MonitorState
 from analyzer.monitor.batch import Batch
 from analyzer.monitor.loop import PacketLoop
+from analyzer.monitor.metrics import metrics_page
 from analyzer.monitor.watch import Watch
 from analyzer.pipeline import run
 from analyzer.sessions.records import Session
@@ -163,6 +166,28 @@ def test_same_connection_on_two_interfaces_is_told_of_its_source() -> None:
         loop._read_all()
     loop.finish()
     assert {session.capture for session, _ in kept.sessions.values()} == {"eth0", "eth1"}
+
+
+def test_files_of_a_ring_that_were_gone_before_they_were_read_are_counted_and_told(tmp_path: Path) -> None:
+    """Of a ring that is too small: files come and go between two looks at its folder."""
+    first, later = tmp_path / "r_00001_20260302090000.pcap", tmp_path / "r_00004_20260302090003.pcap"
+    shutil.copy(SAMPLES / "pop3-login.pcap", first)
+    source = FolderSource(str(tmp_path))
+    source.open()
+    loop, kept = loop_over(source)
+    until(lambda: loop._read_all() == 0)
+    assert loop.captures()[0].warnings == []
+    assert loop.watch.state.snapshot()["lost_files"] == 0
+    first.unlink()
+    shutil.copy(SAMPLES / "imap-login.pcap", later)
+    until(lambda: loop._read_all() and source.lost_files)
+    loop.finish()
+    (stats,) = loop.captures()
+    assert [one.partition(" were")[0] for one in stats.warnings] == ["2 files"]
+    assert loop.watch.state.snapshot()["lost_files"] == 2
+    assert [alert.detail.partition(" of ")[0] for alert in kept.alerts if alert.session_id is None] == ["2 files"]
+    page = metrics_page(loop.watch.state).decode()
+    assert f'mailtap_lost_files_total{{source="{tmp_path}"}} 2.0' in page
 
 
 def test_no_session_is_kept_without_a_count_that_its_packets_are_in() -> None:

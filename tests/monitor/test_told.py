@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from analyzer.capture.follow import FolderSource
 from analyzer.errors import UsageError
 from analyzer.monitor import privileges
 from analyzer.monitor.config import MonitorSettings
@@ -83,3 +84,16 @@ def test_a_configuration_that_only_root_may_read_is_said_at_the_start(
         "runs as nobody",
     ]
     assert checked == [[], [monitor._configuration]]
+
+
+def test_lost_files_stand_in_what_is_said_at_the_end(tmp_path: Path) -> None:
+    monitor, said = silent()
+    source = FolderSource(str(tmp_path))
+    monitor.state.sources = [source]
+    monitor._say_what_was()
+    source.lost_files = 14
+    monitor._say_what_was()
+    assert [one.partition(" session")[0] for one in said] == [
+        "stopped: 0 packets, 0 lost, 0",
+        "stopped: 0 packets, 0 lost, 14 files lost unread, 0",
+    ]

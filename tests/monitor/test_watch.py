@@ -234,6 +234,26 @@ def test_loss_is_told_where_it_matters_and_not_again_at_once() -> None:
     assert len({one.key() for one in shelf.alerts}) == 2
 
 
+def test_lost_files_are_told_as_loss_and_what_is_lost_later_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf()
+    watch = Watch(MonitorState("1", "", 0), seal=seal, tell=shelf.alerts.append, keep=shelf.keep)
+    watch.judge_loss("ring", 100, 0, 0.0, 5, 0)
+    assert shelf.alerts == []
+    watch.judge_loss("ring", 200, 0, 0.0, 6, 1)
+    watch.judge_loss("ring", 300, 0, 0.0, 7, 3)
+    monkeypatch.setattr(watching, "LOSS_AGAIN_S", 0.0)
+    watch.judge_loss("ring", 300, 0, 0.0, 8, 3)
+    watch.judge_loss("ring", 400, 50, 0.0, 9, 4)
+    assert [(one.rule, one.detail) for one in shelf.alerts] == [
+        ("capture-loss", "1 file of ring was lost before mailtap had read to the end"),
+        ("capture-loss", "2 files of ring were lost before mailtap had read to the end (3 since the start)"),
+        (
+            "capture-loss",
+            "50 of 150 packets were lost on ring; 1 file of ring was lost before mailtap had read to the end (4 since the start)",
+        ),
+    ]
+
+
 def test_a_fault_of_ours_costs_one_session_and_is_said() -> None:
     shelf = Shelf()
     wrecked: list[str] = []
