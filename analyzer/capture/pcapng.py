@@ -32,8 +32,6 @@ SECRETS: Final = 10
 CUSTOM: Final = 0x00000BAD
 CUSTOM_NOT_COPIED: Final = 0x40000BAD
 
-BYTE_ORDER_MAGIC: Final = 0x1A2B3C4D
-
 #: Largest block (Wireshark's limit): names, secrets and comments may be long.
 MAX_BLOCK: Final = 16 << 20
 #: Largest packet block, options included; also the largest block of any kind that a search believes.

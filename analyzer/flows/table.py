@@ -122,11 +122,6 @@ class FlowTable(SegmentSink):
         return int(self._ledger.mail_packets)
 
     @property
-    def clock_ns(self) -> int:
-        """Capture time, as of the latest look at the closed flows."""
-        return int(self._clock_ns)
-
-    @property
     def flows_open(self) -> int:
         """Flows in the table, those without payload so far included."""
         return int(self._flows_open)

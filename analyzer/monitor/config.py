@@ -293,8 +293,6 @@ class MonitorSettings:
 
 _FIELDS: Final = {one.name: one for one in fields(MonitorSettings)}
 _BY_KEY: Final = {one.metadata["key"]: one for one in fields(MonitorSettings)}
-#: Fields that may change on SIGHUP.
-RELOADABLE: Final = frozenset([one.name for one in _FIELDS.values() if one.metadata["live"]])
 
 
 def keys() -> list[str]:

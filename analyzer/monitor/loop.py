@@ -121,11 +121,6 @@ class PacketLoop:
         self._next_second = now
         self._next_collection = now + COLLECT_S
 
-    @property
-    def alarm(self) -> int:
-        """A descriptor; an octet written to it wakes the loop (``signal.set_wakeup_fd``)."""
-        return self._alarm
-
     def stop(self) -> None:
         """Leave :meth:`run` soon. Safe to call from a signal handler and from other threads."""
         self._stopped = True

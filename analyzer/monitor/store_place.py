@@ -232,7 +232,7 @@ def read_key(path: Path) -> bytes:
         ) from None
     except ValueError:
         key = b""
-    if len(key) < 16:
+    if len(key) < MIN_KEY_OCTETS:
         raise OutputError(
             f"{path}: no key (hexadecimal digits, {2 * KEY_OCTETS} of them); remove it, and a new one is made"
         )

@@ -125,14 +125,6 @@ class TlsServers:
         return sorted(self._servers.values(), key=_order)
 
 
-def tally_tls(sessions: list[Session], trust: TrustStore) -> list[TlsServer]:
-    """The servers that TLS was seen of, worst first, their certificates judged."""
-    servers = TlsServers()
-    for session in sessions:
-        servers.receive(session)
-    return servers.judged(trust)
-
-
 def _order(one: TlsServer) -> tuple[int, int, int, str, int]:
     return (-one.badness(), -one.failed, -one.handshakes, one.server_ip, one.server_port)
 

@@ -13,10 +13,18 @@ from support import tls as lab
 from support.traffic import Talk, capture, run_frames
 
 from analyzer.pipeline import Result, run
-from analyzer.report.encryption import bad_certificates, suite_weakness, tally_tls
+from analyzer.report.encryption import TlsServer, TlsServers, bad_certificates, suite_weakness
 from analyzer.report.formats.text import write_text
 from analyzer.sessions import certificates
 from analyzer.sessions.certificates import TrustStore
+from analyzer.sessions.records import Session
+
+
+def tally_tls(sessions: list[Session], trust: TrustStore) -> list[TlsServer]:
+    servers = TlsServers()
+    for session in sessions:
+        servers.receive(session)
+    return servers.judged(trust)
 
 
 def talk_over(

@@ -27,8 +27,8 @@ from analyzer.report.charts.style import (
     new_axes,
     plain,
     stacked_rows,
-    times,
 )
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def plot_exposure(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if pairs[row][0] != pairs[row - 1][0]:
             ax.axhline(row - 0.5, color="#59636e", linewidth=0.5)
     bad = int((sessions["exposure"] == "credentials").sum())
-    subtitle = f"{bad:,} of {times(len(sessions), 'session')} gave credentials away"
+    subtitle = f"{bad:,} of {plural(len(sessions), 'session')} gave credentials away"
     dress(ax, title, subtitle, [(part.name, part.look) for part in parts])
     return finish(ax)
 
@@ -105,7 +105,7 @@ def plot_mechanisms(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, 8, height_of(len(rows)))
     stacked_rows(ax, rows, parts, "authentications")
     accepted = int((credentials["outcome"] == "accepted").sum())
-    subtitle = f"{accepted:,} of {times(len(credentials), 'authentication')} accepted"
+    subtitle = f"{accepted:,} of {plural(len(credentials), 'authentication')} accepted"
     dress(ax, title, subtitle, [(part.name, part.look) for part in parts])
     return finish(ax)
 
@@ -147,7 +147,7 @@ def plot_tls_suites(tls: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax, 8, height_of(len(rows)))
     stacked_rows(ax, rows, parts, "handshakes")
     old = int(tls["version"].isin(OBSOLETE).sum())
-    subtitle = f"{old:,} of {times(len(tls), 'handshake')} with an obsolete version (RFC 8996)"
+    subtitle = f"{old:,} of {plural(len(tls), 'handshake')} with an obsolete version (RFC 8996)"
     dress(ax, title, subtitle, [(part.name, part.look) for part in parts])
     return finish(ax)
 
@@ -180,7 +180,7 @@ def plot_findings(findings: pd.DataFrame, ax: Axes | None = None) -> Axes:
     # The notes stand behind the bars: room for them, however long the bars are.
     ax.set_xlim(0, max(values) * 2.6)
     sessions = findings["session_id"].nunique()
-    dress(ax, title, f"{times(len(findings), 'finding')} in {times(int(sessions), 'session')}")
+    dress(ax, title, f"{plural(len(findings), 'finding')} in {plural(int(sessions), 'session')}")
     return finish(ax)
 
 

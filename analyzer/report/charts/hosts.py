@@ -24,9 +24,9 @@ from analyzer.report.charts.style import (
     new_axes,
     plain,
     stacked_rows,
-    times,
 )
 from analyzer.report.overview import endpoint
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
     rest = order[MAX_ROWS:]
     if rest:
         rows.append([sum(counts[server][at] for server in rest) for at in range(len(kinds))])
-        names.append(times(len(rest), "other server"))
+        names.append(plural(len(rest), "other server"))
     ax = new_axes(ax, 8, height_of(len(rows)))
 
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
@@ -91,7 +91,7 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
     dress(
         ax,
         title,
-        f"{times(len(sessions), 'session')}; {clear:,} of {times(len(order), 'server')} {verb} used in clear (outlined)",
+        f"{plural(len(sessions), 'session')}; {clear:,} of {plural(len(order), 'server')} {verb} used in clear (outlined)",
     )
     ax.tick_params(labelcolor=INK)
     ax.spines["bottom"].set_color(LINE)
@@ -108,7 +108,7 @@ def plot_accounts(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
         for name, address, port in zip(names, logins["server_ip"], logins["server_port"], strict=True)
     ]
     servers = len(logins[["server_ip", "server_port"]].drop_duplicates())
-    whose = f"{times(int(logins['username'].nunique()), 'account')} on {times(servers, 'server')}"
+    whose = f"{plural(int(logins['username'].nunique()), 'account')} on {plural(servers, 'server')}"
     return _ranked(logins, keys, ax, title, whose)
 
 
@@ -116,7 +116,7 @@ def plot_clients(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """The clients with most logins that could be read, by outcome, over the credentials table."""
     logins = exposed_logins(credentials)
     keys = [plain(address) for address in logins["client_ip"]]
-    return _ranked(logins, keys, ax, "Clients whose logins could be read", times(len(set(keys)), "client"))
+    return _ranked(logins, keys, ax, "Clients whose logins could be read", plural(len(set(keys)), "client"))
 
 
 def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, whose: str) -> Axes:
@@ -135,7 +135,7 @@ def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, 
     ]
     ax = new_axes(ax, 8, height_of(len(shown)))
     stacked_rows(ax, shown, parts, "logins")
-    subtitle = f"{times(len(keys), 'login')} of {whose}"
+    subtitle = f"{plural(len(keys), 'login')} of {whose}"
     if rest:
         subtitle += f"; the {len(shown)} rows with most, {sum(sum(counts[key].values()) for key in rest):,} logins of others are not shown"
     dress(ax, title, subtitle, [(part.name, part.look) for part in parts])

@@ -22,9 +22,9 @@ from analyzer.report.charts.style import (
     height_of,
     new_axes,
     plain,
-    times,
 )
 from analyzer.report.frames import FIRST_NS, LAST_NS
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +117,7 @@ def plot_logins(credentials: pd.DataFrame, ax: Axes | None = None, tz: str = "UT
     dress(
         ax,
         title,
-        f"{times(len(logins), 'login')} from {_clock(local.min())} to {_clock(local.max())} {plain(tz)}",
+        f"{plural(len(logins), 'login')} from {_clock(local.min())} to {_clock(local.max())} {plain(tz)}",
         looks,
     )
     return finish(ax)
@@ -207,7 +207,7 @@ def plot_certificates(tls: pd.DataFrame, ax: Axes | None = None, tz: str = "UTC"
         for before, after in zip(unique["cert_not_before"], unique["cert_not_after"], strict=True)
         if not before <= now <= after
     )
-    subtitle = f"{times(len(unique), 'certificate')}, {bad:,} of them not valid when recorded"
+    subtitle = f"{plural(len(unique), 'certificate')}, {bad:,} of them not valid when recorded"
     if len(unique) > len(shown):
         subtitle += f"; the {len(shown)} that end first"
     dress(ax, title, subtitle, list(kinds.items()))
@@ -238,7 +238,7 @@ def _state(before: pd.Timestamp, after: pd.Timestamp, now: pd.Timestamp) -> tupl
 
 
 def _days(span: pd.Timedelta) -> str:
-    return times(span.days, "day") if span.days else "less than a day"
+    return plural(span.days, "day") if span.days else "less than a day"
 
 
 def _number(moment_ns: int) -> float:

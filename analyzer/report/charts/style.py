@@ -80,7 +80,6 @@ ORANGE: Final = Look("#e69f00", "///", INK)
 YELLOW: Final = Look("#f0e442", "...", INK)
 SKY: Final = Look("#8ecdf2", "\\\\\\", INK)
 BLUE: Final = Look("#0b5c96", "", "#ffffff")
-GREEN: Final = Look("#00755a", "xxx", "#ffffff")
 GREY: Final = Look("#b8bfc7", "---", INK)
 PALE: Final = Look("#d5dae0", "|||", INK)
 
@@ -332,8 +331,3 @@ def counted(table: pd.DataFrame, columns: Sequence[str]) -> dict[tuple[str, ...]
         key = tuple([str(cell) for cell in row])
         counts[key] = counts.get(key, 0) + 1
     return counts
-
-
-def times(count: int, one: str, many: str = "") -> str:
-    """``1 session``, ``2 sessions``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

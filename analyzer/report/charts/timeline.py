@@ -24,8 +24,8 @@ from analyzer.report.charts.style import (
     finish,
     new_axes,
     plain,
-    times,
 )
+from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,7 +134,7 @@ def plot_session(
     left_out = max(0, len(steps) - MAX_STEPS)
     if left_out:
         half = MAX_STEPS // 2
-        gap = Step(steps[half].frame, None, 0, NOTE, f"{times(left_out, 'step')} left out", clear=False)
+        gap = Step(steps[half].frame, None, 0, NOTE, f"{plural(left_out, 'step')} left out", clear=False)
         steps = [*steps[:half], gap, *steps[-half:]]
     ax = new_axes(ax, 8.5, 1.9 + 0.36 * len(steps))
     _draw(ax, steps, _ns(session["start"]) or 0)
