@@ -32,6 +32,9 @@ class Group:
         self.count: i64 = 0
         self.clients: set[str] = set()
         self.accounts: set[str] = set()
+        #: there are more of them than were counted
+        self.more_clients: bool = False
+        self.more_accounts: bool = False
 
     def server(self) -> str:
         """Address and port, a capture's name where there is no server."""
@@ -177,21 +180,25 @@ class FindingTally(FindingSink):
             # A client is counted for each of its findings; most are met again and again.
             client = self._client
             if client is None:
-                self._count(group.clients, session.client_ip)
+                if not group.more_clients:
+                    group.more_clients = self._is_beyond(group.clients, session.client_ip)
             else:
                 bit: i64 = 1 << i64(group.rule.number)
                 if client.counted & bit == 0:
                     client.counted |= bit
-                    self._count(group.clients, session.client_ip)
-        if username is not None:
-            self._count(group.accounts, username)
+                    if not group.more_clients:
+                        group.more_clients = self._is_beyond(group.clients, session.client_ip)
+        if username is not None and not group.more_accounts:
+            group.more_accounts = self._is_beyond(group.accounts, username)
 
-    def _count(self, names: set[str], name: str) -> None:
-        """Count a name, within bounds."""
+    def _is_beyond(self, names: set[str], name: str) -> bool:
+        """Count a name; whether there was no room for it. There will be none for others then."""
         before: i64 = len(names)
         if before < MAX_COUNTED and (self._counted < MAX_COUNTED_IN_ALL or before == 0):
             names.add(name)
             self._counted += len(names) - before
+            return False
+        return name not in names
 
     def worst(self) -> int:
         """The worst severity of all, -1 where nothing was found."""

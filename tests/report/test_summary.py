@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.findings.base import Found
-from analyzer.findings.catalogue import RULES
+from analyzer.findings.catalogue import BY_SLUG, RULES
 from analyzer.findings.engine import find
-from analyzer.findings.tally import MAX_COUNTED, MAX_GROUPS
+from analyzer.findings.tally import MAX_COUNTED, MAX_COUNTED_IN_ALL, MAX_GROUPS, FindingTally
 from analyzer.model import Secret
 from analyzer.pipeline import Result
+from analyzer.report.formats._verdicts import Line
 from analyzer.report.formats.text import write_text
 from analyzer.report.glance import BATCH, Glancer, glance
 from analyzer.report.migration import MAX_MIGRANTS_AT_A_GLANCE
@@ -81,6 +82,39 @@ def test_few_are_told_apart_without_a_word() -> None:
     assert (len(names), len(accepted), len(rejected), len(servers), len(clients)) == (300, 300, 0, 3, 300)
     assert seen.total.names_of(["10.0.0.7", "10.9.9.9"]) == {"10.0.0.7": {"user7"}, "10.9.9.9": set()}
     assert max(len(group.clients) for group in seen.tally.groups()) == 100 < MAX_COUNTED
+
+
+def test_numbers_that_are_lower_bounds_say_so() -> None:
+    tally = FindingTally()
+    rule = BY_SLUG["plaintext-password"]
+
+    def tell(server: int, accounts: int) -> None:
+        session = login(7, server)
+        for number in range(accounts):
+            tally.receive_parts(rule, 3, "high", session, 1, 1, 0, f"user{number}", "", 1)
+
+    def said(server: int) -> tuple[str, str]:
+        of = next(group for group in tally.groups() if group.example.session.server_ip == login(7, server).server_ip)  # type: ignore[union-attr]
+        one = Line([of], alone=True)
+        return one.clients(), one.accounts()
+
+    tell(0, MAX_COUNTED)
+    tell(1, MAX_COUNTED + 1)
+    assert (said(0), said(1)) == (("1", "1,000"), ("1", "1,000+"))
+    tell(2, 5)
+    for server in range(3, 3 + MAX_COUNTED_IN_ALL // MAX_COUNTED):
+        tell(server, MAX_COUNTED)
+    # There is no more room for all together: of each server one client and account are counted all the same.
+    tell(900, 2)
+    tell(901, 1)
+    tell(2, 5)
+    assert (said(900), said(901), said(2)) == (("1", "1+"), ("1", "1"), ("1", "5"))
+    tell(2, 6)
+    assert said(2) == ("1", "5+")
+    for number in range(2):
+        tally.receive_parts(rule, 3, "high", login(number, 902), 1, 1, 0, None, "", 1)
+    assert said(902) == ("1+", "")
+    assert Line(tally.groups(), alone=True).accounts() == "1,000+"
 
 
 #: Clients that an account notes in itself; of more it keeps a set.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from analyzer.findings.tally import MAX_COUNTED, FindingTally, Group
+from analyzer.findings.tally import FindingTally, Group
 from analyzer.model import SEVERITIES
 from analyzer.report.formats.text import MAX_ROWS, NARROW, READABLE, Frames, all_of, named, new_table
 from analyzer.report.migration import FAILING, NAMES, OFFERED, WORKING, Migration, closings
@@ -69,17 +69,21 @@ class Line:
 
     def clients(self) -> str:
         """How many clients are concerned."""
-        return _number([group.clients for group in self.groups]) if self.example.session is not None else ""
+        if self.example.session is None:
+            return ""
+        return _number([group.clients for group in self.groups], any(group.more_clients for group in self.groups))
 
     def accounts(self) -> str:
         """How many accounts are concerned; empty where that is none."""
-        return _number([group.accounts for group in self.groups]) if any(one.accounts for one in self.groups) else ""
+        if not any(group.accounts for group in self.groups):
+            return ""
+        return _number([group.accounts for group in self.groups], any(group.more_accounts for group in self.groups))
 
 
-def _number(counted: list[set[str]]) -> str:
-    """A number of clients or accounts, which are counted so far only."""
+def _number(counted: list[set[str]], more: bool) -> str:
+    """A number of clients or accounts; ``12+`` where there are more than were counted."""
     number = len(counted[0]) if len(counted) == 1 else len(set().union(*counted))
-    return f"{number:,}+" if any(len(names) >= MAX_COUNTED for names in counted) else f"{number:,}"
+    return f"{number:,}+" if more else f"{number:,}"
 
 
 def chosen(groups: list[Group], most: int) -> list[Line]:
