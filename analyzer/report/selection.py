@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from analyzer.errors import UsageError
 from analyzer.report.cards import PROTOCOLS
 from analyzer.report.columns import TABLES, Column
-from analyzer.report.frames import frame_of, retyped, series_of
+from analyzer.report.frames import FIRST_NS, LAST_NS, frame_of, retyped, series_of
 from analyzer.report.tables import Report
+from analyzer.times import parse_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas as pd
+
+    from analyzer.pipeline import Result
 
 Network = IPv4Network | IPv6Network
 
@@ -23,6 +27,11 @@ Network = IPv4Network | IPv6Network
 OF_SESSIONS: Final = ("credentials", "tls", "messages", "findings")
 #: What makes a row of servers, and of migration, the same in two reports.
 SERVER_KEY: Final = ["server_ip", "server_port", "protocol"]
+#: What to say of findings that cannot be found anew.
+OF_THE_WHOLE: Final = (
+    "findings, servers and settings are those of the whole report, as far as they belong to the sessions of the times asked for; "
+    "analyzer.analyze(since=..., until=...) finds those of these sessions alone"
+)
 COUNT: Final = Column("sessions", "count", "")
 MIGRATION_KEY: Final = ["client_ip", *SERVER_KEY, "username"]
 
@@ -39,6 +48,13 @@ def filtered(
     """See :meth:`analyzer.report.tables.Report.filter`."""
     import pandas as pd
 
+    since_ns, until_ns = _moment(since), _moment(until)
+    warnings = [] if since_ns is None and until_ns is None else [OF_THE_WHOLE]
+    if warnings and report.result is not None:
+        report = _between(report, report.result, since_ns, until_ns)
+        if client is None and server is None and protocol is None:
+            return report
+        warnings = []
     sessions = report.sessions
     keep = pd.Series(data=True, index=sessions.index, dtype="bool")
     if client is not None:
@@ -59,10 +75,10 @@ def filtered(
         if unknown:
             raise UsageError(f"no protocol of mailtap: {', '.join(unknown)}; known: {' '.join(PROTOCOLS)}")
         keep &= sessions["protocol"].isin(words)
-    if since is not None:
-        keep &= sessions["end"] >= _moment(since)
-    if until is not None:
-        keep &= sessions["start"] <= _moment(until)
+    if since_ns is not None:
+        keep &= sessions["end"] >= _timestamp(since_ns)
+    if until_ns is not None:
+        keep &= sessions["start"] <= _timestamp(until_ns)
     frames = {"captures": report.captures, "sessions": retyped("sessions", sessions[keep])}
     left = frames["sessions"]
     ids = set(left["session_id"])
@@ -77,7 +93,25 @@ def filtered(
         there = set(_keys(left, key))
         mine = pd.Series([one in there for one in _keys(frame, key)], index=frame.index, dtype="bool")
         frames[name] = retyped(name, frame[mine])
-    return Report(frames=frames, warnings=report.warnings)
+    known = report.warnings
+    return Report(frames=frames, warnings=known + [one for one in warnings if one not in known])
+
+
+def _between(report: Report, whole: Result, since_ns: int | None, until_ns: int | None) -> Report:
+    """The report that a run would have given which was asked for these times: all tables are made anew, of the records."""
+    part = type(whole)()
+    part.sessions = [
+        session
+        for session in whole.sessions
+        if (since_ns is None or session.end_ns >= since_ns) and (until_ns is None or session.start_ns <= until_ns)
+    ]
+    part.left_out = whole.left_out + len(whole.sessions) - len(part.sessions)
+    part.since_ns = max([one for one in (whole.since_ns, since_ns) if one is not None], default=None)
+    part.until_ns = min([one for one in (whole.until_ns, until_ns) if one is not None], default=None)
+    part.captures, part.warnings, part.failures = whole.captures, whole.warnings, whole.failures
+    part.counters, part.seconds = whole.counters, whole.seconds
+    part.interrupted, part.stored = whole.interrupted, whole.stored
+    return Report(part, report.maker)
 
 
 def concat(reports: Iterable[Report]) -> Report:
@@ -222,13 +256,20 @@ def _inside(address: object, networks: Sequence[Network]) -> bool:
     return any(one in network for network in networks)
 
 
-def _moment(value: str | datetime) -> pd.Timestamp:
+def _moment(value: str | datetime | None) -> int | None:
+    """A time in nanoseconds since the epoch: whatever the command line takes, and whatever else pandas reads."""
+    try:
+        return parse_time(value)
+    except UsageError as error:
+        import pandas as pd
+
+        try:
+            return parse_time(pd.Timestamp(value))  # type: ignore[arg-type]
+        except (ValueError, TypeError):
+            raise error from None
+
+
+def _timestamp(moment_ns: int) -> pd.Timestamp:
     import pandas as pd
 
-    try:
-        moment = pd.Timestamp(value)
-    except ValueError:
-        raise UsageError(
-            f"{value!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00"
-        ) from None
-    return moment.tz_localize(UTC) if moment.tzinfo is None else moment.tz_convert(UTC)
+    return pd.Timestamp(min(max(moment_ns, FIRST_NS), LAST_NS), tz="UTC")

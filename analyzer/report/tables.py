@@ -96,7 +96,8 @@ class Report:
     ) -> None:
         #: the records behind the tables; None where the report was made of frames
         self.result = result
-        self._maker = maker
+        #: what makes rows of them
+        self.maker = maker
         self._frames: dict[str, pd.DataFrame] = dict(frames or {})
         self._warnings = list(warnings)
 
@@ -114,7 +115,7 @@ class Report:
             if self.result is not None:
                 if name == "captures":
                     add_hashes(self.result)
-                maker = self._maker if self._maker is not None else RowMaker()
+                maker = self.maker if self.maker is not None else RowMaker()
                 push_rows(name, self.result.sessions, self.result.captures, maker, sink)
             frame = frame_of(name, sink.rows)
             self._frames[name] = frame
@@ -130,7 +131,7 @@ class Report:
         """What went wrong or was left out, in sentences."""
         if self.result is None:
             return list(self._warnings)
-        notes = self._maker.notes if self._maker is not None else []
+        notes = self.maker.notes if self.maker is not None else []
         window = [self.result.window()] if self.result.window() else []
         return self._warnings + window + self.result.warnings + notes + [str(error) for error in self.result.failures]
 
@@ -168,11 +169,13 @@ class Report:
             client: addresses or networks of clients (``10.0.0.7``, ``10.0.0.0/8``).
             server: addresses or networks of servers, with a port where wanted (``192.0.2.10:110``, ``[2001:db8::1]:993``).
             protocol: ``pop3 imap smtp lmtp managesieve unknown``.
-            since: sessions alive at or after this time (UTC where no zone is given).
+            since: sessions alive at or after this time (UTC where no zone is given; or 24h, 7d: so long ago).
             until: sessions alive at or before this time.
 
-        ``credentials``, ``tls``, ``messages`` and ``findings`` keep the rows of the sessions that are left. ``servers`` and ``migration`` keep the
-        rows of their servers and clients as they are, known from the whole report; ``captures`` and findings about captures stay.
+        Of the sessions between two times everything is found anew, as :func:`analyzer.analyze` does for these times, where the report has records.
+        Otherwise (a report that was saved, joined or narrowed down before, which ``warnings`` says then; and always by client, server and
+        protocol) ``credentials``, ``tls``, ``messages`` and ``findings`` keep the rows of the sessions that are left, and ``servers`` and ``migration``
+        those of their servers and clients as they are, known from the whole report. ``captures`` and findings about captures stay.
 
         Raises:
             UsageError: an address, protocol or time is none.
