@@ -457,13 +457,24 @@ def test_at_the_stop_what_waits_is_sent_and_what_cannot_be_sent_stays(made: list
 
 def test_a_spool_whose_receiver_is_no_longer_named_is_said(made: list[Webhook], options: SinkOptions):
     sink = opened(made, Web(), options)
-    other = opened(made, Web(), options)
+    gone = Web()
+    other = opened(made, gone, options)
     other.deliver([alert(1), alert(2)])
     assert left_behind(options.spool, [sink, other]) == []
+    # As long as somebody has it open, somebody delivers it: a second monitor beside a running one, say, finds nothing amiss.
+    assert left_behind(options.spool, [sink]) == []
     other.close()
     (sentence,) = left_behind(options.spool, [sink])
     assert sentence.startswith(f"{other.spool_path} holds 2 alerts for a receiver that is no longer named")
+    # Nor is looking in the way of who opens it.
+    again = opened(made, gone, options)
     assert left_behind("/none", []) == []
+    again.close()
+    # Where there is no lock nobody has it open; where that cannot be known it is not said that nobody has.
+    other.spool_path.with_suffix(".lock").unlink()
+    assert left_behind(options.spool, [sink]) == [sentence]
+    other.spool_path.with_suffix(".lock").symlink_to(other.spool_path.with_suffix(".lock"))
+    assert left_behind(options.spool, [sink]) == []
 
 
 def test_a_folder_that_may_not_be_entered_holds_nothing_for_us(monkeypatch: pytest.MonkeyPatch):

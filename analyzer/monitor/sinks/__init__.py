@@ -96,10 +96,14 @@ def make_sinks(settings: MonitorSettings) -> list[AlertSink]:
 
 
 def left_behind(folder: str, sinks: Iterable[AlertSink]) -> list[str]:
-    """Sentences about spools in the folder whose receiver is no longer named, with alerts in them; none where it may not be entered."""
+    """Sentences about spools in the folder whose receiver is no longer named, with alerts in them; none where it may not be entered.
+
+    What another mailtap has open is delivered by that one.
+    """
     import sqlite3
     from pathlib import Path
 
+    from analyzer.monitor.sinks._spool import in_use
     from analyzer.monitor.sinks._spooled import SpooledSink
 
     used = {sink.spool_path for sink in sinks if isinstance(sink, SpooledSink)}
@@ -115,7 +119,7 @@ def left_behind(folder: str, sinks: Iterable[AlertSink]) -> list[str]:
                 count = int(spool.execute("SELECT count(*) FROM alerts").fetchone()[0])
         except sqlite3.Error:
             continue  # no spool of ours
-        if count:
+        if count and not in_use(path):
             sentences.append(
                 f"{path} holds {count:,} alerts for a receiver that is no longer named: name it again to have them delivered, "
                 "or delete the file"

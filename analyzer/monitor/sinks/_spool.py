@@ -183,7 +183,7 @@ class Spool:
             self._lock = -1
 
     def _lock_file(self) -> None:
-        self._lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(_lock_of(self.path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -254,3 +254,25 @@ class Spool:
             last = number
         writer.execute("DELETE FROM alerts WHERE number <= ?", (last,))
         return count, octets
+
+
+def in_use(path: Path) -> bool:
+    """Whether a mailtap has a spool open; so, too, where that cannot be known."""
+    try:
+        descriptor = os.open(_lock_of(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        # Shared, and let go of at once: two that look do not take each other for one that delivers.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_suffix(".lock")
