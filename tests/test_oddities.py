@@ -924,3 +924,30 @@ def test_a_dot_for_nobody_is_no_message(tmp_path: Path, recipient: str) -> None:
     nobody = recipient == "S: 550 no"
     assert (session.messages, session.anomalies) == (0 if nobody else 1, None)
     assert ("plaintext-message" in {one.slug for one in findings(tmp_path, made)}) is not nobody
+
+
+REFUSED_AT_ONCE = [
+    (587, SMTP, "AUTH {}", "538 TLS first", "{}", "500 what", "rejected"),
+    (110, "S: +OK mx\n", "AUTH {}", "-ERR no", "{}", "-ERR what", "rejected"),
+    (143, "S: * OK mx\n", "a AUTHENTICATE {}", "a NO no", "{}", "* BAD what", "unknown"),
+    (4190, 'S: "SASL" "PLAIN"\nS: OK\n', 'AUTHENTICATE "{}"', "NO", '"{}"', "NO", "rejected"),
+]
+
+
+@pytest.mark.parametrize(("port", "before", "auth", "no", "string", "what", "outcome"), REFUSED_AT_ONCE)
+def test_a_password_that_is_sent_though_the_login_was_refused(
+    tmp_path: Path, port: int, before: str, auth: str, no: str, string: str, what: str, outcome: str
+) -> None:
+    secret = b64(b"\0kim\0Zulu7Tango")
+    kim = ("PLAIN", "kim", "Zulu7Tango", outcome)
+    ask, say = f"C: {auth.format('PLAIN')}", string.format(secret)
+    # Whether it waited for the refusal or not; and what comes behind it is read as ever.
+    assert logins(heard(tmp_path, port, f"{before}{ask}\nS: {no}\nC: {say}\nS: {what}")) == [kim]
+    assert logins(heard(tmp_path, port, f"{before}{ask}\nC: {say}\nS: {no}\nS: {what}")) == [kim]
+    again = f"{ask}\nS: {no}\nC: {say}\nS: {what}\n"
+    assert logins(heard(tmp_path, port, before + again + again)) == [kim, kim]
+    # Nobody asked for a login; or the words have no form of their own.
+    assert logins(heard(tmp_path, port, f"{before}C: {say}\nS: {what}")) == []
+    word = string.format(b64(b"Zulu7Tango"))
+    ask = f"C: {auth.format('LOGIN')}"
+    assert logins(heard(tmp_path, port, f"{before}{ask}\nS: {no}\nC: {word}\nS: {what}")) == []

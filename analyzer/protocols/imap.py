@@ -290,7 +290,12 @@ class ImapDissector(MessageTraffic):
         if word == b"DONE":
             self._idling = False
             self.commands += 1
-        elif word and not self._client_lost:
+        elif self._client_lost:
+            return
+        elif self.sent_all_the_same(line):
+            self.exchange_response(line)
+            self.exchange_dropped()
+        elif word:
             self.anomaly(CLIENT, MALFORMED_COMMAND, "a line that is no command")
 
     def _read_on(self, line: bytes) -> None:

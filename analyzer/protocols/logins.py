@@ -7,6 +7,8 @@ for an exchange by its form alone is told only after the server has confirmed it
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, SERVER, Position, Secret, Sender
@@ -21,7 +23,10 @@ from analyzer.protocols.events import (
 from analyzer.protocols.grammar import MAX_DETAIL
 from analyzer.protocols.sasl import Exchange, decode_base64
 from analyzer.protocols.starttls import StartTls
-from analyzer.protocols.unnamed import could_be_response
+from analyzer.protocols.unnamed import could_be_response, mechanism_of
+
+#: Octets of the shortest response whose form tells its mechanism, in base64: ``NUL a NUL b``.
+MIN_TOLD: Final = 6
 
 
 def response_form(line: bytes) -> bool:
@@ -30,6 +35,14 @@ def response_form(line: bytes) -> bool:
         return False
     decoded = decode_base64(line)
     return decoded is not None and could_be_response(decoded)
+
+
+def says_who(line: bytes) -> bool:
+    """Whether a line is a SASL response in base64 whose form tells its mechanism: nothing else looks so."""
+    if len(line) < MIN_TOLD or line.find(b" ") >= 0:
+        return False
+    decoded = decode_base64(line)
+    return decoded is not None and mechanism_of(decoded) != ""
 
 
 @mypyc_attr(acyclic=True)
@@ -76,6 +89,13 @@ class Logins(StartTls):
         self.begin_exchange("")
         self._exchange_stray = True
         self._exchange_doubtful = doubtful
+
+    def sent_all_the_same(self, line: bytes) -> bool:
+        """Whether a line that is no command tells credentials: of an authentication that the server has refused, and the client goes on with."""
+        if self._exchange_number == 0 or self._exchange is not None or not says_who(line):
+            return False
+        self.begin_stray_exchange(doubtful=False)
+        return True
 
     def exchange_stray(self) -> bool:
         """Whether an authentication is going on of which the command was not captured."""

@@ -331,6 +331,10 @@ class Pop3Dissector(Dissector):
             self._take_response(line)
             self.hold_client()
             return
+        if self.sent_all_the_same(line):
+            self._push(AUTH, 0)
+            self._receive_response(line)
+            return
         self._push(UNKNOWN, 0)
 
     def _expect_outcome(self) -> None:

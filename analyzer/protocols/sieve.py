@@ -153,6 +153,10 @@ class SieveDissector(Dissector):
                     self._take_response(first)
                     self.hold_client()
                 return
+            if self._string_line and self.sent_all_the_same(first):
+                self._push(_AUTHENTICATE)
+                self._receive_response(first)
+                return
             self._push(_UNKNOWN)
             return
         self.commands += 1

@@ -311,6 +311,10 @@ class SmtpDissector(Dissector):
             return
         if len(line) >= 4 and line.count(b"X") == len(line):
             self.anomaly(CLIENT, STARTTLS_STRIPPED, "a command was overwritten with X")
+        if self.sent_all_the_same(line):
+            self._push(AUTH, None, 0, None)
+            self._receive_response(line)
+            return
         self._push(UNKNOWN, None, 0, None)
 
     def _begin_text(self) -> None:
