@@ -67,6 +67,17 @@ REASONS: Final = {
 INDEX: Final = "mailtap monitor: /metrics, /healthz, /readyz\n"
 #: How the flows room marks the counters of limits that were hit.
 LIMIT: Final = "limit_"
+#: Those limits, and the monitor's own: they are told as 0 before they are hit, or their first hit would be no increase.
+LIMITS: Final = (
+    "embryos",
+    "flows",
+    "held_bytes",
+    "held_bytes_total",
+    "held_segments",
+    "lingering",
+    "news",
+    "recent_bytes",
+)
 
 
 class StateCollector:
@@ -134,16 +145,20 @@ class StateCollector:
             "gauge", "mailtap_lag_seconds", "How long ago the latest packet was captured when it was read.", state.lag_s
         )
         yield _single("gauge", "mailtap_flows_open", "TCP connections in the flow table.", state.flows_open)
-        limits: list[tuple[tuple[str, ...], float]] = []
+        limits = dict.fromkeys(LIMITS, 0.0)
         events: list[tuple[tuple[str, ...], float]] = []
         for key, count in sorted(settled(state.counters).items()):
             stage, _, event = key.partition(".")
             if event.startswith(LIMIT):
-                limits.append(((event.removeprefix(LIMIT),), count))
+                limits[event.removeprefix(LIMIT)] = count
             else:
                 events.append(((stage, event), count))
         yield _family(
-            "counter", "mailtap_limit_hits", "How often a named limit of mailtap was reached.", limits, ("limit",)
+            "counter",
+            "mailtap_limit_hits",
+            "How often a named limit of mailtap was reached.",
+            [((limit,), count) for limit, count in sorted(limits.items())],
+            ("limit",),
         )
         yield _family(
             "counter", "mailtap_stage_events", "What the stages met in packets and flows.", events, ("stage", "event")

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -103,7 +104,7 @@ def test_every_number_of_the_state_is_told() -> None:
 
 def test_no_name_of_a_user_and_no_secret_of_a_sink_is_told() -> None:
     page = metrics_page(monitored()).decode()
-    for word in ("erin", "evil", "T0K3N", "Tok3n", "services"):
+    for word in ("erin@", "evil", "T0K3N", "Tok3n", "services"):
         assert word not in page
 
 
@@ -122,6 +123,23 @@ def test_a_state_in_which_nothing_happened_yet() -> None:
     page = metrics_page(MonitorState("1", "", 0))
     assert value(page, "mailtap_exposed_logins_total") == 0
     assert value(page, "mailtap_ready") == 0
+
+
+def test_every_limit_is_told_before_it_is_hit() -> None:
+    """A counter that begins to exist with its first hit has no increase that an alert of Prometheus could see."""
+    told = {
+        dict(labels)["limit"]: count
+        for (name, labels), count in samples(metrics_page(MonitorState("1", "", 0))).items()
+        if name == "mailtap_limit_hits_total"
+    }
+    flows = Path(__file__).parents[2] / "analyzer" / "flows"
+    there = {
+        limit
+        for path in flows.glob("*.py")
+        for limit in re.findall(r'\.hit\("(\w+)"\)', path.read_text(encoding="utf-8"))
+    }
+    assert there
+    assert told == dict.fromkeys([*sorted(there), "news"], 0.0)
 
 
 @pytest.fixture(autouse=True)
