@@ -1,8 +1,7 @@
 # make demo    who logged in where in clear, on the sample captures
-# make test    everything that must hold: lint, types, import rules, pure and compiled tests; run by root on Debian, it installs the programs
-#              that tests compare with (TEST_TOOLS below)
+# make test    everything that must hold: lint, types, import rules, pure and compiled tests
 # make bench   mailtap beside its peers, one table (BENCH="--scale 0.1 --runs 3" for a quick one)
-# make lint    lint, types and import rules only
+# make lint    lint, types and import rules only; as `make test-pure` and `make format`, it compiles nothing
 #
 # PYTHON=python3.12   the interpreter that makes .venv (default: the first of 3.11 or later that can)
 # MAILTAP_PURE=1      do not compile: seconds instead of about three minutes, and a mailtap that is several times slower
@@ -46,21 +45,24 @@ export PIP_NO_INPUT := 1
 
 .PHONY: demo test test-pure test-compiled test-all-pythons bench lint format clean test-tools
 
+# Two of pip's at once would be in each other's way.
+.NOTPARALLEL:
+
 demo: $(VENV)/installed
 	@$(BIN)/mailtap analyze captures/office.pcapng
 
-test: $(VENV)/installed-dev test-tools
+test: $(VENV)/tools $(VENV)/installed test-tools
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-pure
 	@$(MAKE) --no-print-directory test-compiled
 
 # The source tree, interpreted; without the tests that take long or need other programs.
-test-pure: $(VENV)/installed-dev
+test-pure: $(VENV)/tools
 	@echo "== quick tests, interpreted"
 	@PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $(BIN)/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root and not systemd"
 
 # The installed package: all tests. The last line of this is the last line of `make test`.
-test-compiled: $(VENV)/installed-dev test-tools
+test-compiled: $(VENV)/tools $(VENV)/installed test-tools
 	@kind=$$($(BIN)/python -c 'import analyzer._build as b; print(b.build_kind())'); \
 	echo "== all tests, installed package ($$kind)"; \
 	[ "$$kind" = compiled ] || echo "== NOT TESTED: the compiled build (no C compiler or headers here, or MAILTAP_PURE set)"; \
@@ -111,14 +113,14 @@ test-all-pythons:
 	  PYTHONPATH="$(CURDIR)" MAILTAP_EXPECT=pure $$venv/bin/pytest $(PARALLEL) -q -m "not slow and not tshark and not browser and not lab and not root and not systemd" -p no:cacheprovider; \
 	done
 
-lint: $(VENV)/installed-dev
+lint: $(VENV)/tools
 	@echo "== lint, types, import rules"
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet . || { echo "make format would change files"; exit 1; }
 	@$(BIN)/mypy
 	@PYTHONPATH="$(CURDIR)" $(BIN)/lint-imports
 
-format: $(VENV)/installed-dev
+format: $(VENV)/tools
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 bench: $(VENV)/installed
@@ -140,17 +142,31 @@ build/wheel: $(SOURCES) | $(VENV)/bin/python
 	@touch $@
 
 # The wheel, with what it needs; then the wheel again, for its version stays while its content changes.
-define install
-@$(BIN)/pip install --quiet "$$(echo build/wheels/*.whl)$(1)"
-@$(BIN)/pip install --quiet --force-reinstall --no-deps build/wheels/*.whl
-@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed in $(VENV),", b.build_kind())'
-endef
-
 $(VENV)/installed: build/wheel
-	$(call install,)
+	@$(BIN)/pip install --quiet build/wheels/*.whl
+	@$(BIN)/pip install --quiet --force-reinstall --no-deps build/wheels/*.whl
+	@$(BIN)/python -c 'import analyzer._build as b; print("mailtap is installed in $(VENV),", b.build_kind())'
 	@touch $@
 
-$(VENV)/installed-dev: build/wheel
+# Prints what mailtap and its extra `dev` need, a requirement a line.
+define REQUIREMENTS
+import configparser
+setup = configparser.ConfigParser()
+setup.read("setup.cfg")
+extras = setup["options.extras_require"]
+waiting = (setup["options"]["install_requires"] + "\nmailtap[dev]").split("\n")
+for line in filter(None, waiting):
+    if line.startswith("mailtap["):
+        waiting += "\n".join(map(extras.get, line[8:-1].split(","))).split("\n")
+    else:
+        print(line)
+endef
+export REQUIREMENTS
+
+# All but mailtap itself, so that tests of the source tree and lint wait for no compiler after an edit.
+$(VENV)/tools: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@echo "Installing what tests need"
-	$(call install,[dev])
-	@touch $(VENV)/installed $@
+	@mkdir -p build
+	@$(BIN)/python -c "$$REQUIREMENTS" >build/requirements.txt
+	@$(BIN)/pip install --quiet -r build/requirements.txt
+	@touch $@

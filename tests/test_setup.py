@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,3 +121,36 @@ def test_a_translator_that_fails_in_any_other_way_goes_pure(project: Path):
     said, built = build(project)
     assert "mailtap: mypyc failed (AssertionError: unreachable): installing the pure Python version" in said
     assert built == []
+
+
+def rules_of_make() -> dict[str, list[str]]:
+    """What each target of the Makefile waits for."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    found = re.findall(r"^([^\s:#=]+):(?![=])([^\n=]*)$", text, re.MULTILINE)
+    return {target: needs.replace("|", " ").split() for target, needs in found}
+
+
+def test_tests_of_the_source_tree_and_lint_wait_for_no_compiler():
+    rules = rules_of_make()
+
+    def behind(target: str) -> set[str]:
+        return {target}.union(*[behind(need) for need in rules.get(target, [])])
+
+    for target in ("test-pure", "lint", "format"):
+        assert {"$(VENV)/tools", "setup.cfg", "pyproject.toml"} <= behind(target)
+        assert not {"build/wheel", "$(SOURCES)"} & behind(target)
+    for target in ("demo", "test", "test-compiled", "bench"):
+        assert {"build/wheel", "$(SOURCES)"} <= behind(target)
+
+
+def test_what_they_need_is_what_the_extra_for_developers_brings():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    program = text.partition("define REQUIREMENTS\n")[2].partition("endef\n")[0]
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    wanted = setup["options"]["install_requires"].split()
+    for extra in ("dev", "browser", "test", "monitor", "parquet", "postgres", "xlsx"):
+        wanted += [word for word in extras[extra].split() if not word.startswith("mailtap[")]
+    assert set(done.stdout.split()) == set(wanted)
