@@ -130,7 +130,7 @@ def _describe_login(finding: Finding) -> str:
     if session is None or credential is None:
         return ""
     outcome = credential.outcome if credential.outcome != "unknown" else "outcome not seen"
-    times = f", {finding.count} times" if finding.count > 1 else ""
+    times = f", {finding.count:,} times" if finding.count > 1 else ""
     who = "a login without a user name" if credential.username is None else f"login of {credential.username}"
     return f"{who} to {server_text(session)} with {credential.mechanism}, {outcome}{times}"
 

@@ -394,7 +394,7 @@ def capability_suppressed(session: Session, found: Found) -> None:
             protective = any(word in PROTECTIVE_WORDS for word in missing)
             found.add_start(
                 session, severity=MEDIUM if protective else LOW, confidence=LIKELY if protective else HINT,
-                detail=f"{server_text(session)} left out {', '.join(missing[:8])}, offered in {past.count} sessions before",
+                detail=f"{server_text(session)} left out {', '.join(missing[:8])}, offered in {past.count:,} sessions before",
             )  # fmt: skip
             # The list that lacks them does not count: a second one must be as remarkable as the first.
             _note_lacking(past, missing, session.client_ip)

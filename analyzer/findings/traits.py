@@ -91,8 +91,8 @@ def moment(timestamp_ns: i64) -> str:
 
 
 def counted(count: i64, word: str) -> str:
-    """``1 octet``, ``2 octets``."""
-    return f"1 {word}" if count == 1 else f"{count} {word}s"
+    """``1 octet``, ``2,345 octets``."""
+    return f"1 {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def endpoint(address: str, port: int) -> str:

@@ -350,6 +350,19 @@ def test_packets_cut_by_the_snap_length(tmp_path: Path) -> None:
     assert "truncated-packets" in slugs(find(result.sessions, result.captures))
 
 
+def test_numbers_in_sentences_are_written_as_in_reports(tmp_path: Path) -> None:
+    def said(size: int, times: int) -> list[str]:
+        made = talk("S: +OK ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango-Mike\nS: +OK in", closed=False)
+        for number in range(times):
+            made.play(f"C: RETR {number + 1}\nS: +OK").server(b"Subject: x\r\n\r\n" + b"x" * (size - 16) + b"\r\n.\r\n")
+        return [one.detail() for one in findings(tmp_path, made.close()) if one.slug == "plaintext-message"]
+
+    way = "in all, readable on the way between 192.0.2.10 and pop3 server 198.51.100.20:110"
+    assert said(1234, 1) == [f"1 message of 1,234 octets {way}"]
+    assert said(999, 1) == [f"1 message of 999 octets {way}"]
+    assert said(100, 1001) == [f"1,001 messages of 100,100 octets {way}"]
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.slug)
 def test_a_rule_explains_itself(rule: object) -> None:
     slug = rule.slug  # type: ignore[attr-defined] # a Rule
