@@ -18,6 +18,9 @@ MAX_RECENT: Final = 50
 #: An alert is about a finding, or sums up what the rate limit and de-duplication held back.
 FINDING: Final = "finding"
 SUMMARY: Final = "summary"
+#: What a rule says to do to who has a report in hand, and what the reader of an alert is told instead, who has none.
+IN_A_REPORT: Final = "The migration table has the settings"
+IN_AN_ALERT: Final = "mailtap report, asked of the monitor's store, has the settings"
 
 
 @dataclass(slots=True)
@@ -70,7 +73,7 @@ def alert_of(finding: Finding, sensor: str) -> Alert:
     alert = Alert(
         FINDING, finding.finding_id(), rule.slug, finding.severity_word(), finding.confidence, rule.title, finding.detail(),
         int(finding.timestamp_ns), time.time_ns(), sensor, finding.capture, None, int(finding.frame), int(finding.offset),
-        username=finding.username, remediation=rule.remediation, references=rule.references,
+        username=finding.username, remediation=rule.remediation.replace(IN_A_REPORT, IN_AN_ALERT), references=rule.references,
     )  # fmt: skip
     if session is not None:
         alert.capture = session.capture

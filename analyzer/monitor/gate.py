@@ -220,7 +220,7 @@ class Gate:
         summary = Alert(
             SUMMARY, "", HELD_RULE, worst, "high", f"{total:,} alerts were held back",
             f"{severities}; by rule: {rules}", moment, moment, self.sensor,
-            remediation="The findings are in the store; mailtap report shows them. --rate and --burst say how many alerts may go out.",
+            remediation="mailtap report shows the findings, which are in the monitor's store unless that is off. --rate and --burst say how many alerts may go out.",
             count=total,
         )  # fmt: skip
         summary.finding_id = _summary_id(summary)

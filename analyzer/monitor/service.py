@@ -370,7 +370,7 @@ class Monitor:
             told = self._troubles.get(subject)
             if trouble and (told is None or now - told >= TROUBLE_AGAIN_S):
                 self._troubles[subject] = now
-                self._say(f"warning: {subject}: {trouble}")
+                self._say(f"warning: {_sentence(subject, trouble)}")
             elif not trouble and told is not None:
                 del self._troubles[subject]
                 self._say(f"{subject}: all is well again")
@@ -465,6 +465,14 @@ class Monitor:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"mailtap: {visible(sentence)}\n")
                 sys.stderr.flush()
+
+
+def _sentence(subject: str, trouble: str) -> str:
+    """What is wrong with whom, who is named once: some troubles begin with the file that they are about, which is the subject's own."""
+    if trouble.startswith(f"{subject} "):
+        return trouble
+    head, colon, rest = trouble.partition(": ")
+    return f"{subject}: {rest}" if colon and subject.endswith(f":{head}") else f"{subject}: {trouble}"
 
 
 def _there(*names: str | None) -> list[Path]:

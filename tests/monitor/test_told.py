@@ -11,7 +11,10 @@ import pytest
 
 from analyzer.capture.follow import FolderSource
 from analyzer.errors import UsageError
+from analyzer.findings.base import Finding
+from analyzer.findings.catalogue import RULES
 from analyzer.monitor import privileges
+from analyzer.monitor.base import AlertSink, alert_of
 from analyzer.monitor.config import MonitorSettings
 from analyzer.monitor.service import TROUBLE_AGAIN_S, Monitor
 
@@ -84,6 +87,34 @@ def test_a_configuration_that_only_root_may_read_is_said_at_the_start(
         "runs as nobody",
     ]
     assert checked == [[], [monitor._configuration]]
+
+
+def test_who_is_in_trouble_is_named_once(tmp_path: Path) -> None:
+    monitor, said = silent()
+    sources = [FolderSource("grow.pcap"), FolderSource("ring"), FolderSource("-")]
+    sources[0].trouble = "grow.pcap was begun anew"
+    sources[1].trouble = "ring/r_00001.pcap has gone"
+    sources[2].trouble = "its writer has ended: -"
+    sink = AlertSink("jsonl:out/a.jsonl")
+    sink.trouble = "out/a.jsonl: No space left on device"
+    hook = AlertSink("https://h/... (0011)")
+    hook.trouble = "the receiver answered 500: it waits"
+    monitor.state.sources, monitor.state.sinks = list(sources), [sink, hook]
+    monitor._say_troubles(0.0)
+    assert said == [
+        "warning: grow.pcap was begun anew",
+        "warning: ring: ring/r_00001.pcap has gone",
+        "warning: -: its writer has ended: -",
+        "warning: alerts to jsonl:out/a.jsonl: No space left on device",
+        "warning: alerts to https://h/... (0011): the receiver answered 500: it waits",
+    ]
+
+
+def test_no_alert_sends_its_reader_to_a_table_that_he_has_not() -> None:
+    told = [
+        alert_of(Finding(rule, rule.severity, "high", None, 0, 0, 0, None, "", 0), "here").remediation for rule in RULES
+    ]
+    assert not [one for one in told if "table" in one]
 
 
 def test_lost_files_stand_in_what_is_said_at_the_end(tmp_path: Path) -> None:
