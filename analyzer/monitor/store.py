@@ -514,18 +514,6 @@ class Store:
     def _reading(self, *, snapshot: bool = False) -> _Reading:
         return _Reading(self, snapshot=snapshot)
 
-    def prune(self, older_than_ns: int | None = None, max_bytes: int | None = None) -> int:
-        """Retention: remove sessions that were stored before a time, and the oldest beyond a size; see ``store_retention``.
-
-        All at once, while others wait; the writer does it in slices. Returns the number of sessions removed.
-        """
-        from analyzer.monitor.store_retention import Retention
-
-        retention = Retention(self, hold_s=0.0)
-        for _ in retention.round(older_than_ns, max_bytes):
-            pass
-        return retention.removed
-
 
 class _Reading:
     """A connection to read with. What the database says against it becomes a CaptureUnreadable."""

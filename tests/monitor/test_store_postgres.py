@@ -23,6 +23,7 @@ from support.stores import (
     made_batch,
     made_finding,
     made_session,
+    prune,
     stored_as_seen,
     tables,
 )
@@ -165,7 +166,7 @@ def test_two_sensors_write_side_by_side(url: str, tmp_path: Path):
         for number in range(0, 600, 10):
             one.submit(made_batch(number, 10))
             if number % 100 == 0:
-                one.store.prune(older_than_ns=BEGAN_NS)
+                prune(one.store, older_than_ns=BEGAN_NS)
 
     threads = [threading.Thread(target=write, args=(one,)) for one in writers]
     for thread in threads:
@@ -287,14 +288,14 @@ def test_a_connection_cut_under_a_reader_is_said(store: Store, server: Postgres)
 def test_retention_by_age_and_by_size(store: Store):
     store.write(made_batch(0, 1000))
     stored_as_seen(store)
-    assert store.prune(older_than_ns=BEGAN_NS + 400 * STEP_NS) == 400
+    assert prune(store, older_than_ns=BEGAN_NS + 400 * STEP_NS) == 400
     assert store.count() == len(store.findings()) == 600
     size = store_retention.size(store)
     with store.engine.connect() as connection:
         real = connection.exec_driver_sql("SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relname IN ('sessions', 'credentials', 'tls', 'messages', 'findings')").scalar()  # fmt: skip
     # The store's own count is of the order of what PostgreSQL takes (here with the 400 that are gone, for nobody has rewritten it).
     assert 0.4 < size / (float(real) * 0.6) < 2
-    removed = store.prune(max_bytes=size // 2)
+    removed = prune(store, max_bytes=size // 2)
     assert 250 < removed < 400
     assert store_retention.size(store) <= size // 2
     assert next(store.sessions()).first_frame == (400 + removed) * 10 + 1
@@ -306,9 +307,9 @@ def test_one_prunes_at_a_time_and_the_others_leave_it_to_that_one(store: Store, 
     going_on = store_retention.Retention(other, hold_s=0.0).round(None, 10_000)
     next(going_on)
     # It comes back, with nothing done, though the store is too large.
-    assert store.prune(max_bytes=10_000) == 0
+    assert prune(store, max_bytes=10_000) == 0
     going_on.close()
-    assert store.prune(max_bytes=10_000) > 250
+    assert prune(store, max_bytes=10_000) > 250
     assert store_retention.size(store) <= 10_000
     other.close()
 

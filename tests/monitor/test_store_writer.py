@@ -24,6 +24,7 @@ from support.stores import (
     made_finding,
     made_handshake,
     made_session,
+    prune,
     stored_as_seen,
 )
 from support.waiting import CHILD_PATIENCE, PATIENCE, until
@@ -304,7 +305,7 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(store: Store):
     # A finding whose session was never stored, as old as those that go.
     store.write(Batch([], [(made_finding(made_session(5), username="nobody"), True)]))
     stored_as_seen(store)
-    assert store.prune(older_than_ns=BEGAN_NS + 700 * STEP_NS) == 700
+    assert prune(store, older_than_ns=BEGAN_NS + 700 * STEP_NS) == 700
     found = contents(store)
     assert len(found["sessions"]) == len(found["credentials"]) == len(found["findings"]) == 500
     assert [one.first_ns for one in store.captures()] == [BEGAN_NS + 1]
@@ -313,19 +314,19 @@ def test_what_is_too_old_goes_with_all_that_belongs_to_it(store: Store):
 
 def test_a_store_that_is_too_large_loses_its_oldest_and_gives_space_back(store: Store):
     store.write(made_batch(0, 1500))
-    store.prune()
+    prune(store)
     before = Path(store.name).stat().st_size
     wanted = before // 2
-    removed = store.prune(max_bytes=wanted)
+    removed = prune(store, max_bytes=wanted)
     # Pages that became half empty are filled again by what comes; until then a few more sessions have to go.
     assert 500 < removed < 1300
     assert store_retention.size(store) <= wanted
     assert Path(store.name).stat().st_size <= wanted
     assert Path(store.name + "-wal").stat().st_size == 0
     assert next(store.sessions()).first_frame == removed * 10 + 1
-    assert store.prune(max_bytes=wanted) == 0
+    assert prune(store, max_bytes=wanted) == 0
     # A limit that nothing could keep empties the store, and comes to an end.
-    store.prune(max_bytes=1)
+    prune(store, max_bytes=1)
     assert store.count() == 0
 
 
@@ -334,10 +335,10 @@ def test_certificates_nobody_needs_go_last(store: Store):
 
     keep(store, "tls-certificates.pcap")
     now_ns = time.time_ns()
-    store.prune(older_than_ns=now_ns + 1)
+    prune(store, older_than_ns=now_ns + 1)
     assert store.count() == 0
     assert len(contents(store)["certificates"]) > 0
-    store.prune(older_than_ns=now_ns + CERTIFICATE_NS + 1)
+    prune(store, older_than_ns=now_ns + CERTIFICATE_NS + 1)
     assert contents(store)["certificates"] == []
 
 
@@ -365,7 +366,7 @@ def test_certificates_made_up_by_the_thousand_cost_no_session(store: Store):
     with store.transaction() as connection:
         for table in (schema.SESSIONS, schema.TLS, schema.FINDINGS, schema.CREDENTIALS):
             connection.execute(table.delete())
-    store.prune(max_bytes=100_000)
+    prune(store, max_bytes=100_000)
     assert contents(store)["certificates"] == []
 
 
@@ -390,7 +391,7 @@ def test_age_is_that_of_storing_and_a_clock_that_is_wrong_is_said_first(store: S
     # Captures of long ago, followed today, stay.
     store.write(made_batch(0, 30))
     store.write(Batch([(made_session(100), True)]))
-    assert store.prune(older_than_ns=time.time_ns() - 3600 * STEP_NS) == 0
+    assert prune(store, older_than_ns=time.time_ns() - 3600 * STEP_NS) == 0
     # The clock is set a year ahead.
     retention = store_retention.Retention(store, clock=lambda: now[0])
     ahead_ns = time.time_ns() + 365 * 86400 * STEP_NS

@@ -15,6 +15,7 @@ from analyzer.model import Secret
 from analyzer.monitor.batch import Batch
 from analyzer.monitor.sealing import BoundedJudge, seal_session
 from analyzer.monitor.store import Store
+from analyzer.monitor.store_retention import Retention
 from analyzer.pipeline import Result, run
 from analyzer.report.columns import TABLES
 from analyzer.report.rows import Row, RowList, RowMaker, push_rows
@@ -47,6 +48,14 @@ def batch_of(result: Result, key: bytes, *, final: bool = True) -> Batch:
     sessions = pickle.loads(pickle.dumps(result.sessions))
     findings = find(sessions, result.captures)
     return Batch([(one, final) for one in sessions], [(one, final) for one in findings], result.captures)
+
+
+def prune(store: Store, older_than_ns: int | None = None, max_bytes: int | None = None) -> int:
+    """Retention all at once, while others wait; the writer does it in slices. The number of sessions removed."""
+    retention = Retention(store, hold_s=0.0)
+    for _ in retention.round(older_than_ns, max_bytes):
+        pass
+    return retention.removed
 
 
 def keep(store: Store, *samples: str) -> Result:
