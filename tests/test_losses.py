@@ -376,6 +376,28 @@ def test_a_bare_challenge_behind_a_lost_answer(tmp_path: Path) -> None:
     assert logins(read(tmp_path, 110, lines, "-ERR lost"))[:2] == [(*said, "unknown"), (*said, "rejected")]
 
 
+@pytest.mark.parametrize("missed", [0, 3, 6])
+def test_a_listing_that_a_capture_begins_with_is_the_answer_to_its_question(tmp_path: Path, missed: int) -> None:
+    listing = 'S: "IMPLEMENTATION" "x"\nS: "SASL" "PLAIN LOGIN"\nS: OK\n'
+    lines = f'{listing}C: CAPABILITY\n{listing}C: AUTHENTICATE "PLAIN" "{PLAIN}"\nS: NO "no"\nC: NOOP\nS: OK\nC: LOGOUT\nS: OK'
+    frames = Talk(server_port=4190).play(lines).close().frames()
+    result = run_frames(tmp_path, frames[missed:])
+    assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "rejected")]
+    # A greeting that nobody asked for, in a capture that begins with it.
+    result = run_frames(tmp_path, Talk(server_port=4190, handshake=False).play(lines).close().frames())
+    assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", "rejected")]
+    assert result.sessions[0].server_banner == "x"
+
+
+def test_a_capture_that_begins_within_a_command_of_pop3(tmp_path: Path) -> None:
+    rest = "C: PASS Zulu7Tango\nS: +OK so far\nS: -ERR no\nC: QUIT\nS: +OK bye"
+    made = Talk(server_port=110, handshake=False).client(b"m\r\n").play(rest).close()
+    assert logins(run_frames(tmp_path, made.frames())) == [("USER/PASS", None, "Zulu7Tango", "rejected")]
+    # What no server knows is answered by no yes, where the line is whole.
+    made = Talk(server_port=110).play("S: +OK mx").client(b"m\r\n").play(rest).close()
+    assert logins(run_frames(tmp_path, made.frames())) == [("USER/PASS", None, "Zulu7Tango", "accepted")]
+
+
 # -- what is not lost, and was misread
 
 
@@ -567,3 +589,23 @@ def test_a_list_told_with_the_answer_to_a_login(tmp_path: Path) -> None:
     assert [one.starttls for one in after.sessions] == ["unseen"]
     before = read(tmp_path, 143, "S: * OK mx\nC: c CAPABILITY\n" + told + "S: c OK\n" + login + "S: a OK in")
     assert [one.starttls for one in before.sessions] == ["not_offered"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "state"),
+    [
+        ("S: * OK mx\n{login}S: * OK [CAPABILITY IMAP4rev1 IDLE] x\nS: a OK in", "unseen"),
+        ("S: * OK mx\nC: n NOOP\n{login}S: * CAPABILITY IMAP4rev1 IDLE\nS: a OK in\nS: n OK", "unseen"),
+        ("S: * OK mx\n{login}C: c CAPABILITY\nS: * OK [CAPABILITY IMAP4rev1 IDLE] x\nS: a OK in\nS: c OK", "unseen"),
+        # What was asked for before the login, or greets, is for all; so is what is told to who was not let in.
+        ("S: * OK mx\nC: n NOOP\nC: c CAPABILITY\n{login}S: n OK\nS: * CAPABILITY IMAP4rev1 IDLE\nS: c OK\nS: a OK in", "not_offered"),
+        ("{login}S: * OK [CAPABILITY IMAP4rev1 IDLE] mx\nS: a OK in", "not_offered"),
+        ("S: * OK mx\n{login}S: a NO [AUTHENTICATIONFAILED] no\nS: * OK [CAPABILITY IMAP4rev1 IDLE] x", "not_offered"),
+    ],
+)  # fmt: skip
+def test_a_list_told_between_a_login_and_its_answer(tmp_path: Path, lines: str, state: str) -> None:
+    for login in ("C: a LOGIN kim Zulu7Tango\n", f"C: a AUTHENTICATE PLAIN {PLAIN}\n"):
+        made = Talk(server_port=143).play(lines.format(login=login) + "\nC: z LOGOUT\nS: * BYE\nS: z OK").close()
+        result = run_frames(tmp_path, made.frames())
+        assert [(one.starttls, one.auth_attempts) for one in result.sessions] == [(state, 1)]
+        assert ("starttls-not-offered" in slugs(findings(tmp_path, made))) is (state == "not_offered")

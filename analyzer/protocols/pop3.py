@@ -335,7 +335,8 @@ class Pop3Dissector(Dissector):
             self._push(AUTH, 0)
             self._receive_response(line)
             return
-        self._push(UNKNOWN, 0)
+        # The first line of a capture may be the rest of one: then it is a command, and the server may well say yes to it.
+        self._push(LOST if self.midstream and self.commands == 0 else UNKNOWN, 0)
 
     def _expect_outcome(self) -> None:
         """The server's next word is about an authentication of which the command was not seen."""

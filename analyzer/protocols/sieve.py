@@ -293,7 +293,7 @@ class SieveDissector(Dissector):
         self._names = []
         pending = self._pending
         if good and names and is_listing(names):
-            unasked = not pending or pending[0] != _CAPABILITY or not (self._greeted or self._gaps)
+            unasked = not pending or pending[0] != _CAPABILITY or not (self._greeted or self._gaps or self.midstream)
             if unasked:
                 # The greeting, or what RFC 5804 section 2.2 wants repeated inside TLS.
                 self._greet(names)
