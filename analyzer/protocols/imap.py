@@ -598,8 +598,7 @@ class ImapDissector(MessageTraffic):
             return
         if kind == CAPABILITY:
             self.replies += 1
-            oldest = self._pending[0].code if self._pending else UNKNOWN
-            self._offer(line[space + 1 :], oldest != LOGIN and oldest != AUTHENTICATE)
+            self._offer(line[space + 1 :], self._is_before_login())
             return
         first: i64 = -1
         rest = space
@@ -653,7 +652,17 @@ class ImapDissector(MessageTraffic):
                 self._authenticated = True
                 self.anomaly(SERVER, IMAP_PREAUTH, "the server greeted as if the client had logged in")
         if code[:11].upper() == b"CAPABILITY ":
-            self._offer(code[11:])
+            greets = self.replies == 1 and not self._server_gap and not self.midstream
+            self._offer(code[11:], greets or self._is_before_login())
+
+    def _is_before_login(self) -> bool:
+        """Whether a list told now is for who has not logged in: one that comes unasked, or out of turn, behind a login may be for who has."""
+        for pending in self._pending:
+            if pending.code == ASK:
+                return True
+            if pending.code == LOGIN or pending.code == AUTHENTICATE:
+                return False
+        return True
 
     def _offer(self, words: bytes, before_login: bool = True) -> None:
         """A list of capabilities; one told with the answer to a login need not name what was offered before it."""
