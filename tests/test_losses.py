@@ -14,6 +14,7 @@ from analyzer.model import CLIENT, SERVER, Position
 from analyzer.pipeline import Result
 from analyzer.report.migration import migrate
 from analyzer.report.servers import postures
+from analyzer.sessions.builder import MAX_CAPABILITIES
 from analyzer.sessions.dispatch import SessionStream, SessionStreamFactory
 from analyzer.sessions.records import Session, SessionList
 
@@ -144,6 +145,19 @@ def test_a_request_behind_a_listing_with_a_line_missing(tmp_path: Path) -> None:
     assert ([one.starttls for one in torn], postures(torn, None)[0].starttls_offered()) == (["requested"], "unseen")
     never = read(tmp_path, 587, lines.replace("S: 250-STARTTLS\n", "")).sessions
     assert postures(never, None)[0].starttls_offered() == "never"
+
+
+def test_a_listing_longer_than_what_is_kept(tmp_path: Path) -> None:
+    def said(words: int, last: str) -> tuple[str, str]:
+        many = "".join(f"S: 250-WORD{number}\n" for number in range(words))
+        sessions = read(
+            tmp_path, 587, f"S: 220 mx\nC: EHLO pc\nS: 250-mx\n{many}S: 250 {last}\nC: QUIT\nS: 221 bye"
+        ).sessions
+        return sessions[0].starttls, postures(sessions, None)[0].starttls_offered()
+
+    assert said(MAX_CAPABILITIES - 2, "STARTTLS") == ("offered", "always")
+    assert said(MAX_CAPABILITIES - 2, "DSN") == ("not_offered", "never")
+    assert said(MAX_CAPABILITIES, "STARTTLS") == ("offered", "unseen")
 
 
 @pytest.mark.parametrize("asked", ["", "C: STARTTLS\nS: 454 no\n"])

@@ -211,6 +211,8 @@ class SessionBuilder:
                 self._offered = True
             if len(words) < MAX_CAPABILITIES and name not in words:
                 words.append(name[:MAX_TEXT])
+        if len(words) >= MAX_CAPABILITIES:
+            session.capabilities_whole = False  # there may be more
 
     def starttls_state(self, tls_completed: bool) -> str:
         """The ``starttls`` column of a session that began in clear."""
