@@ -26,7 +26,8 @@ from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
 from analyzer.places import is_same, status_of
-from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, Job, format_of, load, names
+from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, TEXT_SUFFIXES, Job, format_of, load, names
+from analyzer.report.formats._file import write_file
 from analyzer.streams import NO_ROOM, STDOUT_NAMES, prepare, reader_gone, unwritten, write_stdout
 
 if TYPE_CHECKING:
@@ -39,10 +40,6 @@ FOUND = 1
 DIFFERENT = 1
 #: Exit code after Ctrl-C, as shells have it; what was read until then is reported all the same.
 INTERRUPTED = 130
-#: How files of text end; other endings that tell no format are likely slips.
-TEXT_SUFFIXES: Final = ("", ".log", ".out", ".text", ".txt")
-#: Letters of a result's name in that of the file that becomes it: names of files have limits.
-MAX_PART = 40
 
 #: What the process has found, kept to its end lest it be taken apart; None where this is not the process's own run.
 _kept: list[Result] | None = None
@@ -316,7 +313,8 @@ def diff(
     ] = None,
 ) -> None:
     """Compare two results: which findings are new, fixed, still there, or were not seen again."""
-    from analyzer.report.diff import NEW, compare, is_result, snapshot, write_json, write_text
+    from analyzer.report.diff import NEW, compare, snapshot, write_json, write_text
+    from analyzer.report.results import is_result
 
     if (port or ca_file is not None) and is_result(old) and is_result(new):
         raise UsageError(
@@ -519,45 +517,12 @@ def _write(job: Job, writer: Any, output: Path | None) -> None:
         if _is_folder(writer, output):
             writer.write_folder(job, output)
         else:
-            _write_file(output, partial(writer.write, job), binary, job.maker.show_secrets)
+            write_file(output, partial(writer.write, job), binary, job.maker.show_secrets)
     except (OSError, MailtapError) as error:  # MailtapError: a folder is in the way of one of the files
         said = getattr(error, "strerror", None) or error
         _say(f"error: {output}: the result could not be written ({said}); the text report follows on standard output")
         write_stdout(partial(load("text").write, job))
         raise typer.Exit(OutputError.exit_code) from None
-
-
-def _write_file(path: Path, write: Callable[[Any], None], binary: bool, private: bool = False) -> None:
-    """Write a file whole or not at all: an older result stays until the new one is complete. ``private``: for its owner alone."""
-    there = status_of(path, OutputError)
-    mode, encoding = ("wb", None) if binary else ("w", "utf-8")
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        with path.open(mode, encoding=encoding) as out:
-            write(out)
-        return
-    # A link stays a link, and permissions that were set on an older result stay; nobody else can open it before it has them.
-    path = path.resolve()
-    part, descriptor = _new_part(path, 0o600 if private or there is not None else 0o666)
-    try:
-        with open(descriptor, mode, encoding=encoding) as out:  # noqa: PTH123 - it is open already
-            if there is not None:
-                os.fchmod(descriptor, stat.S_IMODE(there.st_mode))
-            write(out)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _new_part(path: Path, mode: int) -> tuple[Path, int]:
-    """A new file beside one that it is to become, and its descriptor, open to write.
-
-    Its name cannot be guessed, and nothing that stands there is opened: in a folder of many, somebody may have put a link there.
-    """
-    while True:
-        part = path.with_name(f".{path.name[:MAX_PART]}.{os.urandom(8).hex()}.part")
-        with contextlib.suppress(FileExistsError):
-            return part, os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
 
 def _say(message: str) -> None:

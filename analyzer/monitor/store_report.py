@@ -135,7 +135,7 @@ def load(
     """Read a report that :meth:`analyzer.Report.save` wrote, or make one of a store that ``mailtap monitor`` writes.
 
     Args:
-        place: the folder of a saved report; or a store: its file, or ``postgresql://USER@HOST/DATABASE``.
+        place: the folder of a saved report, or a JSON or JSON lines result of ``mailtap analyze``; or a store: its file, or ``postgresql://USER@HOST/DATABASE``.
         since: of a store, sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h, 7d: so long ago).
         until: sessions alive at or before this time.
         sensor: what this sensor has written.

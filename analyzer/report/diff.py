@@ -15,22 +15,20 @@ nothing of the client was hidden.
 
 from __future__ import annotations
 
-import json
-import stat
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from analyzer.errors import CaptureUnreadable, UsageError
+from analyzer.errors import UsageError
 from analyzer.findings.behaviour import same_account
 from analyzer.findings.catalogue import THEMES
 from analyzer.findings.offers import read_offer
 from analyzer.model import SEVERITIES
-from analyzer.places import reason, status_of
 from analyzer.protocols.events import NO_SECRET, PASSWORD
 from analyzer.report.columns import TABLES
 from analyzer.report.formats._page import width_of
+from analyzer.report.results import WrittenResult, is_result
 from analyzer.report.visible import shorten
 
 if TYPE_CHECKING:
@@ -269,22 +267,6 @@ def _rank(one: Trouble) -> int:
     return SEVERITIES.index(one.severity) if one.severity in SEVERITIES else 0
 
 
-def is_result(path: str) -> bool:
-    """Whether a path names a JSON or JSON lines result, and no capture.
-
-    Raises:
-        CaptureError: the file cannot be read.
-    """
-    status = status_of(path, CaptureUnreadable)
-    if status is None or not stat.S_ISREG(status.st_mode):
-        return False
-    try:
-        with Path(path).open("rb") as stream:
-            return stream.read(64).lstrip()[:1] == b"{"
-    except OSError as error:
-        raise CaptureUnreadable(f"{path}: cannot be read ({reason(error)})") from error
-
-
 def snapshot(path: str, analyse: Callable[[str], Result], maker: RowMaker | None = None) -> Snapshot:
     """What a run said: a JSON or JSON lines result of ``mailtap analyze``, else a capture or a folder of captures, analysed now.
 
@@ -301,24 +283,11 @@ def snapshot(path: str, analyse: Callable[[str], Result], maker: RowMaker | None
 
 def _from_json(file: Path) -> Snapshot:
     found = Snapshot()
-    wrong = f"{file}: no result of mailtap analyze --format json or jsonl"
     try:
-        text = file.read_text(encoding="utf-8")
-        first, _, rest = text.partition("\n")
-        if first.startswith('{"table"'):
-            for line in [first, *rest.splitlines()]:
-                row = json.loads(line)
-                found.add(row["table"], [row])
-        else:
-            result = json.loads(text)
-            if result.get("schema_version") != 1:
-                raise UsageError(wrong)
-            for table in _TABLES:
-                found.add(table, result[table])
+        for table, rows in WrittenResult(file).rows(*_TABLES):
+            found.add(table, rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(wrong) from error
-    except OSError as error:
-        raise CaptureUnreadable(f"{file}: cannot be read ({reason(error)})") from error
+        raise UsageError(f"{file}: no result of mailtap analyze --format json or jsonl") from error
     return found.finish()
 
 

@@ -1,6 +1,6 @@
-"""Reports on disk: a folder with a Parquet file a table and ``report.json``, which says what wrote it.
+"""Reports on disk: in any format of the command line, or as a folder with a Parquet file a table and ``report.json``, which says what wrote it.
 
-The files are those of ``--format parquet`` (:mod:`analyzer.report.formats.parquet` writes both), but exact: Parquet text is UTF-8, and a
+The files in the folder are those of ``--format parquet`` (:mod:`analyzer.report.formats.parquet` writes both), but exact: Parquet text is UTF-8, and a
 column that holds octets which were none (lone surrogates here) is stored as binary, so that nothing is lost; the reader tells by the
 column's type.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import stat
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,9 +18,14 @@ from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, Out
 from analyzer.model import MASK
 from analyzer.places import status_of
 from analyzer.report.columns import TABLES
+from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TEXT_SUFFIXES, Job
+from analyzer.report.formats import TABLES as ALL_TABLES
+from analyzer.report.formats import load as load_format
+from analyzer.report.formats._file import write_file
 from analyzer.report.formats._folder import whole_folder
 from analyzer.report.formats.parquet import TableWriter, array_of, schema_of
 from analyzer.report.frames import frame_of_columns
+from analyzer.report.results import is_result, load_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,14 +36,54 @@ if TYPE_CHECKING:
 FORMAT: Final = "mailtap report"
 SCHEMA_VERSION: Final = 1
 MANIFEST: Final = "report.json"
+#: The format that :func:`load` reads back, nothing lost.
+FOLDER_FORMAT: Final = "parquet"
 
 
-def save(report: Report, folder: str | Path) -> Path:
+def save(report: Report, path: str | Path, form: str | None = None, table: str = "sessions") -> Path:
     """See :meth:`analyzer.report.tables.Report.save`."""
+    place = Path(path)
+    ending = place.suffix.lower()
+    if form is None:
+        # What tells no format may well be the end of a folder's name: a date, a host.
+        form = SUFFIXES.get(ending) or ("text" if ending and ending in TEXT_SUFFIXES else FOLDER_FORMAT)
+    if form == FOLDER_FORMAT:
+        return _save_folder(report, place)
+    return _save_as(report, place, form, table)
+
+
+def _save_as(report: Report, place: Path, form: str, table: str) -> Path:
+    """Write the report in a format of the command line's."""
+    from analyzer import __version__
+
+    writer = load_format(form)
+    if table not in TABLES:
+        raise UsageError(f"there is no table {table!r}; tables: {', '.join(TABLES)}")
+    if report.result is None or report.maker is None:
+        raise UsageError(
+            f"{place}: {form} is made of the records of a run, and this report holds tables alone, as it was read back, joined or narrowed "
+            "down: save it into a folder, or write the report of analyzer.analyze(...), whose filter(since=..., until=...) keeps the records"
+        )
+    job = Job(report.result, report.maker, __version__, table)
+    private = report.maker.show_secrets
+    try:
+        if writer.KIND == FOLDER or (writer.KIND == ALL_TABLES and place.suffix.lower() != ".csv"):
+            writer.write_folder(job, place)
+        else:
+            status = status_of(place, OutputError)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                raise UsageError(f"{place} is a folder, and {form} is written into one file: name a file in it")
+            write_file(place, partial(writer.write, job), writer.KIND == BINARY, private)
+    except OSError as error:
+        raise OutputError(f"{place}: the report could not be written ({error.strerror or error})") from None
+    return place
+
+
+def _save_folder(report: Report, place: Path) -> Path:
+    """Write a folder of Parquet."""
     from analyzer import __version__
 
     _pyarrow("pyarrow.parquet")
-    place = Path(folder)
     tables = report.tables
     manifest = {
         "format": FORMAT,
@@ -66,25 +112,28 @@ def _holds_secrets(credentials: pd.DataFrame) -> bool:
 
 
 def load(folder: str | Path) -> Report:
-    """Read a report that :meth:`analyzer.Report.save` wrote.
+    """Read a report that :meth:`analyzer.Report.save` wrote into a folder, or a JSON result.
 
     Raises:
-        CaptureNotFound: there is no such folder.
-        NotACapture: it is a file, holds no report of mailtap, or one of a later mailtap that this one cannot read.
+        CaptureNotFound: there is no such folder or file.
+        NotACapture: it holds no report of mailtap, or one of a later mailtap that this one cannot read.
         CaptureUnreadable: a file of it is missing, damaged or may not be read.
         UsageError: pyarrow is not installed (``pip install "mailtap[parquet]"``).
     """
     from analyzer.report.tables import Report
 
-    parquet = _pyarrow("pyarrow.parquet")
     place = Path(folder)
     status = status_of(place, CaptureUnreadable)
     if status is None:
         raise CaptureNotFound(f"{place}: there is no such folder; name one that report.save() wrote")
     if not stat.S_ISDIR(status.st_mode):
+        if is_result(place):
+            return load_result(place)
         raise NotACapture(
-            f"{place}: a file, not a folder that report.save() wrote; captures are read by analyzer.analyze()"
+            f"{place}: neither a folder that report.save() wrote, nor a JSON result, nor a store of mailtap monitor; "
+            "captures are read by analyzer.analyze()"
         )
+    parquet = _pyarrow("pyarrow.parquet")
     manifest = _manifest(place)
     frames: dict[str, pd.DataFrame] = {}
     for name in TABLES:

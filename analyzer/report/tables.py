@@ -74,7 +74,7 @@ class Report:
 
     ``report.sessions`` and its like are data frames; ``help(analyzer.Report.sessions)`` explains the columns of one.
     ``report.charts`` draws, ``report.summary()`` counts, ``report.filter(client="10.0.0.7")`` narrows down,
-    ``report.save(folder)`` keeps it for :func:`analyzer.load`.
+    ``report.save(folder)`` keeps it for :func:`analyzer.load`, ``report.save("report.html")`` writes it as the command does.
     """
 
     captures = Table("captures")
@@ -97,7 +97,7 @@ class Report:
         #: the records behind the tables; None where the report was made of frames
         self.result = result
         #: what makes rows of them
-        self.maker = maker
+        self.maker = RowMaker() if maker is None and result is not None else maker
         self._frames: dict[str, pd.DataFrame] = dict(frames or {})
         self._warnings = list(warnings)
 
@@ -112,11 +112,10 @@ class Report:
             if name not in TABLES:
                 raise KeyError(name)
             sink = RowList()
-            if self.result is not None:
+            if self.result is not None and self.maker is not None:
                 if name == "captures":
                     add_hashes(self.result)
-                maker = self.maker if self.maker is not None else RowMaker()
-                push_rows(name, self.result.sessions, self.result.captures, maker, sink)
+                push_rows(name, self.result.sessions, self.result.captures, self.maker, sink)
             frame = frame_of(name, sink.rows)
             self._frames[name] = frame
         return frame
@@ -184,18 +183,24 @@ class Report:
 
         return filtered(self, client=client, server=server, protocol=protocol, since=since, until=until)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the report into a folder, a Parquet file a table; :func:`analyzer.load` reads it back, nothing lost.
+    def save(self, path: str | Path, format: str | None = None, *, table: str = "sessions") -> Path:  # noqa: A002 - the command's word
+        """Write the report: into a folder, a Parquet file a table, which :func:`analyzer.load` reads back, nothing lost; or in another format.
 
-        An older report in the folder is replaced. Secrets are saved as they are in ``credentials``: masked, unless they were asked for.
+        Args:
+            path: the folder; or a file whose ending tells its format (``.html .json .jsonl .md .csv .xlsx .txt``), as on the command line.
+            format: any format of ``mailtap analyze --format``, whatever the ending; ``parquet`` is the folder.
+            table: the table that goes into a ``.csv`` file (in a folder, ``csv`` writes them all).
+
+        What was there before is replaced. Secrets are saved as they are in ``credentials``: masked, unless they were asked for.
 
         Raises:
-            UsageError: pyarrow is not installed (``pip install "mailtap[parquet]"``), or ``folder`` is a file.
+            UsageError: what the format needs is not installed (``pip install "mailtap[parquet]"``), there is no such format or table, a folder
+                stands where a file is to be, or a file where a folder; or the format is made of records, and the report holds tables alone.
             OutputError: it could not be written.
         """
         from analyzer.report.store import save
 
-        return save(self, folder)
+        return save(self, path, format, table)
 
     def __repr__(self) -> str:
         from analyzer.report.cards import sentence

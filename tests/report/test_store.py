@@ -102,7 +102,7 @@ def test_secrets_stay_masked(tmp_path: Path):
 
 def test_what_is_no_report_is_said(tmp_path: Path):
     with pytest.raises(
-        NotACapture, match=r"a file, not a folder that report.save\(\) wrote; captures are read by analyzer.analyze\(\)"
+        NotACapture, match=r"neither a folder that report.save\(\) wrote, .*; captures are read by analyzer.analyze\(\)"
     ):
         analyzer.load(CAPTURES / "office.pcapng")
     with pytest.raises(CaptureNotFound, match="no such folder"):
@@ -154,3 +154,107 @@ def test_without_pyarrow_the_way_out_is_said(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UsageError, match=r"mailtap\[parquet\]"):
         report.save(tmp_path)
+
+
+#: Endings, what they begin with, and whether it is one file.
+ENDINGS = {
+    "report.html": b"<!DOCTYPE html>",
+    "report.HTM": b"<!DOCTYPE html>",
+    "report.json": b'{"schema_version":1,',
+    "report.jsonl": b'{"table":"captures",',
+    "report.md": b"#",
+    "report.csv": b"session_id,capture,",
+    "report.xlsx": b"PK",
+    "report.txt": b"mailtap ",
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_the_ending_tells_the_format_as_on_the_command_line(name: str, tmp_path: Path):
+    place = tmp_path / name
+    assert report_of("pop3-login.pcap").save(place) == place
+    assert place.read_bytes().startswith(ENDINGS[name])
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize("name", ["kept", "kept.parquet", "2026-11-21", "mail.example.org", "kept.v2"])
+def test_what_tells_no_format_is_a_folder_to_be_read_back(name: str, tmp_path: Path):
+    report_of("pop3-login.pcap").save(tmp_path / name)
+    assert (tmp_path / name / "report.json").is_file()
+    assert_reports_equal(analyzer.load(tmp_path / name), report_of("pop3-login.pcap"))
+
+
+def test_the_format_may_be_named(tmp_path: Path):
+    report = report_of("pop3-login.pcap")
+    report.save(tmp_path / "lines", format="ecs")
+    assert (tmp_path / "lines").read_bytes().startswith(b'{"@timestamp":')
+    report.save(tmp_path / "page.txt", "html")
+    assert (tmp_path / "page.txt").read_bytes().startswith(ENDINGS["report.html"])
+    report.save(tmp_path / "odd.json", "parquet")
+    assert (tmp_path / "odd.json" / "sessions.parquet").is_file()
+    report.save(tmp_path / "tables", "csv")
+    assert {one.stem for one in (tmp_path / "tables").iterdir()} == set(TABLES)
+    report.save(tmp_path / "logins.csv", table="credentials")
+    assert len((tmp_path / "logins.csv").read_text(encoding="utf-8").splitlines()) == len(report.credentials) + 1
+    for wrong in ({"format": "pdf"}, {"table": "logins"}):
+        with pytest.raises(UsageError, match="there is no"):
+            report.save(tmp_path / "x.csv", **wrong)
+    with pytest.raises(UsageError, match="is a folder"):
+        report.save(tmp_path / "tables", "html")
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_file_with_secrets_is_for_its_owner_alone(shown: bool, tmp_path: Path):
+    before = os.umask(0o022)
+    try:
+        analyzer.analyze(CAPTURES / "pop3-apop.pcap", show_secrets=shown).save(tmp_path / "all.json")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "all.json").stat().st_mode) == (0o600 if shown else 0o644)
+
+
+def test_tables_alone_make_no_other_format(tmp_path: Path):
+    part = report_of("pop3-login.pcap").filter(client="198.51.100.10")
+    with pytest.raises(UsageError, match="made of the records"):
+        part.save(tmp_path / "x.html")
+    assert list(tmp_path.iterdir()) == []
+    # Between two times there are records.
+    report_of("pop3-login.pcap").filter(since="2026-01-01").save(tmp_path / "x.html")
+
+
+@pytest.mark.parametrize("sample", QUICK)
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_a_json_result_is_read_back_as_it_was(sample: str, form: str, tmp_path: Path):
+    report = report_of(sample)
+    read = analyzer.load(report.save(tmp_path / f"result.{form}"))
+    for name in TABLES:
+        assert_frame_equal(read.table(name), report.table(name), check_exact=True)
+    assert read.summary().equals(report.summary())
+    assert "exposed" in repr(read)
+
+
+def test_a_json_result_tells_the_times_it_is_of(tmp_path: Path):
+    report_of("pop3-login.pcap").filter(since="2026-11-22").save(tmp_path / "x.json")
+    read = analyzer.load(tmp_path / "x.json")
+    assert read.sessions.empty
+    assert read.warnings == ["only sessions alive since 2026-11-22T00:00:00.000000000Z are told; left out: 13"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"schema_version":2}',
+        '{"schema_version":1}',
+        '{"schema_version":1,"sessions":[7]}',
+        '{"table":"sessions","client_port":"x"}',
+        '{"table":"sessions","start":"today"}',
+        '{"table":"sessions","capabilities":"x"}',
+        '{"table":"sessions"',
+        '{"table":7}\n[]',
+    ],
+)
+def test_json_that_is_no_result_is_said(text: str, tmp_path: Path):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(NotACapture, match="no result of mailtap"):
+        analyzer.load(tmp_path / "x.json")

@@ -48,6 +48,8 @@ SUFFIXES: Final = {
     ".parquet": "parquet",
     ".xlsx": "xlsx",
 }
+#: How files of text end; other endings that tell no format are likely slips.
+TEXT_SUFFIXES: Final = ("", ".log", ".out", ".text", ".txt")
 #: The format where neither a word nor a suffix tells one.
 USUAL: Final = "text"
 

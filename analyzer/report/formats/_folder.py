@@ -9,15 +9,10 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from analyzer.errors import OutputError, UsageError
 from analyzer.places import status_of
-
-#: Permissions of a file that holds secrets; a new folder of them is 700, as ``mkdtemp`` makes it.
-PRIVATE: Final = 0o600
-#: Letters of a folder's name in that of the one that becomes it: names of files have limits.
-MAX_PART: Final = 40
+from analyzer.report.formats._file import MAX_PART, PRIVATE
 
 
 @contextlib.contextmanager
@@ -26,7 +21,7 @@ def whole_folder(folder: Path, *, private: bool = False, last: str = "") -> Iter
 
     It is made beside ``folder``, and renamed at the end. Where ``folder`` exists, its files are replaced one by one once all new ones are
     written; other files in it stay. Where the block fails, nothing has changed. ``private``: a new folder, and every
-    file that was not there before, is for its owner alone; what was there keeps its permissions. ``last`` names the file that says that the
+    file that was not there before, is for its owner alone (the folder as ``mkdtemp`` makes it); what was there keeps its permissions. ``last`` names the file that says that the
     others are there: it goes first and comes last.
 
     Raises:
