@@ -198,6 +198,25 @@ def tunnel(kind: str, port: int) -> Talk:
     return talk.server(b"\x05\0\0\x01" + bytes(6))
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>who asks?</html>", b"HTTP/1.1 200 OK\r\n\r\n* OK trap\r\n"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_tunnel_whose_proxy_asks_who_wants_it(tmp_path: Path, body: bytes, times: int) -> None:
+    talk = Talk(server_port=3128)
+    request = b"CONNECT mail.example.test:143 HTTP/1.1\r\n%s\r\n"
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for _ in range(times):
+        talk.client(request % b"").server(refusal + body)
+    begun = talk.client(request % b"Proxy-Authorization: Basic eDp4\r\n")
+    begun.server(b"HTTP/1.1 200 OK\r\n\r\n")
+    lines = "S: * OK mx\nC: a LOGIN kim Zulu7Tango\nS: a OK in"
+    assert logins(run_frames(tmp_path, begun.play(lines).close().frames())) == [
+        ("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")
+    ]
+    refused = Talk(server_port=3128).client(request % b"").server(refusal + body).client(b"GET / HTTP/1.1\r\n\r\n")
+    refused.play("S: HTTP/1.1 200 OK\nS: \nC: a LOGIN kim Zulu7Tango\nS: a OK in")
+    assert run_frames(tmp_path, refused.close().frames()).sessions == []
+
+
 @pytest.mark.parametrize("kind", ["socks4", "socks5", "http"])
 @pytest.mark.parametrize(
     ("port", "protocol"),

@@ -21,13 +21,7 @@ def preface_length(client: bytes, server: bytes) -> tuple[int, int]:
     if first == 4:
         return _socks4(client, server)
     if client.startswith(b"CONNECT ") or b"CONNECT ".startswith(client):
-        end: i64 = client.find(b"\r\n\r\n")
-        reply: i64 = server.find(b"\r\n\r\n")
-        if end < 0 or reply < 0:
-            return (
-                (-1, -1) if not server or b"HTTP/1.".startswith(server[:7]) or server.startswith(b"HTTP/1.") else (0, 0)
-            )
-        return (end + 4, reply + 4)
+        return _connect(client, server)
     if client.startswith((b"PROXY TCP", b"PROXY UNKNOWN", b"SSLproxy: ")):
         line: i64 = client.find(b"\n")
         return (-1, -1) if line < 0 else (line + 1, 0)
@@ -42,6 +36,36 @@ def preface_length(client: bytes, server: bytes) -> tuple[int, int]:
     if len(client) < 12 and signature.startswith(client):
         return (-1, -1)
     return (0, 0)
+
+
+def _connect(client: bytes, server: bytes) -> tuple[int, int]:
+    """HTTP CONNECT (RFC 9110 section 9.3.6), asked for again on the same connection where the proxy wants to know who asks (section 15.5.8)."""
+    asked: i64 = 0
+    answered: i64 = 0
+    while True:
+        end: i64 = client.find(b"\r\n\r\n", asked)
+        reply: i64 = server.find(b"\r\n\r\n", answered)
+        if end < 0 or reply < 0:
+            is_http = server.startswith(b"HTTP/1.", answered) or b"HTTP/1.".startswith(server[answered:])
+            return (-1, -1) if is_http else (0, 0)
+        head = server[answered:reply]
+        asked = end + 4
+        answered = reply + 4
+        if not head[8:].startswith(b" 407"):
+            return (asked, answered)
+        answered += _content_length(head)
+        if not (client.startswith(b"CONNECT ", asked) or b"CONNECT ".startswith(client[asked:])):
+            return (asked, answered)
+
+
+def _content_length(head: bytes) -> int:
+    """The octets of the body that a reply's head announces; 0 where it tells none."""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            value = value.strip()
+            return int(value) if value.isdigit() and len(value) <= 9 else 0
+    return 0
 
 
 def _socks5(client: bytes, server: bytes) -> tuple[int, int]:
