@@ -9,10 +9,23 @@ import shlex
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import textwrap
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
+from support.alerts import alert
+from support.waiting import until
+
+from analyzer.findings.catalogue import BY_SLUG
+from analyzer.monitor.base import FINDING, SUMMARY
 from analyzer.monitor.config import MonitorSettings
+from analyzer.monitor.gate import HELD_RULE
+from analyzer.monitor.sinks import SinkOptions, make_sink
+from analyzer.monitor.sinks._object import alert_json
+from analyzer.monitor.sinks.webhook import Webhook, signature
 from analyzer.monitor.store_names import DEFAULT_STORE
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +90,85 @@ def test_the_store_has_one_name_everywhere() -> None:
     for text in texts:
         assert set(re.findall(r"\bmailtap\.(?:db|sqlite3?)\b", text)) <= {DEFAULT_STORE}
     assert any(DEFAULT_STORE in text for text in texts[1:])
+
+
+# -- of the monitor's own README ----------------------------------------------------------------------------------------------------
+
+DETAILS = (ROOT / "analyzer" / "monitor" / "README.md").read_text(encoding="utf-8")
+ALERTS = DETAILS.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+
+
+def block(begin: str) -> str:
+    """The indented block of the section on alerts that begins so."""
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", ALERTS, re.MULTILINE)
+    (found,) = [text for text in map(textwrap.dedent, blocks) if text.strip().startswith(begin)]
+    return found
+
+
+def test_the_example_of_an_alert_is_one() -> None:
+    told, made = json.loads(block("{")), json.loads(alert_json(alert()))
+    assert list(told) == list(made)
+    assert [type(value) for value in told.values()] == [type(value) for value in made.values()]
+    rule = BY_SLUG[told["rule"]]
+    assert (told["title"], told["references"]) == (rule.title, list(rule.references))
+    kinds = set(re.findall(r"^\| `(\w+)` \|", ALERTS, re.MULTILINE)) - {"alert"}
+    assert kinds == {FINDING, SUMMARY}
+    assert f"| `{HELD_RULE}` |" in ALERTS
+
+
+class Receiver:
+    """A connection to a web server that takes what it is posted."""
+
+    sock = None
+    status = 204
+    will_close = False
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = b""
+
+    def request(self, method: str, target: str, body: bytes, headers: dict[str, str]) -> None:
+        self.headers, self.body = headers, body
+
+    @contextmanager
+    def getresponse(self) -> Iterator[Receiver]:
+        yield self
+
+    def getheader(self, _: str) -> None:
+        return None
+
+    def read(self, _: int) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        return
+
+
+def test_the_signature_of_a_webhook_is_checked_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spaces: dict[str, Any] = {}
+    exec(block("import hashlib"), spaces)
+    is_genuine = spaces["is_genuine"]
+    file = tmp_path / "secret"
+    file.write_bytes(b"a secret of tests\n")
+    request = Receiver()
+    monkeypatch.setattr(Webhook, "_connected", lambda _: request)
+    sink = make_sink("https://hooks.example.test/", SinkOptions(spool=str(tmp_path / "spool"), secret_file=str(file)))
+    sink.open()
+    try:
+        sink.deliver([alert(1)])
+        until(lambda: sink.delivered == 1)
+    finally:
+        sink.close()
+    header = request.headers["Mailtap-Signature"]
+    assert is_genuine(b"a secret of tests", header, request.body)
+    assert not is_genuine(b"another secret", header, request.body)
+    assert not is_genuine(b"a secret of tests", header, request.body.replace(b"critical", b"harmless"))
+    moment = int(header.partition("=")[2].partition(",")[0])
+    later = header.replace(str(moment), str(moment + 1))
+    assert not is_genuine(b"a secret of tests", later, request.body)
+    old = moment - 3600
+    stale = f"t={old},v1={signature(b'a secret of tests', old, request.body)}"
+    assert not is_genuine(b"a secret of tests", stale, request.body)
+    assert request.headers["Idempotency-Key"] == json.loads(request.body)["finding_id"]
