@@ -13,7 +13,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer.findings.history import History
 from analyzer.findings.strength import PasswordJudge
-from analyzer.model import SEVERITIES, short_digest
+from analyzer.model import SEED, SEVERITIES, in_hex, mixed, mixed_text
 from analyzer.sessions.certificates import TrustStore, judge
 from analyzer.sessions.records import Credential, Session
 
@@ -94,6 +94,8 @@ class Rule:
         self.conclude = conclude
         #: its place in the catalogue
         self.number: int = 0
+        #: its slug, for identifiers of findings
+        self.mark: i64 = mixed_text(SEED, slug)
 
 
 @mypyc_attr(acyclic=True)
@@ -160,9 +162,14 @@ class Finding:
 
     def finding_id(self) -> str:
         """Stable identifier: a hash of the rule and its evidence; no file, batch or order enters it."""
-        session = self.capture if self.session is None else self.session.session_id()
-        text = f"{self.rule.slug} {session} {self.timestamp_ns} {self.offset} {self.username} {self.detail_text}"
-        return short_digest(text.encode("utf-8", "surrogateescape"))
+        session = self.session
+        state = mixed(mixed_text(SEED, self.capture) if session is None else session.mark(), self.rule.mark)
+        state = mixed(mixed(state, self.timestamp_ns), self.offset)
+        if self.username is not None:
+            state = mixed_text(mixed(state, 1), self.username)
+        if self.detail_text:
+            state = mixed_text(mixed(state, 2), self.detail_text)
+        return in_hex(state)
 
     def __reduce__(self) -> tuple[object, ...]:
         from analyzer.findings.catalogue import restore

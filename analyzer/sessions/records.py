@@ -12,7 +12,7 @@ from typing import Final
 
 from mypy_extensions import i64, mypyc_attr
 
-from analyzer.model import CLIENT, Secret, short_digest
+from analyzer.model import CLIENT, SEED, Secret, in_hex, mixed, mixed_text
 from analyzer.protocols.tls_facts import TlsFacts
 
 # transport
@@ -375,12 +375,19 @@ class Session:
         self.tls_frame: i64 = 0
         self.reset_frame: i64 = 0
         self._id: str = ""
+        self._mark: i64 = 0
+
+    def mark(self) -> i64:
+        """What identifies the session, as a number: its flow and its start; no file, batch or order enters it."""
+        if self._mark == 0:
+            state = mixed_text(mixed_text(SEED, self.client_ip), self.server_ip)
+            self._mark = mixed(mixed(state, (self.client_port << 16) | self.server_port), self.start_ns)
+        return self._mark
 
     def session_id(self) -> str:
-        """Stable identifier: a hash of the flow and its start; no file, batch or order enters it."""
+        """Stable identifier: :meth:`mark` in hexadecimal."""
         if self._id == "":
-            text = f"{self.client_ip} {self.client_port} {self.server_ip} {self.server_port} {self.start_ns}"
-            self._id = short_digest(text.encode("ascii", "replace"))
+            self._id = in_hex(self.mark())
         return self._id
 
     def display_filter(self) -> str:

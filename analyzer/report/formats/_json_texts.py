@@ -15,12 +15,15 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.findings.base import Finding, Rule
+from analyzer.model import Secret
 from analyzer.report.migration import Migrant, Port
 from analyzer.report.rows import RowMaker
 from analyzer.sessions.records import Credential, Message, Session
 
-#: Seconds, and heads of findings, of which the text is kept.
+#: Seconds of which the text is kept.
 MAX_KEPT: Final = 4096
+#: Addresses, names and servers of which the text is kept; secrets of which the fingerprint is.
+MAX_WORDS: Final = 32768
 #: Three digits of a number.
 _DIGITS: Final[list[str]] = [f"{number:03d}" for number in range(1000)]
 _NUMBERS: Final[list[str]] = [str(number) for number in range(1000)]
@@ -43,15 +46,22 @@ def json_text(text: str) -> str:
 
 
 class Moments:
-    """Writes times; the seconds written last are kept."""
+    """Writes times; the seconds written last are kept.
+
+    A row takes the parts of a time that was :meth:`set` as they are: putting them together first would copy them once more.
+    """
 
     def __init__(self) -> None:
         self._second: i64 = -1
-        self._prefix: str = ""
         self._prefixes: dict[int, str] = {}
+        #: the second with the quotation mark before it and the dot behind, and three times three digits
+        self.second: str = ""
+        self.thousandths: str = ""
+        self.millionths: str = ""
+        self.billionths: str = ""
 
-    def text(self, timestamp_ns: i64) -> str:
-        """A time as RFC 3339, with nanoseconds, in quotation marks."""
+    def set(self, timestamp_ns: i64) -> None:
+        """Take a time."""
         second = timestamp_ns // 1_000_000_000
         if second != self._second:
             known = self._prefixes.get(second)
@@ -61,16 +71,25 @@ class Moments:
                     self._prefixes.clear()
                 self._prefixes[second] = known
             self._second = second
-            self._prefix = known
+            self.second = known
         rest = timestamp_ns - second * 1_000_000_000
         thousands = rest // 1000
-        return f'{self._prefix}{_DIGITS[thousands // 1000]}{_DIGITS[thousands % 1000]}{_DIGITS[rest % 1000]}Z"'
+        self.thousandths = _DIGITS[thousands // 1000]
+        self.millionths = _DIGITS[thousands % 1000]
+        self.billionths = _DIGITS[rest % 1000]
+
+    def text(self, timestamp_ns: i64) -> str:
+        """A time as RFC 3339, with nanoseconds, in quotation marks."""
+        self.set(timestamp_ns)
+        return f'{self.second}{self.thousandths}{self.millionths}{self.billionths}Z"'
 
 
 def number_text(number: i64) -> str:
     """A number; most are small."""
     if 0 <= number < 1000:
         return _NUMBERS[number]
+    if 0 <= number < 1_000_000:
+        return f"{_NUMBERS[number // 1000]}{_DIGITS[number % 1000]}"
     return str(number)
 
 
@@ -91,18 +110,93 @@ def flag_text(flag: bool | None) -> str:
     return "null" if flag is None else "true" if flag else "false"
 
 
+class _Word:
+    """A word, and what it is in JSON."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.text = json_text(word)
+
+
+class Words:
+    """Writes words that come again and again: addresses, names of accounts, mechanisms. Their text is kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, _Word] = {}
+
+    def _of(self, word: str) -> _Word:
+        known = self._known.get(word)
+        if known is None:
+            known = _Word(word)
+            if len(self._known) >= MAX_WORDS:
+                self._known.clear()
+            self._known[word] = known
+        return known
+
+    def text(self, word: str) -> str:
+        """A JSON string."""
+        return self._of(word).text
+
+    def optional(self, word: str | None) -> str:
+        """A JSON string, or null."""
+        return "null" if word is None else self._of(word).text
+
+    def name(self, one: Credential) -> str:
+        """A login's user name, or null. The name becomes the same object everywhere: whoever compares it then compares no letters."""
+        if one.username is None:
+            return "null"
+        known = self._of(one.username)
+        one.username = known.word
+        return known.text
+
+
+class _Server:
+    """What rows and display filters say of one server address and port."""
+
+    def __init__(self, address: str, port: i64) -> None:
+        family = "ipv6" if ":" in address else "ip"
+        self.columns = f',"server_ip":{json_text(address)},"server_port":{port}'
+        self.before_client_port = f" && {family}.addr == {address} && tcp.port == "
+        self.before_frame = f" && tcp.port == {port} && frame.number >= "
+
+
+class Servers:
+    """Writes servers; what was written is kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[int, _Server]] = {}
+        self._count: i64 = 0
+
+    def of(self, session: Session) -> _Server:
+        """The server of a session."""
+        ports = self._known.get(session.server_ip)
+        known: _Server | None = None if ports is None else ports.get(session.server_port)
+        if known is None:
+            if self._count >= MAX_WORDS:
+                self._known.clear()
+                self._count = 0
+                ports = None
+            if ports is None:
+                ports = {}
+                self._known[session.server_ip] = ports
+            known = _Server(session.server_ip, session.server_port)
+            ports[session.server_port] = known
+            self._count += 1
+        return known
+
+
 class SessionTexts:
     """Rows of ``sessions``. ``head`` is what opens each object."""
 
-    def __init__(self, head: str) -> None:
+    def __init__(self, head: str, words: Words, servers: Servers) -> None:
         self._head = f'{head}"session_id":"'
-        self._moments = Moments()
+        self._all_words = words
+        self._servers = servers
+        self._starts = Moments()
+        self._ends = Moments()
         self._capture: str | None = None
         self._sensor: str | None = None
         self._place: str = ""
-        self._server_ip: str = ""
-        self._server_port: i64 = -1
-        self._server: str = ""
         self._protocol: str = ""
         self._service: str | None = ""
         self._transport: str = ""
@@ -118,10 +212,6 @@ class SessionTexts:
             self._capture = one.capture
             self._sensor = one.sensor
             self._place = f'","capture":{json_text(one.capture)},"sensor":{json_text(one.sensor)},"start":'
-        if one.server_ip is not self._server_ip or one.server_port != self._server_port:
-            self._server_ip = one.server_ip
-            self._server_port = one.server_port
-            self._server = f',"server_ip":{json_text(one.server_ip)},"server_port":{one.server_port}'
         if (
             one.protocol is not self._protocol
             or one.port_service is not self._service
@@ -140,51 +230,79 @@ class SessionTexts:
             )
         if one.server_banner is not self._banner:
             self._banner = one.server_banner
-            self._banner_text = optional_text(one.server_banner)
-        client_ip = json_text(one.client_ip)
+            self._banner_text = self._all_words.optional(one.server_banner)
+        server = self._servers.of(one)
+        client_ip = one.client_ip
+        client_port = number_text(one.client_port)
+        first_frame = number_text(one.first_frame)
+        last_frame = number_text(one.last_frame)
         anomalies = one.anomalies
         odd = "[]" if anomalies is None else list_text([f"{seen.kind}@{seen.frame}" for seen in anomalies])
-        moments = self._moments
+        start = self._starts
+        start.set(one.start_ns)
+        end = self._ends
+        end.set(one.end_ns)
+        family = "ipv6" if ":" in client_ip else "ip"
+        frames = "" if one.spans_files else f" && frame.number <= {last_frame}"
         return (
-            f"{self._head}{one.session_id()}{self._place}{moments.text(one.start_ns)}"
-            f',"end":{moments.text(one.end_ns)},"first_frame":{one.first_frame},"last_frame":{one.last_frame}'
-            f',"client_ip":{client_ip},"client_port":{one.client_port}{self._server}{self._words}'
+            f"{self._head}{one.session_id()}{self._place}{start.second}{start.thousandths}{start.millionths}{start.billionths}"
+            f'Z","end":{end.second}{end.thousandths}{end.millionths}{end.billionths}Z","first_frame":{first_frame},"last_frame":{last_frame}'
+            f',"client_ip":{self._all_words.text(client_ip)},"client_port":{client_port}{server.columns}{self._words}'
             f'{number_text(one.auth_attempts)},"auth_accepted":{number_text(one.auth_accepted)},"messages":{number_text(one.messages)}'
             f',"message_bytes":{number_text(one.message_bytes)},"packets":{number_text(one.packets)}'
             f',"client_bytes":{number_text(one.client_bytes)},"server_bytes":{number_text(one.server_bytes)}'
             f',"gap_bytes":{number_text(one.gap_bytes)},"conflict_bytes":{number_text(one.conflict_bytes)}'
             f',"completeness":"{one.completeness}","server_banner":{self._banner_text}'
             f',"client_name":{optional_text(one.client_name)},"capabilities":{list_text(one.capabilities)}'
-            f',"display_filter":"{one.display_filter()}","compressed":{flag_text(one.compressed)}'
-            f',"not_mail":{optional_text(one.not_mail)},"anomalies":{odd}}}'
+            f',"display_filter":"{family}.addr == {client_ip}{server.before_client_port}{client_port}{server.before_frame}{first_frame}{frames}"'
+            f',"compressed":{flag_text(one.compressed)},"not_mail":{optional_text(one.not_mail)},"anomalies":{odd}}}'
         )
 
 
 class CredentialTexts:
     """Rows of ``credentials``."""
 
-    def __init__(self, head: str, maker: RowMaker) -> None:
+    def __init__(self, head: str, maker: RowMaker, words: Words, servers: Servers) -> None:
         self._head = f'{head}"session_id":"'
         self._maker = maker
+        self._words = words
+        self._servers = servers
         self._moments = Moments()
-        self._session: Session | None = None
-        self._who: str = ""
-        self._where: str = ""
+        #: secret -> its fingerprint: most are used again and again
+        self._seals: dict[str, _Word] = {}
 
     def text(self, session: Session, one: Credential) -> str:
         """One object on one line."""
-        if session is not self._session:
-            self._session = session
-            self._who = f'{self._head}{session.session_id()}","time":'
-            self._where = f',"client_ip":{json_text(session.client_ip)}{server_text(session)},"mechanism":'
-        secret, challenge, response, secret_id, length, strength = self._maker.shown(one)
+        words = self._words
+        hidden = one.secret if one.secret is not None else one.response
+        identifier = "null" if hidden is None else self._seal(hidden)
+        secret, challenge, response, _, length, strength = self._maker.shown(one)
+        at = self._moments
+        at.set(one.timestamp_ns)
         return (
-            f'{self._who}{self._moments.text(one.timestamp_ns)},"frame":{one.frame}{self._where}{json_text(one.mechanism)}'
-            f',"username":{optional_text(one.username)},"authzid":{optional_text(one.authzid)},"secret":{optional_text(secret)}'
+            f'{self._head}{session.session_id()}","time":{at.second}{at.thousandths}{at.millionths}{at.billionths}Z","frame":{number_text(one.frame)}'
+            f',"client_ip":{words.text(session.client_ip)}{self._servers.of(session).columns},"protocol":"{session.protocol}"'
+            f',"mechanism":{words.text(one.mechanism)},"username":{words.name(one)}'
+            f',"authzid":{optional_text(one.authzid)},"secret":{words.optional(secret)}'
             f',"secret_kind":"{one.secret_kind}","challenge":{optional_text(challenge)}'
-            f',"response":{optional_text(response)},"outcome":"{one.outcome}","secret_id":{optional_text(secret_id)}'
+            f',"response":{optional_text(response)},"outcome":"{one.outcome}","secret_id":{identifier}'
             f',"secret_length":{count_text(length)},"strength":{count_text(strength)},"exposed":{flag_text(one.exposed)}}}'
         )
+
+    def _seal(self, secret: Secret) -> str:
+        """The fingerprint of a secret, as a JSON string."""
+        if secret.fingerprint is not None:
+            return json_text(secret.fingerprint)
+        value = secret.reveal() or ""
+        known = self._seals.get(value)
+        if known is None:
+            if len(self._seals) >= MAX_WORDS:
+                self._seals.clear()
+            known = _Word(secret.seal(self._maker.key))
+            self._seals[value] = known
+        else:
+            secret.fingerprint = known.word
+        return known.text
 
 
 class MessageTexts:
@@ -198,9 +316,11 @@ class MessageTexts:
     def text(self, session: Session, one: Message) -> str:
         """One object on one line."""
         subject, sender, recipients = self._maker.header_fields(one)
+        at = self._moments
+        at.set(one.timestamp_ns)
         return (
-            f'{self._head}{session.session_id()}","time":{self._moments.text(one.timestamp_ns)},"frame":{one.frame}'
-            f',"direction":"{one.direction}","mail_from":{optional_text(one.mail_from)},"recipients":{list_text(one.recipients)}'
+            f'{self._head}{session.session_id()}","time":{at.second}{at.thousandths}{at.millionths}{at.billionths}Z"'
+            f',"frame":{number_text(one.frame)},"direction":"{one.direction}","mail_from":{optional_text(one.mail_from)},"recipients":{list_text(one.recipients)}'
             f',"recipient_count":{number_text(one.recipient_count)},"size":{number_text(one.size)}'
             f',"complete":{flag_text(one.complete)},"accepted":{flag_text(one.accepted)},"deleted":{flag_text(one.deleted)}'
             f',"mailbox":{optional_text(one.mailbox)},"attachments":{list_text(one.attachments)}'
@@ -223,14 +343,17 @@ class _RuleTexts:
 class FindingTexts:
     """Rows of ``findings``."""
 
-    def __init__(self, head: str) -> None:
+    def __init__(self, head: str, words: Words, servers: Servers) -> None:
         self._head = f'{head}"finding_id":"'
+        self._words = words
+        self._servers = servers
         self._moments = Moments()
         self._rules: dict[int, _RuleTexts] = {}
         self._session: Session | None = None
         self._who: str = ""
         self._where: str = ""
         self._capture: str = ""
+        self._capture_text: str = ""
 
     def text(self, one: Finding) -> str:
         """One object on one line."""
@@ -240,61 +363,73 @@ class FindingTexts:
             texts = _RuleTexts(rule)
             self._rules[rule.number] = texts
         session = one.session
+        capture = one.capture if session is None else session.capture
+        if capture is not self._capture:
+            self._capture = capture
+            self._capture_text = f',"capture":{json_text(capture)}}}'
         if session is None:
             self._session = None
             self._who = 'null,"time":'
             self._where = ',"client_ip":null,"server_ip":null,"server_port":null,"protocol":null,"username":'
-            self._capture = f',"capture":{json_text(one.capture)}}}'
         elif session is not self._session:
             self._session = session
             self._who = f'"{session.session_id()}","time":'
-            self._where = f',"client_ip":{json_text(session.client_ip)}{server_text(session)},"username":'
-            self._capture = f',"capture":{json_text(session.capture)}}}'
+            self._where = (
+                f',"client_ip":{self._words.text(session.client_ip)}{self._servers.of(session).columns}'
+                f',"protocol":"{session.protocol}","username":'
+            )
         time_text = self._moments.text(one.timestamp_ns) if one.timestamp_ns else "null"
-        frame_text = str(one.frame) if one.frame else "null"
+        frame_text = number_text(one.frame) if one.frame else "null"
         return (
             f'{self._head}{one.finding_id()}{texts.rule}{one.severity_word()}","confidence":"{one.confidence}{texts.title}'
-            f'{self._who}{time_text},"frame":{frame_text}{self._where}{optional_text(one.username)}'
-            f',"detail":{json_text(one.detail())}{texts.advice}{number_text(one.offset)}{self._capture}'
+            f'{self._who}{time_text},"frame":{frame_text}{self._where}{self._words.optional(one.username)}'
+            f',"detail":{json_text(one.detail())}{texts.advice}{number_text(one.offset)}{self._capture_text}'
         )
+
+
+class _PortTexts:
+    """What all rows of one server port have in common."""
+
+    def __init__(self, one: Migrant) -> None:
+        port = one.port
+        self.where = (
+            f',"server_ip":{json_text(port.server_ip)},"server_port":{port.server_port},"protocol":"{port.protocol}"'
+            ',"username":'
+        )
+        self.setting = (
+            f',"current":{json_text(one.current())},"recommended":{optional_text(one.recommended())}'
+            f',"seen_working":{flag_text(one.seen_working())},"accounts":'
+        )
+        self.host = f',"host":{json_text(port.host)},"authentication":'
+        self.basis = f',"basis":{json_text(one.basis())},"problems":'
+        self.closing = f',"closing":{json_text(port.closing)}}}'
 
 
 class MigrationTexts:
     """Rows of ``migration``."""
 
-    def __init__(self, head: str) -> None:
+    def __init__(self, head: str, words: Words) -> None:
         self._head = f'{head}"client_ip":'
+        self._words = words
         self._moments = Moments()
-        self._port: Port | None = None
-        self._where: str = ""
-        self._setting: str = ""
-        self._host: str = ""
-        self._basis: str = ""
-        self._closing: str = ""
+        self._ports: dict[Port, _PortTexts] = {}
 
     def text(self, one: Migrant) -> str:
         """One object on one line."""
-        port = one.port
-        if port is not self._port:
-            self._port = port
-            self._where = f',"server_ip":{json_text(port.server_ip)},"server_port":{port.server_port},"protocol":"{port.protocol}","username":'
-            self._setting = (
-                f',"current":{json_text(one.current())},"recommended":{optional_text(one.recommended())}'
-                f',"seen_working":{flag_text(one.seen_working())},"accounts":'
-            )
-            self._host = f',"host":{json_text(port.host)},"authentication":'
-            self._basis = f',"basis":{json_text(one.basis())},"problems":'
-            self._closing = f',"closing":{json_text(port.closing)}}}'
+        texts = self._ports.get(one.port)
+        if texts is None:
+            texts = _PortTexts(one)
+            if len(self._ports) >= MAX_KEPT:
+                self._ports.clear()
+            self._ports[one.port] = texts
+        words = self._words
+        last = self._moments
+        last.set(one.last_ns)
         return (
-            f"{self._head}{json_text(one.client_ip)}{self._where}{optional_text(one.username)}{self._setting}"
-            f'{number_text(one.accounts())},"last_seen":{self._moments.text(one.last_ns)}{self._host}'
-            f"{json_text(one.authentication())}{self._basis}{list_text(one.problems)}{self._closing}"
+            f"{self._head}{words.text(one.client_ip)}{texts.where}{words.optional(one.username)}{texts.setting}"
+            f'{number_text(one.accounts())},"last_seen":{last.second}{last.thousandths}{last.millionths}{last.billionths}Z"{texts.host}'
+            f"{words.text(one.authentication())}{texts.basis}{list_text(one.problems)}{texts.closing}"
         )
-
-
-def server_text(session: Session) -> str:
-    """The columns that name the server and its protocol."""
-    return f',"server_ip":{json_text(session.server_ip)},"server_port":{session.server_port},"protocol":"{session.protocol}"'
 
 
 def count_text(count: int | None) -> str:

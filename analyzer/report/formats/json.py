@@ -20,7 +20,9 @@ from analyzer.report.formats._json_texts import (
     MessageTexts,
     MigrationTexts,
     Moments,
+    Servers,
     SessionTexts,
+    Words,
     json_text,
     rfc3339_second,
 )
@@ -214,6 +216,8 @@ class _Tables:
         self._out = out
         self._named: bool = named
         self._postures: list[Posture] = []
+        self._words = Words()
+        self._servers = Servers()
 
     def write(self, table: str) -> bool:
         """One table; whether it has any rows."""
@@ -222,12 +226,12 @@ class _Tables:
         head = f'{{"table":"{table}",' if self._named else "{"
         printer = _Printer(self._out, "\n" if self._named else ",\n", RowWriter(table, head))
         if table == "sessions":
-            session_texts = SessionTexts(head)
+            session_texts = SessionTexts(head, self._words, self._servers)
             for session in sessions:
                 printer.print(session_texts.text(session))
         elif table == "credentials":
             judge_passwords(sessions, maker.strength)
-            credential_texts = CredentialTexts(head, maker)
+            credential_texts = CredentialTexts(head, maker, self._words, self._servers)
             for session in sessions:
                 credentials = session.credentials
                 if credentials is not None:
@@ -241,7 +245,11 @@ class _Tables:
                     for message in messages:
                         printer.print(message_texts.text(session, message))
         elif table == "findings":
-            engine = Engine(_FindingPrinter(printer, FindingTexts(head)), trust=maker.trust, strength=maker.strength)
+            engine = Engine(
+                _FindingPrinter(printer, FindingTexts(head, self._words, self._servers)),
+                trust=maker.trust,
+                strength=maker.strength,
+            )
             push_findings(sessions, self._result.captures, engine)
             for sentence in engine.notes():
                 maker.note(sentence)
@@ -250,7 +258,7 @@ class _Tables:
             for server in self._postures:
                 printer.receive_row(maker.server(server))
         elif table == "migration":
-            migration_texts = MigrationTexts(head)
+            migration_texts = MigrationTexts(head, self._words)
             for migrant in migrate(sessions, self._postures).rows:
                 printer.print(migration_texts.text(migrant))
         else:
