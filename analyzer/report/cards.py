@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
-from analyzer.protocols.events import NO_SECRET
+from analyzer.protocols.events import CHALLENGE_RESPONSE, NO_SECRET
 from analyzer.report.overview import NONE_ALIVE
 from analyzer.report.summary import summarize
 from analyzer.report.visible import shorten
@@ -42,6 +42,11 @@ PROTOCOLS: Final = ("pop3", "imap", "smtp", "lmtp", "managesieve", "unknown")
 def exposed_logins(credentials: pd.DataFrame) -> pd.DataFrame:
     """The authentications of which an eavesdropper could read a password, a token, or what lets him guess it."""
     return credentials[credentials["exposed"].fillna(value=False) & credentials["secret_kind"].isin(GUESSABLE)]
+
+
+def only_hashed(logins: pd.DataFrame) -> pd.Series[bool]:
+    """Which of these authentications gave no password or token away, but a response, from which a password can be guessed offline."""
+    return (logins["secret_kind"] == CHALLENGE_RESPONSE) & logins["secret"].isna()
 
 
 def exposed_accounts(credentials: pd.DataFrame) -> pd.DataFrame:
@@ -90,13 +95,14 @@ def summary_of(report: Report) -> pd.DataFrame:
 
     sessions, findings = report.sessions, report.findings
     logins, accounts = exposed_logins(report.credentials), exposed_accounts(report.credentials)
+    hashes = only_hashed(logins)
     serious = findings[findings["severity"].isin(("high", "critical"))]
     present = set(sessions["protocol"].dropna()) | set(findings["protocol"].dropna())
     rows: dict[str, list[int]] = {}
     for name in [*[word for word in PROTOCOLS if word in present], "all"]:
         kept = [
             frame if name == "all" else frame[frame["protocol"] == name]
-            for frame in (sessions, logins, accounts, findings, serious)
+            for frame in (sessions, logins[~hashes], accounts, logins[hashes], findings, serious)
         ]
         transports = [int((kept[0]["transport"] == word).sum()) for word in TRANSPORTS]
         rows[name] = [
@@ -104,12 +110,15 @@ def summary_of(report: Report) -> pd.DataFrame:
             *transports,
             len(kept[1]),
             *exposed_counts(kept[2]),
-            int(kept[0]["messages"].sum()),
             len(kept[3]),
+            len(set(kept[3]["username"].dropna()) - set(kept[2]["username"])),
+            int(kept[0]["messages"].sum()),
             len(kept[4]),
+            len(kept[5]),
         ]
     columns = [
-        "sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "servers_exposed", "messages_exposed", "findings", "findings_serious",
+        "sessions", *TRANSPORTS, "logins_exposed", "accounts_exposed", "servers_exposed", "logins_hashed", "accounts_hashed",
+        "messages_exposed", "findings", "findings_serious",
     ]  # fmt: skip
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype="Int64")
     frame.index = pd.Index(list(rows), dtype="object", name="protocol")

@@ -30,6 +30,8 @@ MAX_PLACES: Final = 3
 #: Sentences on closing ports.
 MAX_CLOSINGS: Final = 10
 
+#: What is said of a login, or an account, of which no more could be read.
+HASH_ONLY: Final = "only a hash readable"
 #: The verdict where mail was left out, and none is left.
 NONE_ALIVE: Final = "No mail session was alive in the time asked for."
 

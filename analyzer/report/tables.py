@@ -144,10 +144,11 @@ class Report:
     def summary(self) -> pd.DataFrame:
         """The report in one small table: a row for each protocol and one for all, their counts beside it.
 
-        ``sessions``, of them ``plaintext``, ``starttls``, ``implicit_tls`` and ``unknown``; ``logins_exposed``: logins whose password,
-        token or response was readable; ``accounts_exposed``: accounts, by name, whose password or token was, on ``servers_exposed`` servers (address
-        and port); ``messages_exposed``: whole messages readable; ``findings``, and ``findings_serious``: those of severity ``high`` or
-        ``critical``. All findings are more than those of the protocols together where some are of a capture as a whole.
+        ``sessions``, of them ``plaintext``, ``starttls``, ``implicit_tls`` and ``unknown``; ``logins_exposed``: logins whose password or token was
+        readable; ``accounts_exposed``: accounts, by name, of which one was, on ``servers_exposed`` servers (address and port); ``logins_hashed`` and
+        ``accounts_hashed``: those of which only a hash was readable (challenge and response), from which the password can be guessed;
+        ``messages_exposed``: whole messages readable; ``findings``, and ``findings_serious``: those of severity ``high`` or ``critical``. All
+        findings are more than those of the protocols together where some are of a capture as a whole.
         """
         from analyzer.report.cards import summary_of
 

@@ -62,14 +62,17 @@ def test_the_summary_counts_what_the_tables_hold():
         row = summary.loc[protocol]
         assert row["sessions"] == len(sessions) == row[["plaintext", "starttls", "implicit_tls", "unknown"]].sum()
         assert row["messages_exposed"] == sessions["messages"].sum()
-        assert row["logins_exposed"] == (report.credentials["protocol"] == protocol).sum()
-    counted = summary.drop(columns=["accounts_exposed", "servers_exposed"])
+        assert row["logins_exposed"] + row["logins_hashed"] == (report.credentials["protocol"] == protocol).sum()
+    counted = summary.drop(columns=["accounts_exposed", "servers_exposed", "accounts_hashed"])
     assert (counted.loc["all"] == counted.iloc[:-1].sum()).all()
     # All findings under the name that they have everywhere else, and those of high and critical severity by a name of their own.
     assert summary.loc["all", "findings"] == len(report.findings) == 398
     assert summary.loc["all", "findings_serious"] == report.findings["severity"].isin(["high", "critical"]).sum() == 224
     # An account is a name: who uses two protocols counts in both, and once in all.
     assert summary["accounts_exposed"].to_dict() == {"pop3": 7, "imap": 8, "smtp": 5, "managesieve": 1, "all": 13}
+    # Of who sent a hash alone the password is not exposed, but can be guessed: the text report tells both apart, too.
+    assert summary["logins_hashed"].to_dict() == {"pop3": 7, "imap": 7, "smtp": 4, "managesieve": 0, "all": 18}
+    assert summary["accounts_hashed"].to_dict() == {"pop3": 1, "imap": 1, "smtp": 1, "managesieve": 0, "all": 2}
     assert summary["servers_exposed"].to_dict() == {"pop3": 1, "imap": 2, "smtp": 1, "managesieve": 1, "all": 5}
 
 

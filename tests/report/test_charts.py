@@ -24,6 +24,7 @@ from analyzer.report.cards import exposed_logins
 from analyzer.report.charts.style import MARK, MAX_ROWS, NAME_WIDTH, escaped, fonts, plain
 from analyzer.report.charts.timeline import ANOMALIES
 from analyzer.report.columns import TABLES
+from analyzer.report.overview import HASH_ONLY
 
 CHARTS = [
     "accounts",
@@ -292,10 +293,15 @@ def test_servers_beyond_the_rows_are_summed_up():
     )
 
 
+def by_kind(logins: pd.DataFrame) -> pd.DataFrame:
+    """Logins of which only a hash could be read have that as their outcome."""
+    return logins.assign(outcome=logins["outcome"].astype("object").where(logins["secret"].notna(), HASH_ONLY))
+
+
 @pytest.mark.parametrize("name", ["accounts", "clients"])
 def test_accounts_and_clients_draw_logins(name: str):
     ax = getattr(office().charts, name)()
-    logins = exposed_logins(office().credentials)
+    logins = by_kind(exposed_logins(office().credentials))
     key = ["username", "server_ip", "server_port"] if name == "accounts" else ["client_ip"]
     counts = logins.groupby([*key, "outcome"], observed=True, dropna=False).size()
     drawn = bars(ax)
@@ -312,12 +318,38 @@ def test_accounts_and_clients_draw_logins(name: str):
     best = logins.groupby(key, observed=True, dropna=False).size().sort_values(ascending=False)
     assert totals == best.head(len(totals)).tolist()
     said = " ".join(" ".join(text.get_text() for text in ax.texts).split())
-    servers = len(logins[["server_ip", "server_port"]].drop_duplicates())
-    whose = {
-        "accounts": f"{logins['username'].nunique()} accounts on {servers} servers",
-        "clients": f"{logins['client_ip'].nunique()} clients",
-    }
-    assert f"127 logins of {whose[name]}; the 15 rows with most" in said
+    # The numbers of the text report, which leads with who gave a password or token away.
+    whose = {"accounts": "13 accounts on 5 servers, and of 2 more", "clients": "17 clients, and of 2 more"}
+    assert f"127 logins of {whose[name]} with {HASH_ONLY}; the 15 rows with most" in said
+    assert set(drawn) == {"accepted", "rejected", HASH_ONLY}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["password"], "1 login of 1 account on 1 server"),
+        (["challenge_response"], f"1 login of 1 account on 1 server, {HASH_ONLY}"),
+        (["challenge_response", "challenge_response"], f"2 logins of 2 accounts on 2 servers, {HASH_ONLY}"),
+        (["password", "challenge_response"], f"2 logins of 1 account on 1 server, and of 1 more with {HASH_ONLY}"),
+    ],
+)
+def test_accounts_with_only_a_hash_readable_are_told_apart(kinds: list[str], expected: str):
+    frame = made_up(
+        "credentials",
+        [
+            {"username": f"user{at}", "server_ip": "192.0.2.1", "server_port": 110 + at, "exposed": True, "secret_kind": kind,
+             "secret": "********" if kind == "password" else None, "outcome": "accepted"}
+            for at, kind in enumerate(kinds)
+        ],
+    )  # fmt: skip
+    assert expected in texts(charts.plot_accounts(frame))
+
+
+@pytest.mark.parametrize("name", ["accounts", "clients"])
+def test_a_folded_line_leaves_the_chart_its_room(name: str):
+    ax = getattr(office().charts, name)()
+    ax.figure.draw_without_rendering()
+    assert ax.get_position().x1 > 0.95
 
 
 def test_an_account_without_a_name_is_counted_as_such():
@@ -363,7 +395,7 @@ def heights(ax: Axes):
 @pytest.mark.parametrize("tz", ["UTC", "Europe/Berlin", "Asia/Kolkata"])
 def test_logins_draw_each_login_at_its_time(tz: str):
     ax = office().charts.logins(tz=tz)
-    logins = exposed_logins(office().credentials)
+    logins = by_kind(exposed_logins(office().credentials))
     seconds = logins["time"].dt.floor("s")
     for outcome, values in heights(ax).items():
         counts = seconds[logins["outcome"] == outcome].value_counts()
@@ -594,7 +626,7 @@ def test_a_long_line_above_a_chart_is_folded_and_pushes_the_title_up():
     assert title.get_window_extent().y0 >= subtitle.get_window_extent().y1
     # A near miss: a line that has room is one line, and what was not made here is left as it is.
     assert (
-        "\n" not in next(text for text in office().charts.clients().texts if text.get_label() == "subtitle").get_text()
+        "\n" not in next(text for text in office().charts.servers().texts if text.get_label() == "subtitle").get_text()
     )
     given = Figure(figsize=(3, 3)).subplots()
     assert not [text for text in office().charts.accounts(ax=given).texts if "\n" in text.get_text()]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
-from analyzer.report.cards import exposed_logins
+from analyzer.report.cards import exposed_logins, only_hashed
 from analyzer.report.charts.style import (
     INK,
     LINE,
+    LOGINS,
     MAX_ROWS,
     MUTED,
-    OUTCOMES,
     PAPER,
     TRANSPORTS,
     Part,
@@ -25,7 +25,7 @@ from analyzer.report.charts.style import (
     plain,
     stacked_rows,
 )
-from analyzer.report.overview import endpoint
+from analyzer.report.overview import HASH_ONLY, endpoint
 from analyzer.report.wording import plural
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def plot_servers(sessions: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def plot_accounts(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The accounts with most logins that could be read, by outcome, over the credentials table."""
+    """The accounts with most logins that could be read, by outcome, over the credentials table; where only a hash could, by that."""
     logins = exposed_logins(credentials)
     title = "Accounts whose logins could be read"
     names = logins["username"].astype("object").where(logins["username"].notna(), None)
@@ -107,39 +107,56 @@ def plot_accounts(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
         f"{'(no name seen)' if name is None else plain(name, 26)}  {place(str(address), int(port))}"
         for name, address, port in zip(names, logins["server_ip"], logins["server_port"], strict=True)
     ]
-    servers = len(logins[["server_ip", "server_port"]].drop_duplicates())
-    whose = f"{plural(int(logins['username'].nunique()), 'account')} on {plural(servers, 'server')}"
-    return _ranked(logins, keys, ax, title, whose)
+    return _ranked(logins, keys, ax, title, "username")
 
 
 def plot_clients(credentials: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The clients with most logins that could be read, by outcome, over the credentials table."""
+    """The clients with most logins that could be read, by outcome, over the credentials table; where only a hash could, by that."""
     logins = exposed_logins(credentials)
     keys = [plain(address) for address in logins["client_ip"]]
-    return _ranked(logins, keys, ax, "Clients whose logins could be read", plural(len(set(keys)), "client"))
+    return _ranked(logins, keys, ax, "Clients whose logins could be read", "client_ip")
 
 
-def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, whose: str) -> Axes:
+def _ranked(logins: pd.DataFrame, keys: list[str], ax: Axes | None, title: str, column: str) -> Axes:
     if not keys:
         return empty(new_axes(ax, 8, 2.4), title, "no login could be read")
     counts: dict[str, dict[str, int]] = {}
-    for key, outcome in zip(keys, logins["outcome"].astype("object"), strict=True):
-        row = counts.setdefault(key, dict.fromkeys(OUTCOMES, 0))
-        row[outcome] += 1
+    for key, kind in zip(keys, kinds_of(logins), strict=True):
+        row = counts.setdefault(key, dict.fromkeys(LOGINS, 0))
+        row[kind] += 1
     order = sorted(counts, key=lambda key: (-sum(counts[key].values()), -counts[key]["accepted"], key))
     shown, rest = order[:TOP], order[TOP:]
     parts = [
-        Part(outcome, look, [counts[key][outcome] for key in shown])
-        for outcome, look in OUTCOMES.items()
-        if any(counts[key][outcome] for key in shown)
+        Part(kind, look, [counts[key][kind] for key in shown])
+        for kind, look in LOGINS.items()
+        if any(counts[key][kind] for key in shown)
     ]
     ax = new_axes(ax, 8, height_of(len(shown)))
     stacked_rows(ax, shown, parts, "logins")
-    subtitle = f"{plural(len(keys), 'login')} of {whose}"
+    subtitle = f"{plural(len(keys), 'login')} of {_whose(logins, column)}"
     if rest:
         subtitle += f"; the {len(shown)} rows with most, {sum(sum(counts[key].values()) for key in rest):,} logins of others are not shown"
     dress(ax, title, subtitle, [(part.name, part.look) for part in parts])
     return finish(ax)
+
+
+def kinds_of(logins: pd.DataFrame) -> pd.Series[str]:
+    """How each of these logins is drawn: by its outcome where a password or token could be read, else as a hash."""
+    return logins["outcome"].astype("object").mask(only_hashed(logins), HASH_ONLY)
+
+
+def _whose(logins: pd.DataFrame, column: str) -> str:
+    """The accounts, or clients, of logins that could be read, and those of which only a hash could, counted as the reports do."""
+    hashes = only_hashed(logins)
+    all_names, readable = set(logins[column].dropna()), set(logins.loc[~hashes, column].dropna())
+    what = "account" if column == "username" else "client"
+    used = logins if hashes.all() else logins[~hashes]
+    servers = len(used[["server_ip", "server_port"]].drop_duplicates())
+    where = f" on {plural(servers, 'server')}" if column == "username" else ""
+    if hashes.all():
+        return f"{plural(len(all_names), what)}{where}, {HASH_ONLY}"
+    more = len(all_names - readable)
+    return f"{plural(len(readable), what)}{where}" + (f", and of {more:,} more with {HASH_ONLY}" if more else "")
 
 
 def place(address: str, port: int) -> str:

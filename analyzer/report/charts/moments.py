@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.report.cards import exposed_logins
+from analyzer.report.charts.hosts import kinds_of
 from analyzer.report.charts.style import (
     BLUE,
     GREY,
     INK,
     LINE,
+    LOGINS,
     MAX_ROWS,
     MUTED,
     ORANGE,
-    OUTCOMES,
     PAPER,
     RED,
     dress,
@@ -64,7 +65,7 @@ SOON: Final = 30
 
 
 def plot_logins(credentials: pd.DataFrame, ax: Axes | None = None, tz: str = "UTC") -> Axes:
-    """Logins that could be read, over time, by outcome, over the credentials table; ``tz`` is the time zone of the axis."""
+    """Logins that could be read, over time, by outcome, over the credentials table; where only a hash could, by that; ``tz`` is the time zone of the axis."""
     title = "Logins that could be read, over time"
     logins = exposed_logins(credentials)
     logins = logins[logins["time"].notna()]
@@ -83,14 +84,15 @@ def plot_logins(credentials: pd.DataFrame, ax: Axes | None = None, tz: str = "UT
     starts = [_number((origin + index * width - shift) * NS) for index in range(size)]
     below = [0] * size
     looks = []
-    for outcome, look in OUTCOMES.items():
+    kinds = kinds_of(logins)
+    for kind, look in LOGINS.items():
         values = [0] * size
-        for index, count in bins[logins["outcome"] == outcome].value_counts().items():
+        for index, count in bins[kinds == kind].value_counts().items():
             values[int(str(index))] = int(count)
         if any(values):
-            looks.append((outcome, look))
+            looks.append((kind, look))
             style: dict[str, Any] = {"color": look.fill, "edgecolor": PAPER, "linewidth": 0.6, "hatch": look.hatch}
-            ax.bar(starts, values, width=width / DAY, bottom=below, align="edge", label=outcome, **style)
+            ax.bar(starts, values, width=width / DAY, bottom=below, align="edge", label=kind, **style)
             below = [low + value for low, value in zip(below, values, strict=True)]
     peak = max(below)
     at = below.index(peak)

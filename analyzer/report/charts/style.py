@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from unicodedata import bidirectional
 from weakref import WeakSet
 
+from analyzer.report.overview import HASH_ONLY
 from analyzer.report.visible import escaped
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from matplotlib.text import Annotation
 
 #: The colours of text, of what is less important, of lines, and of the ground.
 INK: Final = "#1f2328"
@@ -98,6 +101,8 @@ PROTOCOLS: Final = {
     "unknown": "unknown",
 }
 OUTCOMES: Final = {"accepted": RED, "rejected": ORANGE, "cancelled": SKY, "unknown": GREY}
+#: The same of logins that could be read, and those of which only a hash could, whatever came of them.
+LOGINS: Final = {**OUTCOMES, HASH_ONLY: YELLOW}
 
 
 class Part(NamedTuple):
@@ -218,11 +223,23 @@ def _fit(ax: Axes) -> None:
 
     figure = ax.figure
     lines = [line for line in ax.texts if isinstance(line, Annotation) and line.get_label() in (SUBTITLE, TITLE)]
-    # Where lines are folded the chart gets its room back, and they may go on for longer or shorter: it is looked at again.
+    legend = ax.get_legend()
+    above: list[Artist] = [*lines, *([] if legend is None else [legend])]
+    # A line that is too long would take the chart its room, and not give it back when it is folded.
+    for one in above:
+        one.set_in_layout(False)
+    _fold(ax, lines)
+    for one in above:
+        one.set_in_layout(True)
+    figure.draw_without_rendering()  # type: ignore[union-attr]
+
+
+def _fold(ax: Axes, lines: list[Annotation]) -> None:
+    figure, legend = ax.figure, ax.get_legend()
+    # Where lines are folded they may go on for longer or shorter: it is looked at again.
     for _ in range(MAX_LOOKS):
         figure.draw_without_rendering()  # type: ignore[union-attr]
         right = figure.bbox.x1 - PAD / 2 * figure.dpi
-        legend = ax.get_legend()
         higher = 0.0
         if legend is not None and legend.get_window_extent().x1 > right and len(legend.get_texts()) > 2:
             legend.set_ncols((len(legend.get_texts()) + 1) // 2)

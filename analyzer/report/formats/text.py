@@ -9,7 +9,7 @@ from analyzer.model import SEVERITIES
 from analyzer.report.encryption import TlsServer, bad_certificates, short_name, suite_weakness
 from analyzer.report.formats._page import Page, Table
 from analyzer.report.glance import Glance, Glancer, glance
-from analyzer.report.overview import Exposed, endpoint, sessions_of, unseen, verdict, wordless
+from analyzer.report.overview import HASH_ONLY, Exposed, endpoint, sessions_of, unseen, verdict, wordless
 from analyzer.report.summary import AccountTally, Summary, leading
 from analyzer.report.visible import shorten, shorten_path, visible
 from analyzer.report.wording import plural
@@ -54,7 +54,6 @@ MAX_PATH: Final = 36
 
 #: What was readable of an account: the two words of this report, at length.
 READABLE: Final = "password or token readable"
-HASH_ONLY: Final = "only a hash readable"
 
 #: What a verdict that is not bad looks like.
 TONES: Final[dict[str, str]] = {"warn": "bold yellow", "good": "bold green", "none": "bold"}
