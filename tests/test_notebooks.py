@@ -76,6 +76,14 @@ def test_the_words_of_the_first_look_are_those_of_its_numbers():
     assert f"{total['accounts_exposed']} accounts exposed on {total['servers_exposed']} servers" in text
 
 
+def test_both_notebooks_on_the_office_count_accounts_as_the_reports_do():
+    total = report_of("office.pcapng").summary().loc["all"]
+    text = " ".join(NOTEBOOKS[1].read_text(encoding="utf-8").split())
+    for what in ("exposed", "hashed"):
+        assert f"{total[f'logins_{what}']} logins gave" in text
+        assert f"of {total[f'accounts_{what}']} users on" in text
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_jupyter")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
