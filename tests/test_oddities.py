@@ -970,21 +970,3 @@ def test_a_password_that_is_sent_though_the_login_was_refused(
     word = string.format(b64(b"Zulu7Tango"))
     ask = f"C: {auth.format('LOGIN')}"
     assert logins(heard(tmp_path, port, f"{before}{ask}\nS: {no}\nC: {word}\nS: {what}")) == []
-
-
-@pytest.mark.parametrize(
-    ("asked", "whole"),
-    [("TOP 1 99999999", True), ("top 1 1000000", True), ("TOP 1 999999", False), ("TOP 1 00000010", False), ("TOP 1 0", False), ("TOP 1", False)],
-)  # fmt: skip
-def test_the_top_of_a_message_that_is_all_of_it(tmp_path: Path, asked: str, whole: bool) -> None:
-    lines = (
-        f"S: +OK mx\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: {asked}\nS: +OK 36 octets\nS: {TRAP}.\n"
-        "C: DELE 1\nS: +OK\nC: QUIT\nS: +OK bye"
-    )
-    result = heard(tmp_path, 110, lines)
-    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
-    assert [(one.direction, one.size, one.complete, one.deleted) for one in result.sessions[0].message_list or ()] == (
-        [("retrieved", 36, True, True)] if whole else []
-    )
-    # It is refused like any other.
-    assert heard(tmp_path, 110, lines.replace("+OK 36 octets\nS: " + TRAP + ".", "-ERR none")).sessions[0].messages == 0

@@ -73,7 +73,6 @@ from analyzer.protocols.pop3_grammar import (
     reply_text,
     text_of,
     wants_tls,
-    whole_top,
 )
 from analyzer.protocols.sasl import decode_base64, names_mechanism
 
@@ -222,9 +221,6 @@ class Pop3Dissector(Dissector):
         elif kind == STLS:
             self._push(STLS, 0)
             self.starttls_requested()
-        elif kind == TOP:
-            number = whole_top(argument)
-            self._push(RETR if number else TOP, number)
         elif kind == XTND:
             asked = extension(argument)
             self._push(asked, 0)

@@ -15,9 +15,6 @@ MAX_USUAL: Final = 64
 MAX_USUAL_TEXTS: Final = 1024
 _USUAL_TEXTS: Final[dict[bytes, str]] = {}
 
-#: Digits of a number of lines that no message has.
-WHOLE_DIGITS: Final = 7
-
 # Commands. Those up to LAST_SPECIAL have work to do when they are sent.
 UNKNOWN: Final = 0
 USER: Final = 1
@@ -30,8 +27,8 @@ DELE: Final = 7
 LIST: Final = 8  # LIST, UIDL, LANG: a listing where no argument is given
 CAPA: Final = 9
 XTND: Final = 10
+LAST_SPECIAL: Final = 10
 TOP: Final = 11
-LAST_SPECIAL: Final = 11
 QUIT: Final = 12
 RSET: Final = 13
 PLAIN: Final = 14  # a reply of one line and no consequence
@@ -141,17 +138,6 @@ def message_number(argument: bytes) -> int:
     if not text.isdigit() or len(text) > 9:
         return 0
     return int(text)
-
-
-def whole_top(argument: bytes) -> int:
-    """The message that ``TOP msg n`` asks for in whole, because no message has so many lines (RFC 1939 section 7); 0 where it asks for a part.
-
-    fetchmail retrieves all its mail so, for RETR would mark it as read on some servers.
-    """
-    words = argument.split()
-    if len(words) == 2 and words[1].isdigit() and len(words[1].lstrip(b"0")) >= WHOLE_DIGITS:
-        return message_number(words[0])
-    return 0
 
 
 def announced_octets(line: bytes) -> int:
