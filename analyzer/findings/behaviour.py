@@ -29,7 +29,7 @@ from analyzer.findings.base import (
     Rule,
 )
 from analyzer.findings.history import MAX_REJECTIONS, ClientPast, History, Rejection, SecretPast, fingerprint, keep
-from analyzer.findings.traits import first_login, server_text
+from analyzer.findings.traits import counted, first_login, server_text
 from analyzer.protocols.events import ACCEPTED, CANCELLED, PASSWORD, REJECTED
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
 
@@ -133,7 +133,7 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
             return
     if len(account.rejections) < MIN_GUESSES_SHARED:
         return
-    if account.told_ns == 0 or now - account.told_ns > WINDOW_NS:
+    if now - account.told_ns > WINDOW_NS:
         seen = _within(account.rejections, now)
         guesses = len({one.secret for one in seen if one.secret != 0})
         clients = len({one.client_ip for one in seen})
@@ -230,7 +230,7 @@ def password_spraying(session: Session, found: Found) -> None:
     for credential in session.credentials or []:
         if credential.outcome != REJECTED or credential.username is None:
             continue
-        if past.sprayed_ns and credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
+        if credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
             past.sprayed_ns = credential.timestamp_ns
             continue
         if past.excused > 0:
@@ -419,7 +419,7 @@ def mail_deleted_after_download(session: Session, found: Found) -> None:
         credential = first_login(session)
         found.add(
             session, last.frame, last.timestamp_ns, last.offset, username=None if credential is None else credential.username,
-            detail=f"{session.client_ip} fetched {deleted} message{'s' if deleted > 1 else ''} from {server_text(session)} and deleted "
+            detail=f"{session.client_ip} fetched {counted(deleted, 'message')} from {server_text(session)} and deleted "
             f"{'them' if deleted > 1 else 'it'} there",
             count=deleted,
         )  # fmt: skip

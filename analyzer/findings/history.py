@@ -29,6 +29,9 @@ MAX_WORDS: Final = 100
 #: Rejected logins kept of one client at one server, or of one account.
 MAX_REJECTIONS: Final = 64
 
+#: A capture time before all others; 0 is that of captures without times.
+NEVER: Final = -(1 << 62)
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -181,8 +184,8 @@ class ClientPast:
     def __init__(self) -> None:
         #: how many accounts were rejected, counted as far as anybody asks; one may count twice when it was forgotten meanwhile
         self.names: i64 = 0
-        #: capture time at which accounts were found to be sprayed, and of the latest login that belongs to it; 0 where they were not
-        self.sprayed_ns: i64 = 0
+        #: capture time at which accounts were found to be sprayed, and of the latest login that belongs to it; ``NEVER`` where they were not
+        self.sprayed_ns: i64 = NEVER
         #: account that was guessed at -> the same times, and whether passwords were seen to differ; bounded as ``rejections`` are
         self.guessed: dict[str, tuple[int, int, bool]] | None = None
         #: once several accounts were rejected: accounts that were let in since some time (some of them twice), and in the time before
@@ -221,7 +224,7 @@ class AccountPast:
         #: the first, and where there are more, the latest of all, oldest first
         self.rejection = rejection
         self.rejections: list[Rejection] | None = None
-        self.told_ns: i64 = 0
+        self.told_ns: i64 = NEVER
 
 
 @mypyc_attr(acyclic=True)

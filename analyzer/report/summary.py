@@ -393,7 +393,7 @@ def summarize(sessions: list[Session]) -> Summary:
 def add_session(total: Summary, session: Session) -> None:
     """Count one more session."""
     total.sessions += 1
-    if total.first_ns == 0 or session.start_ns < total.first_ns:
+    if total.sessions == 1 or session.start_ns < total.first_ns:
         total.first_ns = session.start_ns
     if session.end_ns > total.last_ns:
         total.last_ns = session.end_ns

@@ -11,7 +11,7 @@ from support.verdicts import SECOND, findings, talk
 
 from analyzer.findings.base import FindingList
 from analyzer.findings.engine import Engine, find
-from analyzer.findings.history import AccountPast, History, Rejection
+from analyzer.findings.history import AccountPast, ClientPast, History, Rejection
 from analyzer.model import Secret
 from analyzer.report.glance import glance
 from analyzer.sessions.records import PLAINTEXT, Credential, Session
@@ -82,6 +82,28 @@ def test_hashes_do_not_tell_a_guesser_from_an_old_password(tmp_path: Path) -> No
     # Whoever goes on with passwords that can be read is a guesser, whatever came before.
     talks += [login(360 + at, f"Wrong{at}xyz") for at in range(5)]
     assert told(tmp_path, GUESSED, *talks) == [("medium", "medium"), ("high", "high")]
+
+
+def test_captures_without_times_are_told_once_too() -> None:
+    account, client = AccountPast(Rejection(0, "192.0.2.10", "kim", 1)), ClientPast()
+    assert account.told_ns == client.sprayed_ns < -(10**18)
+    talks: list[Session] = []
+    for number in range(30):
+        one = Session()
+        one.protocol, one.transport, one.server_ip, one.server_port = "pop3", PLAINTEXT, "198.51.100.20", 110
+        one.client_ip, one.client_port, one.port_service = f"192.0.2.{number % 3 + 1}", 40000 + number, "pop3"
+        secret = Secret(f"Wrong-{number}-xyz")
+        login = Credential(1, 5, 0, 0, "USER/PASS", f"user{number % 10}", None, secret, "password", None, None)
+        login.outcome = "rejected"
+        one.credentials, one.auth_attempts = [login], 1
+        talks.append(one)
+    slugs = [one.slug for one in find(talks)]
+    assert slugs.count(SPRAYED) == 3  # once a client
+    for one in talks:
+        assert one.credentials is not None
+        one.credentials[0].username = "kim"
+    details = [one.detail() for one in find(talks) if one.slug == GUESSED]
+    assert len([detail for detail in details if "of 3 clients" in detail or "of 2 clients" in detail]) == 1
 
 
 def test_guesses_hours_apart_are_not_within_ten_minutes(tmp_path: Path) -> None:
