@@ -14,13 +14,15 @@ from pathlib import Path
 import pytest
 
 import analyzer
-from analyzer.report.formats import names
+from analyzer.report.columns import TABLES
+from analyzer.report.formats import csv, ecs, names, zeek
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
     "analyzer/monitor/README.md",
+    "analyzer/report/README.md",
     "benchmarks/README.md",
     "benchmarks/live.md",
     "captures/README.md",
@@ -89,6 +91,24 @@ def test_options_and_extras_are_those_there_are() -> None:
     assert extras == set(config["options.extras_require"]) - INSIDE
     for named in re.findall(r"pip install '\.\[([a-z,]+)\]'", README):
         assert set(named.split(",")) <= extras
+
+
+def test_what_is_said_of_formats_is_so() -> None:
+    text = (ROOT / "analyzer" / "report" / "README.md").read_text(encoding="utf-8")
+    titles = [name for line in re.findall(r"^## (.+)$", text, re.MULTILINE) for name in line.split(", ")]
+    assert set(titles) >= set(names())
+    rows = re.findall(r"^\| `mailtap\.(\w+)` \| `(\w+)` \| (\w+) \| (\w+) \|$", text, re.MULTILINE)
+    assert {table: (name, kind, [category]) for name, table, kind, category in rows} == {
+        table: event[:3] for table, event in ecs.EVENTS.items()
+    }
+    assert set(re.findall(r"`(\w+)\.log`", text)) == {*zeek.LOGS, *zeek.OWN}
+    order = re.search(r"in this order, too: ([^.]+)\.", text)
+    assert order is not None
+    assert re.findall(r"`(\w+)`", order[1]) == list(TABLES)
+    starts = re.search(r"begins with ([^;]+?) has an apostrophe", text)
+    assert starts is not None
+    told = re.split(r",? (?:or )?", starts[1].replace("a tab", "\t").replace("a carriage return", "\r"))
+    assert {one.strip("`") for one in told} == set(csv.FORMULA_STARTS)
 
 
 def test_the_benchmark_finds_the_place_of_its_table() -> None:
