@@ -970,3 +970,34 @@ def test_a_password_that_is_sent_though_the_login_was_refused(
     word = string.format(b64(b"Zulu7Tango"))
     ask = f"C: {auth.format('LOGIN')}"
     assert logins(heard(tmp_path, port, f"{before}{ask}\nS: {no}\nC: {word}\nS: {what}")) == []
+
+
+SAID_BADLY = [
+    (587, SMTP + "C: AUTH LOGIN", "334 %s", "%s", "535 no", "235 in"),
+    (110, "S: +OK mx\nC: AUTH LOGIN", "+ %s", "%s", "-ERR no", "+OK in"),
+    (143, "S: * OK mx\nC: a AUTHENTICATE LOGIN", "+ %s", "%s", "a NO no", "a OK in"),
+    (4190, 'S: "SASL" "LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"', '"%s"', '"%s"', "NO", "OK"),
+]
+
+
+@pytest.mark.parametrize(("port", "before", "prompt", "string", "no", "yes"), SAID_BADLY)
+def test_a_password_behind_a_name_that_cannot_be_read_is_no_name(
+    tmp_path: Path, port: int, before: str, prompt: str, string: str, no: str, yes: str
+) -> None:
+    word = "C: " + string % b64(b"Zulu7Tango")
+    asked = f"S: {prompt % b64(b'Username:')}\n"
+    lines = f"{before}\n{asked}C: {string % '!!kim'}\nS: {{}}\n{word}\nS: {{}}"
+    for prompted in (b"Password:", b"Kennwort:"):
+        for missed in (False, True):
+            made = Talk(server_port=port).play(lines.format(prompt % b64(prompted), no)).close().frames()
+            lost = 3 + before.count("\n") + 1
+            result = run_frames(tmp_path, made[:lost] + made[lost + 1 :] if missed else made)
+            found = logins(result)
+            assert found == ([("LOGIN", None, "Zulu7Tango", "rejected")] if prompted == b"Password:" else [])
+    # Where no prompt tells, that the server takes it does.
+    result = heard(tmp_path, port, lines.format(prompt % b64(b"Kennwort:"), yes))
+    assert logins(result) == [("LOGIN", None, "Zulu7Tango", "accepted")]
+    # Asked for the name once more, and given it so that it can be read.
+    again = f"{prompt % b64(b'Username:')}\nC: {string % b64(b'kim')}\nS: {prompt % b64(b'Password:')}"
+    result = heard(tmp_path, port, lines.format(again, no))
+    assert logins(result) == [("LOGIN", "kim", "Zulu7Tango", "rejected")]

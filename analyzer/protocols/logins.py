@@ -135,6 +135,7 @@ class Logins(StartTls):
         if decoded is None:
             if exchange.mechanism:
                 self.anomaly(CLIENT, MALFORMED_SASL, f"{exchange.mechanism}: the client's response is not base64")
+            exchange.missed(False)  # it cannot be read: what comes next is not it
             return
         self.exchange_octets(decoded)
 
