@@ -56,6 +56,8 @@ MAX_LOOK: Final = 4096
 TLS_ALERT: Final = 21
 #: What only begins with a character or a number that a line of mail may begin with, too.
 WEAK_GREETINGS: Final = frozenset({"!irc", "!redis", "!nntp", "!memcached"})
+#: The reply code that SMTP and NNTP share among those that NNTP begins with.
+NOT_IMPLEMENTED: Final = b"502"
 #: Octets of a greeting that are looked at.
 _HEAD: Final = 16
 #: Octets of a first line that are enough to tell what it is.
@@ -293,6 +295,14 @@ def decide(
         return "tls" if final or service in IMPLICIT_TLS_SERVICES else UNDECIDED
     if not server and not client and service in IMPLICIT_TLS_SERVICES:
         return UNDECIDED  # all that is known is that octets are missing
+    if (
+        greeting == "!nntp"
+        and expected in ("smtp", "lmtp")
+        and server.startswith(NOT_IMPLEMENTED)
+        and command != greeting
+    ):
+        # SMTP has this code as well (RFC 5321 section 4.2.3), RFC 3977 greets so whom it turns away: NNTP's verbs tell.
+        greeting = "smtp"
     if greeting.startswith(NOT_MAIL_PREFIX):
         if whole or greeting not in WEAK_GREETINGS:
             return greeting
