@@ -1001,3 +1001,39 @@ def test_a_password_behind_a_name_that_cannot_be_read_is_no_name(
     again = f"{prompt % b64(b'Username:')}\nC: {string % b64(b'kim')}\nS: {prompt % b64(b'Password:')}"
     result = heard(tmp_path, port, lines.format(again, no))
     assert logins(result) == [("LOGIN", "kim", "Zulu7Tango", "rejected")]
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(
+    ("before", "line", "literal", "told"),
+    [
+        ("", 'AUTHENTICATE "PLAIN" {{{}+}}', b64(b"\0kim\0Zulu7Tango"), [("PLAIN", "kim", "Zulu7Tango", "rejected")]),
+        ('C: AUTHENTICATE "PLAIN"\nS: ""', "{{{}+}}", b64(b"\0kim\0Zulu7Tango"), [("PLAIN", "kim", "Zulu7Tango", "rejected")]),
+        ('C: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"', "{{{}+}}", b64(b"kim"), [("LOGIN", "kim", None, "rejected")]),
+        ("", 'PUTSCRIPT "x" {{{}+}}', "LOGOUT\r\nkeep;\r\nOK\r\n", []),
+    ],
+)  # fmt: skip
+def test_a_literal_of_managesieve_that_is_answered_before_it_comes(
+    tmp_path: Path, before: str, line: str, literal: str, told: list[object], early: bool
+) -> None:
+    made = Talk(server_port=4190).play('S: "SASL" "PLAIN LOGIN"\nS: OK\n' + before)
+    made.client(line.format(len(literal)).encode() + b"\r\n")
+    if early:
+        made.play("S: NO no").client(literal.encode() + b"\r\n")
+    else:
+        made.client(literal.encode() + b"\r\n").play("S: NO no")
+    again = f'C: AUTHENTICATE "PLAIN" "{b64(bytes(1) + b"lee" + bytes(1) + b"Echo5Golf")}"\nS: NO\nC: LOGOUT\nS: OK'
+    result = run_frames(tmp_path, made.play(again).close().frames())
+    assert logins(result) == [*told, ("PLAIN", "lee", "Echo5Golf", "rejected")]
+    assert result.sessions[0].anomalies is None
+
+
+def test_a_server_of_managesieve_that_leaves_within_a_literal(tmp_path: Path) -> None:
+    made = Talk(server_port=4190).play('S: "SASL" "PLAIN LOGIN"\nS: OK\nC: AUTHENTICATE "LOGIN"\nS: "VXNlcm5hbWU6"')
+    frames = made.client(b"{4+}\r\na2").play('S: BYE "too slow"').close().frames()
+    result = run_frames(tmp_path, frames)
+    assert (logins(result), result.sessions[0].anomalies) == ([], None)
+    # The answer to the line before is none to this one.
+    secret = b64(b"\0kim\0Zulu7Tango")
+    lines = f'S: "SASL" "PLAIN"\nS: OK\nC: NOOP\nC: AUTHENTICATE "PLAIN" {{{len(secret)}+}}\nS: OK\nC: {secret}\nS: NO'
+    assert logins(heard(tmp_path, 4190, lines)) == [("PLAIN", "kim", "Zulu7Tango", "rejected")]

@@ -13,7 +13,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Sender
-from analyzer.protocols.base import Dissector, response_form
+from analyzer.protocols.base import OCTETS, Dissector, response_form
 from analyzer.protocols.events import (
     ACCEPTED,
     CANCELLED,
@@ -82,6 +82,8 @@ class SieveDissector(Dissector):
         #: octets of the literal that is being read, if they are of interest
         self._client_literal: list[bytes] | None = None
         self._server_literal: list[bytes] | None = None
+        #: the server has answered the client's line before its end
+        self._early: list[bytes] | None = None
         #: octets of a literal of the client's line are missing, or were not kept
         self._client_torn: bool = False
         #: lines of the listing that is being read are missing, or may be
@@ -126,6 +128,8 @@ class SieveDissector(Dissector):
         if words:
             self._receive_command(words)
         self._client_torn = False
+        if self._early is not None:
+            self._answer_early()
 
     def _receive_command(self, words: list[bytes]) -> None:
         first = words[0]
@@ -288,7 +292,18 @@ class SieveDissector(Dissector):
                 rest = rest.upper()
             self._names.append(f"{name} {rest}"[:MAX_CAPABILITY] if rest else name[:MAX_CAPABILITY])
 
+    def _answer_early(self) -> None:
+        """A line that the server has answered before its end is all there, or never will be."""
+        words = self._early
+        self._early = None
+        if words is not None:
+            status = words[0].upper()
+            self._receive_reply(status == b"OK", status == b"BYE", words)
+
     def _receive_reply(self, good: bool, bye: bool, words: list[bytes]) -> None:
+        if self.client.mode == OCTETS and not self._names and (not self._pending or self._answer_due):
+            self._early = words  # the literal comes all the same: it does not wait
+            return
         names = self._names
         self._names = []
         pending = self._pending
@@ -406,6 +421,7 @@ class SieveDissector(Dissector):
         both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
+            self._answer_early()
             if both:
                 # Commands and replies are missing: nobody knows what the next reply answers.
                 self.exchange_dropped()
@@ -439,6 +455,10 @@ class SieveDissector(Dissector):
         else:
             self._server_words = []
 
+    def session_ended(self) -> None:
+        if self.exchange_open():
+            self._answer_early()
+
     def nothing_open(self) -> bool:
         return True  # all is told as it comes
 
@@ -446,6 +466,7 @@ class SieveDissector(Dissector):
         self._pending.clear()
         self._client_words = []
         self._server_words = []
+        self._early = None
         self._names = []
         self._greeted = False
         self._forbidden = False
