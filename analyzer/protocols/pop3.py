@@ -41,15 +41,18 @@ from analyzer.protocols.message import NO_NAMES, MessageReader, is_field
 from analyzer.protocols.octets import first_word
 from analyzer.protocols.pending import PendingNumbers
 from analyzer.protocols.pop3_grammar import (
+    ALL_LINES,
     APOP,
     AUTH,
     CAPA,
     CAPABILITIES,
     DELE,
     LAST_SPECIAL,
+    LINES_BITS,
     LIST,
     LISTING,
     LOST,
+    MAX_LINES,
     MAX_TEXT,
     MECHANISMS,
     PASS,
@@ -72,6 +75,7 @@ from analyzer.protocols.pop3_grammar import (
     message_number,
     reply_text,
     text_of,
+    top_arguments,
     wants_tls,
 )
 from analyzer.protocols.sasl import decode_base64, names_mechanism
@@ -135,6 +139,11 @@ class Pop3Dissector(Dissector):
         self._names: list[str] = []
         self._reader: MessageReader | None = None
         self._number: int = 0  # of the message that is being retrieved
+        #: by TOP: the lines of its text that were asked for (0: by RETR), and the lines that came, the header's among them
+        self._asked_lines: i64 = 0
+        self._lines: i64 = 0
+        #: numbers of the messages that TOP has brought in whole
+        self._topped: dict[int, bool] | None = None
         self._messages: int = 0
         #: numbers of the messages that the server has sent, and of those marked as deleted, on the server and of ours
         self._retrieved: dict[int, int] | None = None
@@ -221,6 +230,8 @@ class Pop3Dissector(Dissector):
         elif kind == STLS:
             self._push(STLS, 0)
             self.starttls_requested()
+        elif kind == TOP:
+            self._push(TOP, top_arguments(argument))
         elif kind == XTND:
             asked = extension(argument)
             self._push(asked, 0)
@@ -410,10 +421,13 @@ class Pop3Dissector(Dissector):
                 self.starttls_granted()
 
     def _receive_yes(self, kind: int, number: int, line: bytes) -> None:
-        if kind == RETR or kind == TOP:
+        if kind == RETR:
             at = self.at
-            self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True) if kind == RETR else None
+            self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
             self._number = number
+            self.expect_dot_body(SERVER)
+        elif kind == TOP:
+            self._begin_top(number)
             self.expect_dot_body(SERVER)
         elif kind == LISTING or kind == MECHANISMS:
             self._listing = _IN_LISTING
@@ -444,6 +458,17 @@ class Pop3Dissector(Dissector):
                 self.exchange_dropped()  # the client has given up by another command, which this answers
             self._answer_due = False
             self.release_client()
+
+    def _begin_top(self, arguments: i64) -> None:
+        """TOP was granted; a header alone is no message, whatever is in it."""
+        lines = arguments & MAX_LINES
+        self._reader = None
+        if lines > 0:
+            at = self.at
+            self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
+            self._number = arguments >> LINES_BITS
+            self._asked_lines = lines
+            self._lines = 0
 
     def _receive_letter(self) -> None:
         """XTND XMIT was granted: the client's next lines are a message, and then the server answers once more."""
@@ -630,6 +655,8 @@ class Pop3Dissector(Dissector):
         reader = self._reader
         if reader is not None:
             reader.receive_data(data, start, end, self.stuffed)
+            if self._asked_lines > 0:
+                self._lines += data.count(b"\n", start, end)
 
     def block_gap(self, sender: Sender, size: i64) -> None:
         reader = self._reader
@@ -648,10 +675,17 @@ class Pop3Dissector(Dissector):
             self._maybe_top = False
             if ended and not self._is_whole(reader):
                 return
+        number = self._number
+        asked = self._asked_lines
+        if asked > 0:
+            self._asked_lines = 0
+            if not self._is_all(reader, asked, ended):
+                return
+        if number and self._is_known(number, asked > 0, ended and not reader.torn):
+            return
         self._messages += 1
         submits = self._submits
         self._submits = False
-        number = self._number
         retrieved = self._retrieved
         if retrieved is None:
             retrieved = self._retrieved = {}
@@ -676,6 +710,33 @@ class Pop3Dissector(Dissector):
         if self._sizes is not None:
             return reader.size in self._sizes
         return bool(reader.size - len(reader.header()) > 2)
+
+    def _is_all(self, reader: MessageReader, asked: i64, ended: bool) -> bool:
+        """Whether TOP has brought the whole message: less text than was asked for (RFC 1939 section 7). As much may be cut off there.
+
+        What is missing may be nothing but line ends.
+        """
+        if not ended and asked < ALL_LINES:
+            return False
+        lines = self._lines + reader.missing
+        if reader.header_complete:
+            lines -= reader.header().count(b"\n") + 1
+        return lines < asked
+
+    def _is_known(self, number: int, by_top: bool, complete: bool) -> bool:
+        """Whether a message was told already, where TOP looked into it before or after it was retrieved."""
+        topped = self._topped
+        if not by_top:
+            return topped is not None and number in topped
+        retrieved = self._retrieved
+        if retrieved is not None and number in retrieved:
+            return True
+        if complete:
+            if topped is None:
+                topped = self._topped = {}
+            if len(topped) < MAX_MESSAGES:
+                topped[number] = True
+        return False
 
     # -- what is missing -----------------------------------------------------------------------------------------------------
 
@@ -723,8 +784,11 @@ class Pop3Dissector(Dissector):
             at = self.at
             if entry & _KIND == RETR:
                 self._reader = MessageReader(at.frame, at.timestamp_ns, self.line_offset, True)
+                self._number = entry >> _SHIFT
+            elif ((entry >> _SHIFT) & MAX_LINES) >= ALL_LINES:
+                self._begin_top(entry >> _SHIFT)
+            if self._reader is not None:
                 self._reader.receive_gap(0)
-            self._number = entry >> _SHIFT
             self.expect_dot_body(SERVER, after_gap=True)
         elif pending.count > 1:
             self._forget_pending()

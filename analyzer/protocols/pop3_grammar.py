@@ -15,6 +15,12 @@ MAX_USUAL: Final = 64
 MAX_USUAL_TEXTS: Final = 1024
 _USUAL_TEXTS: Final[dict[bytes, str]] = {}
 
+#: How many bits hold the lines that a TOP asks for, and the most they can say.
+LINES_BITS: Final = 26
+MAX_LINES: Final = 67108863
+#: Whoever asks for so many lines wants the whole message.
+ALL_LINES: Final = 1000000
+
 # Commands. Those up to LAST_SPECIAL have work to do when they are sent.
 UNKNOWN: Final = 0
 USER: Final = 1
@@ -27,8 +33,8 @@ DELE: Final = 7
 LIST: Final = 8  # LIST, UIDL, LANG: a listing where no argument is given
 CAPA: Final = 9
 XTND: Final = 10
-LAST_SPECIAL: Final = 10
 TOP: Final = 11
+LAST_SPECIAL: Final = 11
 QUIT: Final = 12
 RSET: Final = 13
 PLAIN: Final = 14  # a reply of one line and no consequence
@@ -138,6 +144,16 @@ def message_number(argument: bytes) -> int:
     if not text.isdigit() or len(text) > 9:
         return 0
     return int(text)
+
+
+def top_arguments(argument: bytes) -> int:
+    """``TOP msg n`` (RFC 1939 section 7): the message's number, with the lines asked for in the lowest :data:`LINES_BITS`; 0 where neither is plain."""
+    words = argument.split()
+    if len(words) < 2 or not words[1].isdigit():
+        return 0
+    digits = words[1].lstrip(b"0")
+    lines = MAX_LINES if len(digits) > 8 else min(int(digits or b"0"), MAX_LINES)
+    return message_number(words[0]) << LINES_BITS | lines
 
 
 def announced_octets(line: bytes) -> int:

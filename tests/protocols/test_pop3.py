@@ -183,6 +183,23 @@ def test_messages_and_deletion() -> None:
     ) == [message(1), message(2), "MessageDeleted message=1"]  # fmt: skip
 
 
+def test_top_tells_the_same_however_it_is_cut() -> None:
+    # Four lines of text: USER, PASS, +OK, a dotted one.
+    top = "C: TOP 7 {}\nS: +OK\n" + MESSAGE + "C: DELE 7\nS: +OK\nC: QUIT\nS: +OK bye"
+    assert heard(top.format(5)) == [message(1), "MessageDeleted message=1"]
+    assert heard(top.format(4)) == []
+    assert heard(top.format(5).replace("S: +OK\nS: Sub", "S: +OK\nS~ 2\nS: Sub", 1)) == []
+
+
+def test_top_whose_beginning_is_lost() -> None:
+    # Nobody knows how much: only who asks for all there is has it told.
+    rest = "C: TOP 1 {}\nS~ 30\nS: tea\nS: \nS: text\nS: .\nC: NOOP\nS: +OK\n"
+    lines = [line for line in heard(rest.format(99999999)) if not line.startswith("Anomaly")]
+    assert kinds(lines) == ["MessageTransferred"]
+    assert "ended=True complete=False" in lines[0]
+    assert heard(rest.format(999999)) == []
+
+
 def test_rset_and_a_lost_quit_delete_nothing() -> None:
     retrieved = "C: RETR 1\nS: +OK\n" + MESSAGE + "C: DELE 1\nS: +OK\n"
     assert kinds(heard(retrieved + "C: RSET\nS: +OK\nC: QUIT\nS: +OK")) == ["MessageTransferred"]

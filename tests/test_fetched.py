@@ -1,0 +1,86 @@
+"""Mail that programs fetch otherwise than by RETR and BODY[], through the whole pipeline: what is a message, and what is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.traffic import Talk, logins, run_frames
+from support.verdicts import findings, lost, slugs
+
+POP3 = "S: +OK mx\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\n"
+# 30 octets of header with its blank line, 37 of text: four lines, one of which is empty
+LETTER = "S: Subject: tea\nS: From: a@b.cd\nS: \nS: \nS: PASS trap\nS: ..dots\nS: at four o'clock\nS: .\n"
+DELETED = "C: DELE 1\nS: +OK\nC: QUIT\nS: +OK bye"
+Rows = list[tuple[str, int, bool, bool]]
+
+
+def pop3(dialogue: str) -> Talk:
+    return Talk(server_port=110).play(POP3 + dialogue).close()
+
+
+def rows(folder: Path, talk: Talk) -> Rows:
+    """Direction, size, whether complete and deleted, of the messages of a connection, in which nobody else logged in."""
+    result = run_frames(folder, talk.frames())
+    assert [one[1:3] for one in logins(result)] == [("kim", "Zulu7Tango")]
+    return [(one.direction, one.size, one.complete, one.deleted) for one in result.sessions[0].message_list or ()]
+
+
+WHOLE: Rows = [("retrieved", 67, True, True)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("TOP 1 99999999", WHOLE), ("top  1  2147483647", WHOLE), ("TOP 1 99999999999999999999", WHOLE), ("TOP 1 5", WHOLE), ("TOP 01 005", WHOLE),
+        ("TOP 1 4", []), ("TOP 1 3", []), ("TOP 1 0", []), ("TOP 1", []), ("TOP 1 -1", []), ("TOP 1 x", []), ("TOP", []),
+    ],
+)  # fmt: skip
+def test_top_of_more_lines_than_there_are_is_the_message(tmp_path: Path, asked: str, told: Rows) -> None:
+    talk = pop3(f"C: {asked}\nS: +OK\n{LETTER}{DELETED}")
+    assert rows(tmp_path, talk) == told
+    rules = slugs(findings(tmp_path, talk))
+    assert {"plaintext-message", "mail-deleted-after-download"} & rules == (
+        {"plaintext-message", "mail-deleted-after-download"} if told else set()
+    )
+
+
+def test_top_that_is_refused_or_not_followed_by_a_farewell(tmp_path: Path) -> None:
+    assert rows(tmp_path, pop3("C: TOP 1 99999999\nS: -ERR none\nC: QUIT\nS: +OK")) == []
+    assert rows(tmp_path, pop3(f"C: TOP 1 99999999\nS: +OK\n{LETTER}C: DELE 1\nS: +OK")) == [
+        ("retrieved", 67, True, False)
+    ]
+
+
+def test_a_message_without_text_has_fewer_lines_than_one(tmp_path: Path) -> None:
+    empty = "S: Subject: tea\nS: \nS: .\n"
+    assert [row[1] for row in rows(tmp_path, pop3(f"C: TOP 1 1\nS: +OK\n{empty}C: QUIT\nS: +OK"))] == [16]
+    assert rows(tmp_path, pop3(f"C: TOP 1 0\nS: +OK\n{empty}C: QUIT\nS: +OK")) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("TOP 1 20", "RETR 1"), ("RETR 1", "TOP 1 20"), ("TOP 1 20", "TOP 1 20")]
+)
+def test_a_look_and_a_retrieval_are_one_message(tmp_path: Path, first: str, second: str) -> None:
+    talk = pop3(f"C: {first}\nS: +OK\n{LETTER}C: {second}\nS: +OK\n{LETTER}{DELETED}")
+    assert rows(tmp_path, talk) == WHOLE
+
+
+def test_a_look_at_the_beginning_takes_no_message_away(tmp_path: Path) -> None:
+    talk = pop3(f"C: TOP 1 4\nS: +OK\n{LETTER}C: TOP 2 20\nS: +OK\n{LETTER}C: RETR 1\nS: +OK\n{LETTER}{DELETED}")
+    assert rows(tmp_path, talk) == [("retrieved", 67, True, False), ("retrieved", 67, True, True)]
+
+
+@pytest.mark.parametrize(("asked", "told"), [(99999999, [False]), (100, [False]), (5, [])])
+def test_lines_that_are_missing_may_be_many(tmp_path: Path, asked: int, told: list[bool]) -> None:
+    # The line of ten octets may be ten lines, for all that one knows.
+    talk = pop3(f"C: TOP 1 {asked}\nS: +OK\n{LETTER}C: QUIT\nS: +OK")
+    first = next(index for index, (_, frame) in enumerate(talk.frames()) if b"trap" in frame)
+    result = run_frames(tmp_path, lost(talk, first, first + 1))
+    assert [one.complete for one in result.sessions[0].message_list or ()] == told
+
+
+@pytest.mark.parametrize(("asked", "told"), [(99999999, [False]), (100, [])])
+def test_a_connection_that_breaks_off_in_a_top(tmp_path: Path, asked: int, told: list[bool]) -> None:
+    talk = pop3(f"C: TOP 1 {asked}\nS: +OK\n{LETTER.removesuffix('S: .' + chr(10))}")
+    assert [row[2] for row in rows(tmp_path, talk)] == told
