@@ -494,7 +494,7 @@ def analyze(
         ca_file: trusted roots (PEM) to check certificates against; those of ``certifi`` where None.
         headers: read subject and addresses of messages into ``messages``.
         sensor: name for the ``sensor`` column.
-        since: keep sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h, 7d: so long ago).
+        since: keep sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h for 24 hours ago).
         until: keep sessions alive at or before this time.
         key: key of the fingerprints in ``secret_id``; a random one for each run where None.
         progress: True shows a bar on a terminal or in a notebook once a run takes long, False nothing; a function is called with

@@ -21,7 +21,7 @@ _NANOSECONDS: Final = re.compile(r"(?<=:\d\d[.,]\d{6})\d{1,3}(?!\d)")
 def parse_time(value: str | datetime | None) -> int | None:
     """A time of the user's as nanoseconds since the epoch.
 
-    It may be written (RFC 3339 or ISO 8601; or 24h, 7d: so long ago) or a ``datetime``, pandas' ``Timestamp`` among them; UTC where it has no zone.
+    It may be written (RFC 3339 or ISO 8601; or 24h for 24 hours ago) or a ``datetime``, pandas' ``Timestamp`` among them; UTC where it has no zone.
 
     Raises:
         UsageError: it is no time.
@@ -51,6 +51,6 @@ def parse_time(value: str | datetime | None) -> int | None:
         since = moment - datetime(1970, 1, 1, tzinfo=UTC)
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise UsageError(
-            f"{value!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00, or 24h or 7d for so long ago"
+            f"{value!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00, or 24h for 24 hours ago, 7d for 7 days ago"
         ) from None
     return (since.days * 86400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000 + below

@@ -501,7 +501,9 @@ class FolderSource(FollowSource):
             if ring.number >= 0 and 0 < missed < MAX_FILES:
                 self.lost_files += missed
                 self._past.damaged += missed
-                self._note.say(f"{missed} files of the ring, before {tail.path}, were gone before they were seen")
+                gone = "1 file of the ring" if missed == 1 else f"{missed} files of the ring"
+                was, seen = ("was", "it was") if missed == 1 else ("were", "they were")
+                self._note.say(f"{gone}, before {tail.path}, {was} gone before {seen} seen")
             ring.number = number
 
     def _look(self) -> None:

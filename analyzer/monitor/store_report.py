@@ -136,7 +136,7 @@ def load(
 
     Args:
         place: the folder of a saved report, or a JSON or JSON lines result of ``mailtap analyze``; or a store: its file, or ``postgresql://USER@HOST/DATABASE``.
-        since: of a store, sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h, 7d: so long ago).
+        since: of a store, sessions alive at or after this time (RFC 3339, or a ``datetime``; UTC where no zone is given; or 24h for 24 hours ago).
         until: sessions alive at or before this time.
         sensor: what this sensor has written.
 

@@ -169,7 +169,7 @@ class Report:
             client: addresses or networks of clients (``10.0.0.7``, ``10.0.0.0/8``).
             server: addresses or networks of servers, with a port where wanted (``192.0.2.10:110``, ``[2001:db8::1]:993``).
             protocol: ``pop3 imap smtp lmtp managesieve unknown``.
-            since: sessions alive at or after this time (UTC where no zone is given; or 24h, 7d: so long ago).
+            since: sessions alive at or after this time (UTC where no zone is given; or 24h for 24 hours ago).
             until: sessions alive at or before this time.
 
         Of the sessions between two times everything is found anew, as :func:`analyzer.analyze` does for these times, where the report has records.
