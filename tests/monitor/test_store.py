@@ -754,4 +754,4 @@ def test_times_may_be_told_as_so_long_ago(store: Store, capsys: pytest.CaptureFi
         assert len(capsys.readouterr().out.splitlines()) == 1 + expected, options
     for wrong in ("24", "h", "-3h", "1.5h", "99999999d"):
         assert run_command(["report", store.name, f"--since={wrong}"]) == 2
-        assert "24h or 7d" in capsys.readouterr().err
+        assert "24h for 24 hours ago" in capsys.readouterr().err
