@@ -412,6 +412,24 @@ def test_a_capture_that_begins_within_a_command_of_pop3(tmp_path: Path) -> None:
     assert logins(run_frames(tmp_path, made.frames())) == [("USER/PASS", None, "Zulu7Tango", "accepted")]
 
 
+@pytest.mark.parametrize("answer", ["OK taken", "NO full"])
+@pytest.mark.parametrize("lost", ["n OK noop", "+ goahead", "nothing"])
+def test_an_appended_message_behind_a_lost_answer(tmp_path: Path, lost: str, answer: str) -> None:
+    letter = b"Subject: x\r\n\r\nb LOGIN trap trap\r\n+ x\r\n"
+    made = Talk(server_port=143).play("S: * OK mx\nC: a LOGIN kim Zulu7Tango\nS: a OK in\nC: n NOOP\nS: n OK noop")
+    made.client(b"c APPEND Sent {%d}\r\n" % len(letter)).play("S: + goahead").client(letter + b"\r\n")
+    made.play(f"S: c {answer}\nC: d NOOP\nS: d OK\nC: e LOGOUT\nS: * BYE\nS: e OK")
+    result = run_frames(tmp_path, without(made.close(), lost))
+    assert logins(result) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+    messages = result.sessions[0].message_list or []
+    assert [(one.size, one.complete, one.accepted) for one in messages] == [(len(letter), True, answer[0] == "O")]
+
+
+def test_a_literal_that_was_refused_behind_a_lost_answer(tmp_path: Path) -> None:
+    lines = "S: * OK mx\nC: n NOOP\nS: n OK noop\nC: a LOGIN {3}\nS: a NO no\nC: b LOGIN kim Zulu7Tango\nS: b OK in"
+    assert logins(read(tmp_path, 143, lines, "n OK noop")) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+
+
 # -- what is not lost, and was misread
 
 

@@ -733,8 +733,8 @@ class ImapDissector(MessageTraffic):
     def _cut_short(self, pending: Pending, status: bytes, reply: str) -> bool:
         """The tagged reply came while a literal was due; False where the command goes on all the same, and is answered at its end."""
         if self._is_held():
-            if status == b"OK" and self.client_waiting():
-                # The literal was taken: the go-ahead is missing.
+            if (status == b"OK" or self._server_gap) and self.client_waiting():
+                # The literal was sent: the go-ahead is missing.
                 pending.status = status
                 pending.reply = reply
                 self._go_ahead()
@@ -905,8 +905,7 @@ class ImapDissector(MessageTraffic):
         if (
             sender == SERVER
             and line.startswith(b"+ ")
-            and self._current is None
-            and decode_base64(line[2:]) is not None
+            and (self._waits_for == _GO_AHEAD or (self._current is None and decode_base64(line[2:]) is not None))
         ):
             self._continuation(line[2:])
             return
