@@ -23,6 +23,8 @@ class Envelope:
         self._refused: list[bool] = []
         self._sent: int = 0
         self._rejected: int = 0
+        #: the server has refused its sender
+        self.turned_away: bool = False
 
     def add(self, address: str) -> int:
         """A recipient is named; its index, for :meth:`refuse`, or -1 where the address is not kept."""
@@ -49,6 +51,10 @@ class Envelope:
     def count(self) -> int:
         """Recipients that were not refused."""
         return self._sent - self._rejected
+
+    def is_refused(self) -> bool:
+        """Whether the server takes no message for it: it has refused the sender, or all the recipients."""
+        return self.turned_away or 0 < self._sent == self._rejected
 
 
 class Transfer:

@@ -411,7 +411,9 @@ class SmtpDissector(Dissector):
 
     def server_line(self, line: bytes) -> None:
         size: i64 = len(line)
-        if size < 3 or not (48 <= line[0] <= 57 and 48 <= line[1] <= 57 and 48 <= line[2] <= 57):
+        if size < 3 or not (48 < line[0] <= 57 and 48 <= line[1] <= 57 and 48 <= line[2] <= 57):
+            if line[:1] == b"0" and line[1:3].isdigit():
+                return  # what Sendmail tells on its way to the reply, behind VERB
             if size and self._greeted and not self._gaps:
                 self.anomaly(SERVER, MALFORMED_REPLY, "a line without a reply code")
             return
@@ -514,6 +516,12 @@ class SmtpDissector(Dissector):
             entry.kind = kind = DATA
             entry.envelope = self._envelope
         if kind == DATA and code < 400:
+            if code != 354 and self._asks_on():
+                # DATA was not answered: the client asks for something else, and gets it.
+                queue.pop(0)
+                self.release_client()
+                self._answer_next(code, lines)
+                return
             if code == 354 or not self.midstream:
                 self._paired = True
                 self._begin_body(entry)
@@ -538,8 +546,14 @@ class SmtpDissector(Dissector):
             self.release_client()  # refused: whatever has come is read as the server reads it
         if kind == BODY or kind == BDAT_LAST:
             transfer = entry.transfer
-            if transfer is not None and not self._receive_verdict(transfer, code, lines[-1]):
-                return
+            if transfer is not None:
+                if code != 250 and answers_only(code) >= 0:
+                    queue.pop(0)  # whatever this answers, it is not the message
+                    if transfer.ended:
+                        self._tell_unanswered(transfer)
+                    return
+                if not self._receive_verdict(transfer, code, lines[-1]):
+                    return
         queue.pop(0)
         if not queue:
             self._lost_count = False
@@ -597,17 +611,32 @@ class SmtpDissector(Dissector):
         elif kind == STARTTLS:
             self.starttls_granted()
         elif kind == AUTH:
-            if reply_code(lines[-1]) == 235 or self._lets_in(reply_code(lines[-1])):
+            code = reply_code(lines[-1])
+            asks_on = code != 235 and self._asks_on()
+            self._answer_due = False
+            if code == 235 or (code == 250 and self._lets_in() and not asks_on):
                 self._authenticated = True
                 self.exchange_ended(ACCEPTED, whole_reply(lines))
-            else:
-                self.exchange_dropped()
-            self._answer_due = False
+                self.release_client()
+                return
+            self.exchange_dropped()
             self.release_client()
+            if asks_on:
+                self._answer_next(code, lines)
 
-    def _lets_in(self, code: i64) -> bool:
-        """Whether a yes other than 235 is the answer to a login: only 235 should be (RFC 4954 section 6), but some servers say 250."""
-        if code == 221 or VERBS.get(first_word(self._answer), UNKNOWN) != UNKNOWN:
+    def _asks_on(self) -> bool:
+        """Whether the client, on hold for an answer, has gone on with another command."""
+        return self.client_waiting() and self._command_waits()
+
+    def _answer_next(self, code: i64, lines: list[bytes]) -> None:
+        """A reply that does not answer the command before: it answers the next one, unless that is one of those it does not answer either."""
+        queue = self._pending
+        if queue and queue[0].kind != AUTH and queue[0].kind != DATA:
+            self._receive_reply(code, lines)
+
+    def _lets_in(self) -> bool:
+        """Whether 250 is the answer to a login: only 235 should be (RFC 4954 section 6), but some servers say so."""
+        if VERBS.get(first_word(self._answer), UNKNOWN) != UNKNOWN:
             return False  # the client has given up by another command, which this answers
         if (self._gaps or self.midstream) and not self._paired:
             # It answers another command, if replies are missing; else the command stood in a message.
@@ -626,7 +655,7 @@ class SmtpDissector(Dissector):
             if envelope is not None:
                 envelope.refuse(entry.index)
         elif kind == MAIL:
-            self._envelope = envelope
+            self._refuse_sender(envelope)
         elif kind == DATA:
             self._refuse_data()
         elif kind == STARTTLS:
@@ -634,7 +663,11 @@ class SmtpDissector(Dissector):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "500 #5.5.1")
             self.starttls_refused(whole_reply(lines))
         elif kind == AUTH:
-            self.exchange_ended(REJECTED, whole_reply(lines))
+            if code == 421 or (code == 503 and (self._authenticated or self._gaps or self.midstream)):
+                # The server leaves (RFC 5321 section 3.8), or the client is in (RFC 4954 section 4): nothing is said of the password.
+                self.exchange_dropped()
+            else:
+                self.exchange_ended(REJECTED, whole_reply(lines))
             self._answer_due = False
             self.release_client()
         elif kind == EHLO or kind == HELO or kind == LHLO:
@@ -642,6 +675,22 @@ class SmtpDissector(Dissector):
                 self._envelope = envelope
             if kind == EHLO and entry.index:
                 self._ehlo_refused = True
+
+    def _refuse_sender(self, before: Envelope | None) -> None:
+        """MAIL was refused: the envelope ``before`` it stays in force, and what was pipelined behind it was asked for in vain."""
+        refused = self._envelope
+        following: Pending | None = None
+        for entry in self._pending:
+            if entry.kind == MAIL:
+                following = entry
+                break
+        if following is None:
+            self._envelope = before
+        else:
+            refused = following.envelope
+            following.envelope = before
+        if refused is not None:
+            refused.turned_away = True
 
     def _tell_capabilities(self, lines: list[bytes]) -> None:
         """RFC 5321 section 4.1.1.1: behind the first line, one keyword a line; where lines are missing, the first may be one as well."""
@@ -772,12 +821,10 @@ class SmtpDissector(Dissector):
 
     def _receive_verdict(self, transfer: Transfer, code: i64, line: bytes) -> bool:
         """A reply behind the message's end; whether it was the last one due."""
-        if not transfer.is_last_reply(code, line, self.protocol == "lmtp", self._gaps):
+        last = transfer.is_last_reply(code, line, self.protocol == "lmtp", self._gaps)
+        self._mark_answer(transfer)
+        if not last:
             return False
-        at = self.at
-        transfer.answer_frame = at.frame
-        transfer.answer_ns = at.timestamp_ns
-        transfer.answer_offset = self.line_offset
         if transfer.told:
             self._tell_verdict(transfer)
         else:
@@ -785,6 +832,20 @@ class SmtpDissector(Dissector):
             if transfer.ended:
                 self._tell(transfer)
         return True
+
+    def _mark_answer(self, transfer: Transfer) -> None:
+        at = self.at
+        transfer.answer_frame = at.frame
+        transfer.answer_ns = at.timestamp_ns
+        transfer.answer_offset = self.line_offset
+
+    def _tell_unanswered(self, transfer: Transfer) -> None:
+        """No reply to a message will be seen any more; in LMTP some recipient's may have been."""
+        transfer.answered = transfer.answered or transfer.accepted
+        if transfer.told and transfer.answered:
+            self._tell_verdict(transfer)
+        else:
+            self._tell(transfer)
 
     def _tell_verdict(self, transfer: Transfer) -> None:
         self.emit(
@@ -813,7 +874,13 @@ class SmtpDissector(Dissector):
             self._answer_guessed = True
             return
         entry = queue[-1] if queue and queue[-1].kind == DATA else self._push(DATA, self._envelope, 0, None)
+        envelope = entry.envelope
         self._begin_body(entry)
+        transfer = entry.transfer
+        if transfer is not None and envelope is not None and envelope.is_refused():
+            # Sent without waiting for an answer, to a server that had refused what it takes to ask for one.
+            transfer.answered = True
+            self._mark_answer(transfer)
 
     def reply_readable(self, line: bytes) -> bool:
         """The last line of a reply with the beginning of its text."""
@@ -855,7 +922,7 @@ class SmtpDissector(Dissector):
     def _drop_pending(self) -> None:
         for entry in self._pending:
             if entry.transfer is not None and entry.transfer.ended:
-                self._tell(entry.transfer)
+                self._tell_unanswered(entry.transfer)
         self._pending.clear()
 
     def torn_line(self, sender: Sender, line: bytes) -> None:

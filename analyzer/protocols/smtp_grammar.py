@@ -102,6 +102,8 @@ def answers_only(code: i64) -> int:
         return AUTH
     if code == 354:
         return DATA
+    if code == 221:
+        return QUIT
     # XCLIENT is answered with 220 too, but nobody pipelines STARTTLS behind it.
     return STARTTLS if code == 220 else -1
 
