@@ -463,12 +463,12 @@ def sort_by_start(sessions: list[Session]) -> None:
     at: i64 = 1
     count: i64 = len(sessions)
     while at < count:
-        if (
-            sessions[at].start_ns == sessions[at - 1].start_ns
-            and sessions[at].first_frame < sessions[at - 1].first_frame
-        ):
-            sessions.sort(key=_start_and_frame_of)
-            return
+        start_ns = sessions[at].start_ns
+        if start_ns == sessions[at - 1].start_ns:
+            first = at - 1
+            while at < count and sessions[at].start_ns == start_ns:
+                at += 1
+            sessions[first:at] = sorted(sessions[first:at], key=_frame_of)
         at += 1
 
 
@@ -476,8 +476,8 @@ def _start_of(session: Session) -> int:
     return session.start_ns
 
 
-def _start_and_frame_of(session: Session) -> tuple[int, int]:
-    return (session.start_ns, session.first_frame)
+def _frame_of(session: Session) -> int:
+    return session.first_frame
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

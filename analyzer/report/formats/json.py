@@ -26,9 +26,9 @@ from analyzer.report.formats._json_texts import (
     json_text,
     rfc3339_second,
 )
-from analyzer.report.migration import migrate
+from analyzer.report.migration import Migrants
 from analyzer.report.rows import Row, RowMaker, RowSink, judge_passwords, push_rows
-from analyzer.report.servers import Posture, postures
+from analyzer.report.servers import Postures
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -46,6 +46,8 @@ HASHED: Final = True
 SCHEMA_VERSION: Final = 1
 #: Objects joined before they are written.
 BATCH: Final = 512
+#: Sessions that are looked at together for several tables.
+TOGETHER: Final = 64
 #: Words of one column that are kept as text.
 MAX_WORDS: Final = 512
 #: Times beyond this (ends of certificates, mostly) need more than 64 bits.
@@ -215,7 +217,8 @@ class _Tables:
         self._maker = maker
         self._out = out
         self._named: bool = named
-        self._postures: list[Posture] = []
+        self._postures = Postures(maker.trust)
+        self._migrants = Migrants()
         self._words = Words()
         self._servers = Servers()
 
@@ -231,12 +234,7 @@ class _Tables:
                 printer.print(session_texts.text(session))
         elif table == "credentials":
             judge_passwords(sessions, maker.strength)
-            credential_texts = CredentialTexts(head, maker, self._words, self._servers)
-            for session in sessions:
-                credentials = session.credentials
-                if credentials is not None:
-                    for credential in credentials:
-                        printer.print(credential_texts.text(session, credential))
+            self._write_credentials(printer, CredentialTexts(head, maker, self._words, self._servers))
         elif table == "messages":
             message_texts = MessageTexts(head, maker)
             for session in sessions:
@@ -254,13 +252,34 @@ class _Tables:
             for sentence in engine.notes():
                 maker.note(sentence)
         elif table == "servers":
-            self._postures = postures(sessions, maker.trust)
-            for server in self._postures:
+            for server in self._postures.found:
                 printer.receive_row(maker.server(server))
         elif table == "migration":
             migration_texts = MigrationTexts(head, self._words)
-            for migrant in migrate(sessions, self._postures).rows:
+            for migrant in self._migrants.finish(self._postures.found).rows:
                 printer.print(migration_texts.text(migrant))
         else:
             push_rows(table, sessions, self._result.captures, maker, printer)
         return printer.finish()
+
+    def _write_credentials(self, printer: _Printer, texts: CredentialTexts) -> None:
+        """The credentials; and what servers and settings need, collected on the way.
+
+        Sessions are many and far from the processor: to look at each once less saves more than the second loop takes. Few at a time,
+        because the code of both does not fit into its cache.
+        """
+        sessions = self._result.sessions
+        count: i64 = len(sessions)
+        at: i64 = 0
+        while at < count:
+            end: i64 = min(at + TOGETHER, count)
+            for session in sessions[at:end]:
+                credentials = session.credentials
+                if credentials is not None:
+                    for credential in credentials:
+                        printer.print(texts.text(session, credential))
+            while at < end:
+                session = sessions[at]
+                self._postures.receive(session)
+                self._migrants.receive(session)
+                at += 1
