@@ -43,6 +43,7 @@ from analyzer.protocols.events import (
     CHALLENGE_RESPONSE,
     CREDENTIALS_BEFORE_CAPABILITIES,
     PASSWORD,
+    PASSWORD_NOT_OFFERED,
     PASSWORD_THOUGH_FORBIDDEN,
 )
 from analyzer.sessions.records import NOT_OFFERED, OFFERED, REFUSED, Credential, Session
@@ -274,14 +275,17 @@ def _describe_not_offered(finding: Finding) -> str:
 
 
 def password_sent_though_forbidden(session: Session, found: Found) -> None:
-    """A client sent a password although the server had said that it takes none before TLS (LOGINDISABLED, 530, 538).
+    """A client sent a password although the server had said that it takes none before TLS (LOGINDISABLED, 530, 538), or offered none.
 
-    The login cannot have worked, and the password was exposed all the same: the server's rule protects only clients that read it.
+    A server that lists STARTTLS, and no login with the password itself, takes none before TLS; only a whole list tells that, and only a
+    login that was not accepted all the same. The password was exposed in any case: the server's rule protects only clients that read it.
 
     Low at most where client and server are one machine: nobody on the network could listen.
     """
     for seen in session.anomalies or []:
-        if seen.kind == PASSWORD_THOUGH_FORBIDDEN:
+        if seen.kind == PASSWORD_THOUGH_FORBIDDEN or (
+            seen.kind == PASSWORD_NOT_OFFERED and not _worked(session, seen.frame, seen.offset)
+        ):
             found.add(
                 session, seen.frame, seen.timestamp_ns, seen.offset, severity=capped(session, HIGH),
                 username=_username_at(session, seen.frame), detail=seen.detail,
@@ -300,6 +304,14 @@ def credentials_before_capabilities(session: Session, found: Found) -> None:
                 username=_username_at(session, seen.frame), detail=seen.detail,
             )  # fmt: skip
             return
+
+
+def _worked(session: Session, frame: int, offset: int) -> bool:
+    """Whether the server took the password that was sent here."""
+    for credential in session.credentials or []:
+        if credential.frame == frame and credential.offset == offset:
+            return credential.outcome == ACCEPTED
+    return False
 
 
 def _username_at(session: Session, frame: int) -> str | None:
@@ -372,7 +384,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         "password-sent-though-forbidden", HIGH, "Password sent though the server forbids it", password_sent_though_forbidden, ANOMALIES,
         "Change the password, and set this client to SSL/TLS: it does not work as it is set now.",
-        ("CWE-319", "RFC 9051 section 6.2.3", "RFC 4954 section 6", "RFC 8314 section 4.1"),
+        ("CWE-319", "RFC 9051 section 6.2.3", "RFC 4954 section 4", "RFC 4954 section 6", "RFC 5804 section 1.7", "RFC 8314 section 4.1"),
     ),
     Rule(
         "credentials-before-capabilities", LOW, "Login sent before asking what is offered", credentials_before_capabilities, ANOMALIES,

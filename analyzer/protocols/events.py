@@ -239,6 +239,7 @@ UNTAGGED_DATA_BEFORE_TLS: Final = (
     "untagged_data_before_tls"  # untagged data in the not-authenticated state: NO STARTTLS paper, 2021
 )
 PASSWORD_THOUGH_FORBIDDEN: Final = "password_though_forbidden"  # noqa: S105 - LOGINDISABLED, 530, 538 ignored: RFC 9051 section 6.2.3
+PASSWORD_NOT_OFFERED: Final = "password_not_offered"  # noqa: S105 - the list has TLS, and no such login before: RFC 4954 section 4
 CREDENTIALS_BEFORE_CAPABILITIES: Final = (
     "credentials_before_capabilities"  # login sent before the server told what it offers
 )

@@ -13,15 +13,18 @@ from mypy_extensions import i64, mypyc_attr
 
 from analyzer.model import CLIENT, SERVER, Position, Secret, Sender
 from analyzer.protocols.events import (
+    ACCEPTED,
     CANCELLED,
     CHALLENGE_RESPONSE,
     MALFORMED_SASL,
+    PASSWORD_NOT_OFFERED,
+    PASSWORD_THOUGH_FORBIDDEN,
     REJECTED,
     AuthenticationEnded,
     CredentialsSent,
 )
 from analyzer.protocols.grammar import MAX_DETAIL
-from analyzer.protocols.sasl import Exchange, decode_base64
+from analyzer.protocols.sasl import Exchange, decode_base64, withholds_passwords
 from analyzer.protocols.starttls import StartTls
 from analyzer.protocols.unnamed import could_be_response, mechanism_of
 
@@ -68,6 +71,11 @@ class Logins(StartTls):
         self._exchange_stray: bool = False
         #: some of what the client said in it may be missing
         self._exchange_torn: bool = False
+        #: a login was accepted
+        self._let_in: bool = False
+        #: the latest list of capabilities, where it is whole and told to who was not logged in, until somebody asks what it withholds
+        self._told_offer: list[str] | None = None
+        self._withheld: bool = False
 
     # -- an exchange that goes on ------------------------------------------------------------------------------------------------
 
@@ -161,11 +169,30 @@ class Logins(StartTls):
         if decoded is not None:
             exchange.receive_challenge(decoded)
 
+    def offer_told(self, names: list[str], whole: bool) -> None:
+        """The server has told what it offers; ``whole``: nothing of it is missing, so that what is not in it is not offered."""
+        self._told_offer = names if whole and not self._let_in else None
+        self._withheld = False
+
+    def password_sent(self, how: str, forbidden: bool) -> None:
+        """The client has just sent a password, by this command; ``forbidden``: the server has said that it takes none before TLS."""
+        if forbidden:
+            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"{how}, although the server takes no password in clear")
+            return
+        offer = self._told_offer
+        if offer is not None:
+            self._told_offer = None
+            self._withheld = withholds_passwords(offer)
+        if self._withheld:
+            self.anomaly(CLIENT, PASSWORD_NOT_OFFERED, f"{how}, although the server offers no such login before TLS")
+
     def exchange_ended(self, outcome: str, reply: str) -> None:
         """The exchange is over: ``accepted``, ``rejected`` or ``cancelled``."""
         exchange = self._exchange
         if exchange is None:
             return
+        if outcome == ACCEPTED:
+            self._let_in = True
         if not exchange.mechanism or self._exchange_doubtful:
             self._exchange = None  # nobody knows what it was
             return

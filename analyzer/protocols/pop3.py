@@ -25,7 +25,6 @@ from analyzer.protocols.events import (
     MALFORMED_REPLY,
     NO_SECRET,
     PASSWORD,
-    PASSWORD_THOUGH_FORBIDDEN,
     PIPELINED_BEFORE_GREETING,
     REJECTED,
     RETRIEVED,
@@ -274,8 +273,7 @@ class Pop3Dissector(Dissector):
         self._user_open = False
         self._user_refusal = None
         self._check_timing()
-        if self._forbidden:
-            self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "PASS, although the server takes no password in clear")
+        self.password_sent("PASS", self._forbidden)
         username = None if self._user_torn else self._user
         exchange = self.tell_login("USER/PASS", username, text_of(argument), PASSWORD)
         self._push(PASS, exchange)
@@ -319,18 +317,8 @@ class Pop3Dissector(Dissector):
         before = self._exchange_told
         self.exchange_response(encoded)
         exchange = self._exchange
-        if (
-            self._forbidden
-            and not before
-            and self._exchange_told
-            and exchange is not None
-            and exchange.secret_kind == PASSWORD
-        ):
-            self.anomaly(
-                CLIENT,
-                PASSWORD_THOUGH_FORBIDDEN,
-                f"AUTH {exchange.mechanism}, although the server takes no password in clear",
-            )
+        if self._exchange_told and not before and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.password_sent(f"AUTH {exchange.mechanism}", self._forbidden)
 
     def _receive_unknown(self, line: bytes) -> None:
         if self.commands == 0 and (line.startswith((b"PROXY ", b"SSLproxy:"))):
@@ -599,7 +587,7 @@ class Pop3Dissector(Dissector):
         """
         if line == b".":
             if self._listing == _IN_CAPABILITIES:
-                self._tell_capabilities()
+                self._tell_capabilities(True)
             self._listing = _REPLIES
             return False
         challenge = (
@@ -607,7 +595,7 @@ class Pop3Dissector(Dissector):
         )
         if challenge or ((self._pending.count > 0 or not self.commands) and line.startswith((b"+OK", b"-ERR"))):
             if self._listing == _IN_CAPABILITIES:
-                self._tell_capabilities()
+                self._tell_capabilities(False)
             self._listing = _REPLIES
             return True
         if self._listing == _IN_CAPABILITIES and len(self._names) < MAX_CAPABILITIES:
@@ -618,22 +606,18 @@ class Pop3Dissector(Dissector):
                 self._names.append(name)
         return False
 
-    def _tell_capabilities(self) -> None:
+    def _tell_capabilities(self, ended: bool) -> None:
+        """A listing is over; ``ended``: its end was seen."""
         at = self.at
         names = self._names
         self._names = []
         self._told = True
+        self.offer_told(names, ended and not self._gaps and len(names) < MAX_CAPABILITIES)
         self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
         for name in names:
             if name == "XXXX" or name.startswith("XXXXXX"):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "a capability was overwritten with X")
                 break
-        # RFC 2595 section 2.2, RFC 2449 section 6.3: a server that wants TLS first does not list USER before.
-        if names and "STLS" in names and "USER" not in names:
-            for name in names:
-                if name.startswith("SASL") and (" PLAIN" in name or " LOGIN" in name):
-                    return
-            self._forbidden = True
 
     def _carry_out(self) -> None:
         """QUIT was answered: RFC 1939 section 6, only now the marked messages are removed."""
@@ -755,6 +739,7 @@ class Pop3Dissector(Dissector):
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        self.offer_told([], False)
         pending = self._pending
         if sender == CLIENT:
             self._answer_due = False
@@ -820,6 +805,7 @@ class Pop3Dissector(Dissector):
         self._lost_count = False
         self._asked = False
         self._told = False
+        self.offer_told([], False)
         self._forbidden = False
         self._answer_due = False
         self._user = None

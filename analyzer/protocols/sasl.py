@@ -34,6 +34,25 @@ def names_mechanism(argument: bytes) -> bool:
     return name in MECHANISMS or name.startswith(MECHANISM_FAMILIES) or (words[0] == name and len(words) == 1)
 
 
+def withholds_passwords(names: list[str]) -> bool:
+    """Whether a whole list of capabilities (SMTP, POP3, ManageSieve) offers TLS, and before TLS no login with the password itself.
+
+    What is not in the list is not to be had: RFC 4954 section 4, RFC 5804 section 1.7; RFC 2595 section 2.2 and RFC 2449 section 6.3 of USER.
+    """
+    tls = False
+    for name in names:
+        words = name.split(" ")
+        word = words[0]
+        if word == "STARTTLS" or word == "STLS" or word == "X-ANONYMOUSTLS":
+            tls = True
+        elif word == "AUTH" or word == "SASL" or word == "X-EXPS":
+            if "PLAIN" in words or "LOGIN" in words:
+                return False
+        elif word == "USER" or word == "X-EXPS=LOGIN":
+            return False
+    return tls
+
+
 def decode_base64(data: bytes) -> bytes | None:
     """Strict base64 (RFC 4648 section 4) of one line, None where it is none. Blanks around it are forgiven, and missing ``=`` at its end."""
     if data and (data[0] == 32 or data[0] == 9 or data[-1] == 32 or data[-1] == 9):

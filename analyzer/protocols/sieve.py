@@ -20,7 +20,6 @@ from analyzer.protocols.events import (
     COMMAND_QUEUE_FULL,
     MALFORMED_COMMAND,
     PASSWORD,
-    PASSWORD_THOUGH_FORBIDDEN,
     PIPELINED_BEFORE_GREETING,
     REJECTED,
     STARTTLS_STRIPPED,
@@ -217,18 +216,8 @@ class SieveDissector(Dissector):
             return
         before = self._exchange_told
         self.exchange_response(encoded)
-        if (
-            self._forbidden
-            and not before
-            and self._exchange_told
-            and exchange is not None
-            and exchange.secret_kind == PASSWORD
-        ):
-            self.anomaly(
-                CLIENT,
-                PASSWORD_THOUGH_FORBIDDEN,
-                f"AUTHENTICATE {exchange.mechanism}, although the server wants TLS first",
-            )
+        if self._exchange_told and not before and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.password_sent(f"AUTHENTICATE {exchange.mechanism}", self._forbidden)
 
     def _push(self, kind: int) -> None:
         pending = self._pending
@@ -364,6 +353,7 @@ class SieveDissector(Dissector):
 
     def _tell_capabilities(self, names: list[str]) -> None:
         at = self.at
+        self.offer_told(names, not (self._listing_torn or self._gaps) and len(names) < MAX_CAPABILITIES)
         self.emit(
             CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, not self._listing_torn)
         )
@@ -418,6 +408,7 @@ class SieveDissector(Dissector):
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        self.offer_told([], False)
         both = self._lost_count
         self._lost_count = True
         if sender == CLIENT:
@@ -469,6 +460,7 @@ class SieveDissector(Dissector):
         self._early = None
         self._names = []
         self._greeted = False
+        self.offer_told([], False)
         self._forbidden = False
         self._answer_due = False
         self._lost_count = False

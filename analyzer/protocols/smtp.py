@@ -26,7 +26,6 @@ from analyzer.protocols.events import (
     MALFORMED_COMMAND,
     MALFORMED_REPLY,
     PASSWORD,
-    PASSWORD_THOUGH_FORBIDDEN,
     PIPELINED_BEFORE_GREETING,
     REJECTED,
     RELAYED,
@@ -396,16 +395,8 @@ class SmtpDissector(Dissector):
         before = self._exchange_told
         self.exchange_response(encoded)
         exchange = self._exchange
-        if (
-            self._forbidden
-            and not before
-            and self._exchange_told
-            and exchange is not None
-            and exchange.secret_kind == PASSWORD
-        ):
-            self.anomaly(
-                CLIENT, PASSWORD_THOUGH_FORBIDDEN, f"AUTH {exchange.mechanism}, although the server wants TLS first"
-            )
+        if self._exchange_told and not before and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.password_sent(f"AUTH {exchange.mechanism}", self._forbidden)
 
     # -- the server ----------------------------------------------------------------------------------------------------------
 
@@ -608,6 +599,7 @@ class SmtpDissector(Dissector):
             if self._ehlo_refused and not self._told and not self._gaps:
                 self._tell_capabilities(lines[:1])  # the client does without
             self._told = True
+            self.offer_told([], False)
         elif kind == STARTTLS:
             self.starttls_granted()
         elif kind == AUTH:
@@ -704,6 +696,7 @@ class SmtpDissector(Dissector):
                 continue
             names.append(name)
         at = self.at
+        self.offer_told(names, not (self._reply_torn or self._gaps) and len(lines) < MAX_REPLY_LINES)
         self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, not self._reply_torn))
         for name in names:
             if name.startswith("XXXXXX") and len(name) <= 10:
@@ -892,6 +885,7 @@ class SmtpDissector(Dissector):
 
     def sync_lost(self, sender: Sender) -> None:
         self._gaps = True
+        self.offer_told([], False)
         self._paired = False
         if sender == SERVER:
             self._reply_torn = True
@@ -949,6 +943,7 @@ class SmtpDissector(Dissector):
         self._first_reply = False
         self._told = False
         self._ehlo_refused = False
+        self.offer_told([], False)
         self._forbidden = False
         self._answer_due = False
         self._lost_count = False

@@ -12,8 +12,12 @@ from analyzer.protocols import envelope, smtp
 from analyzer.protocols.envelope import parse_path
 from analyzer.protocols.smtp import SmtpDissector
 
-HELLO = "S: 220 mx.example ESMTP\nC: EHLO me.example\nS: 250-mx.example\nS: 250 STARTTLS\n"
-GREETED = ["Greeted text='mx.example ESMTP'", "ClientNamed name='me.example'", "CapabilitiesOffered names=['STARTTLS']"]
+HELLO = "S: 220 mx.example ESMTP\nC: EHLO me.example\nS: 250-mx.example\nS: 250-STARTTLS\nS: 250 AUTH PLAIN LOGIN\n"
+GREETED = [
+    "Greeted text='mx.example ESMTP'",
+    "ClientNamed name='me.example'",
+    "CapabilitiesOffered names=['STARTTLS', 'AUTH PLAIN LOGIN']",
+]
 MAIL = "C: MAIL FROM:<a@b.example>\nS: 250 ok\nC: RCPT TO:<c@d.example>\nS: 250 ok\n"
 BODY = "C: Subject: lunch\nC: \nC: AUTH PLAIN AHRyYXAAdHJhcA==\nC: MAIL FROM:<trap@x>\nC: ..\nC: .\n"
 

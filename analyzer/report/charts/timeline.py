@@ -67,6 +67,7 @@ ANOMALIES: Final = {
     "imap_preauth": "logged in from the start, so no STARTTLS is possible",
     "untagged_data_before_tls": "data that nobody asked for, before TLS",
     "password_though_forbidden": "a password though the server forbids it in clear",
+    "password_not_offered": "a password though the server offers no such login in clear",
     "credentials_before_capabilities": "a login before the server told what it offers",
     "pipelined_before_greeting": "commands before the greeting",
     "unexpected_reply": "a reply to nothing",
