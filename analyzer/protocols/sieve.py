@@ -12,7 +12,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.model import CLIENT, SERVER, Sender
+from analyzer.model import CLIENT, SERVER, Position, Sender
 from analyzer.protocols.base import OCTETS, Dissector, response_form
 from analyzer.protocols.events import (
     ACCEPTED,
@@ -83,6 +83,9 @@ class SieveDissector(Dissector):
         self._server_literal: list[bytes] | None = None
         #: the server has answered the client's line before its end
         self._early: list[bytes] | None = None
+        #: and it stands here
+        self._early_at: Position = self.at
+        self._early_offset: i64 = 0
         #: octets of a literal of the client's line are missing, or were not kept
         self._client_torn: bool = False
         #: lines of the listing that is being read are missing, or may be
@@ -286,12 +289,20 @@ class SieveDissector(Dissector):
         words = self._early
         self._early = None
         if words is not None:
+            here = self.at
+            offset = self.line_offset
+            self.at = self._early_at
+            self.line_offset = self._early_offset
             status = words[0].upper()
             self._receive_reply(status == b"OK", status == b"BYE", words)
+            self.at = here
+            self.line_offset = offset
 
     def _receive_reply(self, good: bool, bye: bool, words: list[bytes]) -> None:
         if self.client.mode == OCTETS and not self._names and (not self._pending or self._answer_due):
             self._early = words  # the literal comes all the same: it does not wait
+            self._early_at = self.at
+            self._early_offset = self.line_offset
             return
         names = self._names
         self._names = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.dialogue import cut_randomly, hear, kinds, play, read_transcript, told
 
@@ -251,6 +251,9 @@ ROWS = st.sampled_from(
 
 
 @given(st.lists(ROWS, max_size=40), st.integers(0, 1 << 30))
+@example(
+    ['C: AUTHENTICATE "PLAIN"', "C: {5+}", "S~ 5", 'S: OK (SASL "YQ==")', "C| \\x16\\x03\\x01\\x00\\x02\\x01\\x00"], 0
+)
 @settings(max_examples=300, deadline=None)
 def test_any_split_says_the_same(rows: list[str], seed: int) -> None:
     pieces = read_transcript("\n".join(rows))
