@@ -100,8 +100,8 @@ def test_many_logins_in_one_breath_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "outcome"),
     [
-        ("235 in", "503 you are in", "unknown"),
-        ("250 in", "503 you are in", "unknown"),
+        ("235 in", "503 you are in", "rejected"),
+        ("250 in", "503 you are in", "rejected"),
         ("235 in", "535 no", "rejected"),
         ("535 no", "503 not now", "rejected"),
     ],

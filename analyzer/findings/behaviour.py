@@ -69,7 +69,8 @@ def brute_force(session: Session, found: Found) -> None:
             continue
         outcome = credential.outcome
         if outcome == REJECTED:
-            _rejected(session, found, credential, name)
+            if not _says_nothing(credential):
+                _rejected(session, found, credential, name)
         elif outcome == ACCEPTED and (found.history.guessers > 0 or found.history.crowds > 0):
             past = found.history.known_client(session)
             if past is None:
@@ -89,6 +90,12 @@ def brute_force(session: Session, found: Found) -> None:
                     LIKELY,
                     f"{session.client_ip} was let in as {name} after the guesses",
                 )
+
+
+def _says_nothing(credential: Credential) -> bool:
+    """Whether a refusal says nothing of the password: it came out of turn, of whoever is in already for one (503, RFC 4954 section 4)."""
+    reply = credential.reply
+    return reply is not None and reply.startswith("503")
 
 
 def _rejected(session: Session, found: Found, credential: Credential, name: str) -> None:

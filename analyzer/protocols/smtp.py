@@ -655,8 +655,7 @@ class SmtpDissector(Dissector):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "500 #5.5.1")
             self.starttls_refused(whole_reply(lines))
         elif kind == AUTH:
-            if code == 421 or (code == 503 and (self._authenticated or self._gaps or self.midstream)):
-                # The server leaves (RFC 5321 section 3.8), or the client is in (RFC 4954 section 4): nothing is said of the password.
+            if code == 421:  # the server leaves, whatever was asked (RFC 5321 section 3.8): nothing is said of the password
                 self.exchange_dropped()
             else:
                 self.exchange_ended(REJECTED, whole_reply(lines))
