@@ -92,6 +92,7 @@ class Compression(Framing):
             super()._overflow()
             return
         client.hold_reason = HOLD_NONE
+        self.line_offset = client.offset  # of what waits, not of what the server said last
         client.take()
         client.mode = DISCARD
         self.anomaly(CLIENT, COMPRESSED_STREAM_LOST, "the server's answer to COMPRESS was not seen")
