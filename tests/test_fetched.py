@@ -84,3 +84,68 @@ def test_lines_that_are_missing_may_be_many(tmp_path: Path, asked: int, told: li
 def test_a_connection_that_breaks_off_in_a_top(tmp_path: Path, asked: int, told: list[bool]) -> None:
     talk = pop3(f"C: TOP 1 {asked}\nS: +OK\n{LETTER.removesuffix('S: .' + chr(10))}")
     assert [row[2] for row in rows(tmp_path, talk)] == told
+
+
+IMAP = "S: * OK mx\nC: l LOGIN kim Zulu7Tango\nS: l OK in\nC: s SELECT INBOX\nS: * 2 EXISTS\nS: s OK [READ-WRITE]\n"
+HEAD = "Subject: tea\\r\\nFrom: a@b.cd\\r\\n\\r\\n"  # 30 octets
+TEXT = "a LOGIN trap trap\\r\\n)\\r\\na OK\\r\\n"  # 28
+FARE_WELL = "C: z LOGOUT\nS: * BYE\nS: z OK"
+
+
+def imap(*replies: str, rest: str = FARE_WELL) -> Talk:
+    """Every reply is the answer to a command of its own."""
+    asked = "".join(
+        f"C: f{number} FETCH 1 X\nS: {reply}\nS: f{number} OK done\n" for number, reply in enumerate(replies)
+    )
+    return Talk(server_port=143).play(IMAP + asked + rest).close()
+
+
+HEADER = f"* 1 FETCH (RFC822.HEADER {{30}}\\r\\n{HEAD})"
+PEEKED = f"* 1 FETCH (BODY[TEXT] {{28}}\\r\\n{TEXT})"
+BOTH = f"* 1 FETCH (RFC822.HEADER {{30}}\\r\\n{HEAD} RFC822.TEXT {{28}}\\r\\n{TEXT})"
+
+
+@pytest.mark.parametrize(
+    "replies", [(HEADER, PEEKED), (BOTH,), (HEADER, HEADER, PEEKED), (HEADER, PEEKED, HEADER), (HEADER, PEEKED, PEEKED)]
+)
+def test_header_and_text_fetched_apart_are_a_message(tmp_path: Path, replies: tuple[str, ...]) -> None:
+    talk = imap(*replies)
+    assert rows(tmp_path, talk) == [("retrieved", 58, True, False)]
+    assert "plaintext-message" in slugs(findings(tmp_path, talk))
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        (HEADER,) * 3, (PEEKED,), (HEADER, PEEKED.replace("* 1", "* 2")), (HEADER, "* 1 EXPUNGE", PEEKED),
+        (HEADER, PEEKED.replace("[TEXT]", "[TEXT]<0>")), (HEADER, PEEKED.replace("[TEXT]", "[1]")), (HEADER.replace("RFC822.HEADER", "BODY[HEADER.FIELDS (FROM)]"), PEEKED),
+    ],
+)  # fmt: skip
+def test_what_makes_no_whole_is_no_message(tmp_path: Path, replies: tuple[str, ...]) -> None:
+    talk = imap(*replies)
+    assert rows(tmp_path, talk) == []
+    assert "plaintext-message" not in slugs(findings(tmp_path, talk))
+
+
+def test_a_list_of_headers_is_no_mail(tmp_path: Path) -> None:
+    listed = "".join(f"* {number} FETCH (BODY[HEADER] {{30}}\\r\\n{HEAD})\\r\\n" for number in range(1, 1001))
+    assert rows(tmp_path, imap(listed.removesuffix("\\r\\n"))) == []
+    assert rows(tmp_path, imap(listed + PEEKED.replace("* 1", "* 500"))) == [("retrieved", 58, True, False)]
+
+
+def test_header_and_text_deleted(tmp_path: Path) -> None:
+    gone = "C: d STORE 1 +FLAGS (\\\\Deleted)\nS: d OK\nC: e EXPUNGE\nS: * 1 EXPUNGE\nS: e OK\n" + FARE_WELL
+    talk = imap(HEADER, PEEKED, rest=gone)
+    assert rows(tmp_path, talk) == [("retrieved", 58, True, True)]
+    assert "mail-deleted-after-download" in slugs(findings(tmp_path, talk))
+    assert rows(tmp_path, imap(HEADER, rest=gone)) == []
+
+
+def test_segments_twice_and_the_wrong_way_round_tell_the_same(tmp_path: Path) -> None:
+    frames = imap(HEADER, PEEKED, BOTH).frames()
+    told = [("retrieved", 58, True)] * 2
+    at = next(index for index, (_, frame) in enumerate(frames) if b"[TEXT]" in frame)
+    turned = [*frames[:at], frames[at + 1], frames[at], *frames[at + 2 :]]
+    for made in (frames, [one for one in frames for _ in (1, 2)], turned):
+        found = run_frames(tmp_path, made).sessions[0].message_list or ()
+        assert [(one.direction, one.size, one.complete) for one in found] == told

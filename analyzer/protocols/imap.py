@@ -445,7 +445,7 @@ class ImapDissector(MessageTraffic):
         else:
             self._check_order("AUTHENTICATE")
         if len(arguments) > 1:
-            self.exchange_response(arguments[1])
+            self._take_response(arguments[1])
         self._response_due = False
         self._wait(_CHALLENGE)
 
@@ -462,8 +462,15 @@ class ImapDissector(MessageTraffic):
             self.exchange_ended(CANCELLED, "")
             self._authenticating = None
             return
-        self.exchange_response(line)
+        self._take_response(line)
         self._wait(_CHALLENGE)
+
+    def _take_response(self, encoded: bytes) -> None:
+        before = self._exchange_told
+        self.exchange_response(encoded)
+        exchange = self._exchange
+        if self._exchange_told and not before and exchange is not None and exchange.secret_kind == PASSWORD:
+            self.password_sent(f"AUTHENTICATE {exchange.mechanism}", False)
 
     def _name_client(self) -> None:
         """``ID ("name" "Mail" "version" "1.0")``, RFC 2971."""
@@ -672,6 +679,8 @@ class ImapDissector(MessageTraffic):
         ]
         self._capabilities_told = True
         self._login_disabled = "LOGINDISABLED" in names
+        whole = before_login and not self._server_gap and len(names) < MAX_CAPABILITIES
+        self.offer_told(names, self._login_disabled and whole)
         masked = said.find(b"XXXXXXX") >= 0 and any(is_masked(word) for word in said.split(b" "))
         at = self.at
         self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, before_login))
@@ -928,7 +937,9 @@ class ImapDissector(MessageTraffic):
     def sync_lost(self, sender: Sender) -> None:
         if sender == SERVER:
             self._server_gap = True
+            self.offer_told([], False)
             self._end_fetch()
+            self._mailbox.forget_headers()
             self._reply_goes_on = False
             self._server_reader = None
             if self._is_held():
@@ -937,6 +948,7 @@ class ImapDissector(MessageTraffic):
             return
         self._client_gap = True
         self._client_lost = True
+        self._mailbox.forget_headers()
         self._text_lines = 0
         self._stray = _NO_STRAY
         self._current = None
@@ -951,8 +963,10 @@ class ImapDissector(MessageTraffic):
         self._early_go_ahead = False
         self._capabilities_told = False
         self._login_disabled = False
+        self.offer_told([], False)
         self._reply_goes_on = False
         self._fetch = None
+        self._server_text = None
         self._upgraded = True
 
     def nothing_open(self) -> bool:
@@ -961,6 +975,7 @@ class ImapDissector(MessageTraffic):
             and not self._pending
             and self._reader is None
             and self._server_reader is None
+            and self._server_text is None
             and not self._mailbox.piecemeal
         )
 

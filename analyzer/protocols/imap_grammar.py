@@ -20,8 +20,11 @@ MAX_RANGES: Final = 256
 LARGEST: Final = 4294967295
 #: Characters kept of a mailbox's name.
 MAX_MAILBOX: Final = 255
-_WHOLE: Final = -2
+# What an item of a FETCH reply holds, where it is no piece.
 _PART: Final = -1
+_WHOLE: Final = -2
+TEXT: Final = -3
+HEADER: Final = -4
 
 _SPACE: Final = 32
 _QUOTE: Final = 34
@@ -250,10 +253,10 @@ def in_ranges(ranges: list[int], value: i64) -> bool:
 
 
 def body_item(name: bytes) -> i64:
-    """What a FETCH item (in capitals) holds: -2 a whole message, -1 something else, else a piece of a whole message from this octet on.
+    """What a FETCH item (in capitals) holds: -2 a whole message, :data:`HEADER` or :data:`TEXT` of one, -1 something else, else a piece of a whole message from this octet on.
 
-    ``BODY[]``, ``BINARY[]`` and ``RFC822`` are whole (RFC 9051 section 7.5.2, RFC 3516), ``BODY[]<0>`` is a piece; header, text and
-    numbered parts are not messages.
+    ``BODY[]``, ``BINARY[]`` and ``RFC822`` are whole (RFC 9051 section 7.5.2, RFC 3516), ``BODY[]<0>`` is a piece; header and text
+    make a message together; fields of a header, pieces of a text and numbered parts are not messages.
     """
     if (
         name == b"BODY[]"
@@ -266,6 +269,10 @@ def body_item(name: bytes) -> i64:
     if name.endswith(b">") and (name.startswith(b"BODY[]<") or name.startswith(b"BINARY[]<")):  # noqa: PIE810 - two are quicker compiled
         inner = name[name.index(b"<") + 1 : len(name) - 1]
         return number(inner)
+    if name == b"BODY[TEXT]" or name == b"RFC822.TEXT" or name == b"BODY.PEEK[TEXT]":
+        return TEXT
+    if name == b"BODY[HEADER]" or name == b"RFC822.HEADER" or name == b"BODY.PEEK[HEADER]":
+        return HEADER
     return _PART
 
 

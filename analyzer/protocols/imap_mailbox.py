@@ -18,8 +18,10 @@ from analyzer.protocols.message import MessageReader
 MAX_WATCHED: Final = 2048
 #: Messages being fetched piece by piece at a time.
 MAX_PIECEMEAL: Final = 16
-#: Sizes (RFC822.SIZE) remembered.
+#: Sizes (RFC822.SIZE, and those of headers) remembered.
 MAX_SIZES: Final = 4096
+#: Octets of headers that came without their texts, kept of the newest.
+MAX_HEADERS: Final = 262144
 
 
 class Piecemeal:
@@ -47,6 +49,10 @@ class Mailbox:
         self._messages: list[int] = []
         self._marked: list[bool] = []
         self._sizes: dict[int, int] = {}
+        #: headers whose texts may come, the newest ones, and the sizes of all
+        self._headers: dict[int, MessageReader] = {}
+        self._headers_kept: i64 = 0
+        self._header_sizes: dict[int, int] = {}
 
     def watch(self, sequence: i64, uid: i64, message: int, marked: bool) -> None:
         """A message was fetched whole."""
@@ -90,6 +96,7 @@ class Mailbox:
             self.exists -= 1
         if self._sizes:
             self._sizes = {}
+        self.forget_headers()
         for piecemeal in self.piecemeal:
             if piecemeal.sequence > sequence:
                 piecemeal.sequence -= 1
@@ -112,6 +119,7 @@ class Mailbox:
                 self._sequences[index] = -1
                 index += 1
         self._sizes = {}
+        self.forget_headers()
         return removed
 
     def closed(self) -> list[int]:
@@ -128,6 +136,38 @@ class Mailbox:
     def size(self, sequence: i64) -> i64:
         """A message's RFC822.SIZE, -1 while unknown."""
         return self._sizes.get(sequence, -1)
+
+    def keep_header(self, sequence: i64, header: MessageReader) -> None:
+        """The header of a message came alone: its text may follow."""
+        self.take_header(sequence)
+        if len(self._header_sizes) >= MAX_SIZES:
+            self.take_header(next(iter(self._header_sizes)))
+        self._header_sizes[sequence] = header.size
+        self._headers[sequence] = header
+        self._headers_kept += header.header_kept()
+        while self._headers_kept > MAX_HEADERS:
+            self._headers_kept -= self._headers.pop(next(iter(self._headers))).header_kept()
+
+    def take_header(self, sequence: i64) -> MessageReader | None:
+        """The reader of a message whose header came alone, for its text; one that has only its size, where too many came since. None without a header."""
+        size = self._header_sizes.pop(sequence, -1)
+        if size < 0:
+            return None
+        reader = self._headers.pop(sequence, None)
+        if reader is None:
+            reader = MessageReader(0, 0, 0, False)
+            reader.size = size
+        else:
+            self._headers_kept -= reader.header_kept()
+        reader.begin_text()
+        return reader
+
+    def forget_headers(self) -> None:
+        """Messages have other numbers now, or may have."""
+        if self._header_sizes:
+            self._header_sizes = {}
+            self._headers = {}
+            self._headers_kept = 0
 
     def piece_of(self, sequence: i64, origin: i64) -> Piecemeal | None:
         """The message that a piece from ``origin`` on continues; None where the piece fits nowhere."""

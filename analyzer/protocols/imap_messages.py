@@ -11,7 +11,7 @@ from analyzer.model import SERVER, Sender
 from analyzer.protocols.base import Dissector
 from analyzer.protocols.events import RETRIEVED, MessageDeleted, MessageTransferred
 from analyzer.protocols.imap_commands import FETCH, MOVE, Pending
-from analyzer.protocols.imap_grammar import FetchReply, body_item, literal_size, literal_start
+from analyzer.protocols.imap_grammar import HEADER, TEXT, FetchReply, body_item, literal_size, literal_start
 from analyzer.protocols.imap_mailbox import Mailbox, Piecemeal
 from analyzer.protocols.message import MessageReader
 
@@ -33,6 +33,9 @@ class MessageTraffic(Dissector):
         self._server_reader: MessageReader | None = None
         self._server_item: i64 = -1
         self._server_size: i64 = 0
+        #: the text of a message that this reply tells apart from its header, and whether that is still to come
+        self._server_text: MessageReader | None = None
+        self._server_text_bare: bool = False
 
     def _is_pending(self, code: i64) -> bool:
         return any(pending.code == code for pending in self._pending)
@@ -94,7 +97,9 @@ class MessageTraffic(Dissector):
             return
         at = self.at
         offset = self.line_offset
-        if origin <= 0:
+        if origin == TEXT:
+            self._begin_server_text(fetch, offset)
+        elif origin <= 0:
             reader = MessageReader(at.frame, at.timestamp_ns, offset, False)
             self._server_reader = reader
             if origin == 0:
@@ -105,6 +110,30 @@ class MessageTraffic(Dissector):
                 self._server_reader = piecemeal.reader
             else:
                 self._server_item = -1
+
+    def _begin_server_text(self, fetch: FetchReply, offset: i64) -> None:
+        """The text of a message, which goes on where its header ended (RFC 9051 section 6.4.5)."""
+        if self._server_text is not None:
+            return  # the same under another name
+        reader = self._mailbox.take_header(fetch.sequence)
+        self._server_text_bare = reader is None
+        if reader is None:
+            at = self.at
+            reader = MessageReader(at.frame, at.timestamp_ns, offset, False)
+            reader.begin_text()
+        reader.offset = offset
+        self._server_reader = reader
+
+    def _tell_server_text(self, fetch: FetchReply, text: MessageReader) -> None:
+        """A reply that told a text is over: with its header it makes a message, unless the reply has told the whole one, too."""
+        self._server_text = None
+        if self._server_text_bare:
+            header = self._mailbox.take_header(fetch.sequence)
+            if header is None:
+                return
+            text.join_header(header)
+        if not fetch.messages and text.size > 0:
+            fetch.messages.append(self._tell_message(SERVER, text, RETRIEVED, True, True, self._mailbox.name))
 
     def _server_octets(self, data: bytes, start: i64, end: i64) -> None:
         reader = self._server_reader
@@ -118,6 +147,12 @@ class MessageTraffic(Dissector):
         if reader is None or fetch is None:
             return
         origin = self._server_item
+        if origin == HEADER:
+            self._mailbox.keep_header(fetch.sequence, reader)
+            return
+        if origin == TEXT:
+            self._server_text = reader
+            return
         if origin < 0:
             if self._server_size > 0:
                 fetch.messages.append(self._tell_message(SERVER, reader, RETRIEVED, True, True, self._mailbox.name))
@@ -152,6 +187,9 @@ class MessageTraffic(Dissector):
         mailbox = self._mailbox
         if fetch.size >= 0:
             mailbox.remember_size(fetch.sequence, fetch.size)
+        text = self._server_text
+        if text is not None:
+            self._tell_server_text(fetch, text)
         for message in fetch.messages:
             mailbox.watch(fetch.sequence, fetch.uid, message, fetch.deleted)
         if fetch.flags_told:
@@ -180,8 +218,14 @@ class MessageTraffic(Dissector):
     def _tell_unfinished(self) -> None:
         """The session is over: tell messages whose end was not seen. A single first piece is no more than a preview."""
         reader = self._server_reader
-        if reader is not None and self._server_item < 0:
-            self._tell_message(SERVER, reader, RETRIEVED, False, False, self._mailbox.name)
+        item = self._server_item
+        fetch = self._fetch
+        text = self._server_text
+        if text is not None and fetch is not None:
+            self._tell_server_text(fetch, text)
+        elif reader is not None and item < 0 and item != HEADER:
+            if item != TEXT or not (self._server_text_bare or fetch is None or fetch.messages):
+                self._tell_message(SERVER, reader, RETRIEVED, False, False, self._mailbox.name)
         for piecemeal in self._mailbox.piecemeal:
             if piecemeal.pieces > 1:
                 self._tell_message(SERVER, piecemeal.reader, RETRIEVED, False, False, self._mailbox.name)

@@ -135,6 +135,25 @@ class MessageReader:
             self._state = _TEXT
             self._any_boundary = True
 
+    def begin_text(self) -> None:
+        """What follows is the text behind the header, wherever that went by and whatever it ended in."""
+        if self._state == _TOP:
+            self._state = _TEXT
+            self._any_boundary = True
+            self._carried = b"\n"
+
+    def join_header(self, header: MessageReader) -> None:
+        """The header came behind the text that this has read."""
+        self.size += header.size
+        self.missing += header.missing
+        self.torn = self.torn or header.torn
+        self._header = header._header
+        self._header_size = header._header_size
+
+    def header_kept(self) -> int:
+        """Octets kept of the header."""
+        return self._header_size
+
     def header(self) -> bytes:
         """The header block up to its blank line, as received, at most :data:`MAX_HEADER` octets."""
         block = self._joined_header()

@@ -464,6 +464,13 @@ def test_compression_is_read_through() -> None:
     ]
 
 
+def test_where_a_compression_was_lost_is_told_alike() -> None:
+    # What the server says meanwhile has nothing to do with it.
+    pieces: list[Piece] = [(CLIENT, b"f COMPRESS DEFLATE\r\na LOGIN u p\r\n"), (SERVER, b'* LIST () "/" {2}\r\n\r\n')]
+    for step in (1, 3, 99):
+        assert run(cut(pieces, step))[0].startswith("Anomaly [C20] kind='compressed_stream_lost'")
+
+
 def test_compression_refused() -> None:
     assert logged_in("C: z COMPRESS DEFLATE\nS: z NO [COMPRESSIONACTIVE]\nC: b LOGIN x y\nS: b OK\n")[0].endswith(
         "secret_kind='password'"
@@ -476,7 +483,7 @@ def test_compression_refused() -> None:
 
 # -- messages fetched ----------------------------------------------------------------------------------------------------------
 
-BODY = "a001 LOGIN trapuser trapsecret\\r\\n* 9 FETCH (BODY[] {4}\\r\\nx OK\\r\\n"  # 54 octets
+BODY = "a001 LOGIN trapuser trapsecret\\r\\n* 9 FETCH (BODY[] {4}\\r\\nx OK\\r\\n"  # 61 octets
 
 
 def fetched(lines: list[str]) -> list[tuple[str, str]]:
@@ -499,25 +506,25 @@ SELECT = "C: s SELECT inbox\nS: * 9 EXISTS\nS: s OK [READ-WRITE]\n"
 @pytest.mark.parametrize(
     "item",
     [
-        "BODY[] {62}\\r\\n%s", "RFC822 {62}\\r\\n%s", "body[] {62}\\r\\n%s", "BINARY[] ~{62}\\r\\n%s", "UID 7 BODY[] {62}\\r\\n%s",
-        'FLAGS (\\\\Seen) INTERNALDATE "1-Jan-2026 00:00:00 +0000" BODY[] {62}\\r\\n%s UID 7', "BODY[HEADER] {4}\\r\\nA: b BODY[] {62}\\r\\n%s",
-        'ENVELOPE (NIL {3}\\r\\n BO DY[] (("x" {2}\\r\\n))))) BODY[] {62}\\r\\n%s', 'X-NEW (1 (2 "(") 3) BODY[] {62}\\r\\n%s',
-        "BODY[HEADER.FIELDS (SUBJECT TO)] {2}\\r\\n\\r\\n BODY[] {62}\\r\\n%s", 'RFC822.SIZE 62 BODY[] {62}\\r\\n%s BODYSTRUCTURE (("a") "b")',
+        "BODY[] {61}\\r\\n%s", "RFC822 {61}\\r\\n%s", "body[] {61}\\r\\n%s", "BINARY[] ~{61}\\r\\n%s", "UID 7 BODY[] {61}\\r\\n%s",
+        'FLAGS (\\\\Seen) INTERNALDATE "1-Jan-2026 00:00:00 +0000" BODY[] {61}\\r\\n%s UID 7', "BODY[HEADER] {4}\\r\\nA: b BODY[] {61}\\r\\n%s",
+        'ENVELOPE (NIL {3}\\r\\n BO DY[] (("x" {2}\\r\\n))))) BODY[] {61}\\r\\n%s', 'X-NEW (1 (2 "(") 3) BODY[] {61}\\r\\n%s',
+        "BODY[HEADER.FIELDS (SUBJECT TO)] {2}\\r\\n\\r\\n BODY[] {61}\\r\\n%s", 'RFC822.SIZE 61 BODY[] {61}\\r\\n%s BODYSTRUCTURE (("a") "b")',
     ],
 )  # fmt: skip
 def test_whole_messages_are_counted(item: str) -> None:
     row = item.replace("%s", BODY)
     lines = logged_in(SELECT + f"C: f FETCH 1 X\nS| * 1 FETCH ({row})\\r\\n\nS: f OK\nC: g NOOP\nS: g OK\n")
-    assert fetched(lines) == [("62", "INBOX")]
+    assert fetched(lines) == [("61", "INBOX")]
 
 
 @pytest.mark.parametrize(
     "item",
     [
-        "BODY[TEXT] {62}\\r\\n%s", "BODY[HEADER] {62}\\r\\n%s", "BODY[1] {62}\\r\\n%s", "BODY[1.MIME] {62}\\r\\n%s", "RFC822.HEADER {62}\\r\\n%s",
-        "RFC822.TEXT {62}\\r\\n%s", "BODY[HEADER.FIELDS (DATE)] {62}\\r\\n%s", "BODY[] NIL", 'BODY[] ""', "BODY[] {0}\\r\\n", "PREVIEW {62}\\r\\n%s",
-        'ENVELOPE ("BODY[]" {62}\\r\\n%s)', "BINARY[1] {62}\\r\\n%s", "BINARY.SIZE[] 62", "FLAGS (BODY[])", "BODY[]<0> {62}\\r\\n%s", "BODY[]<99> {62}\\r\\n%s",
-        'BODY ("BODY[]" "x")', "UID BODY[]", "X-BODY[] {62}\\r\\n%s",
+        "BODY[TEXT] {61}\\r\\n%s", "BODY[HEADER] {61}\\r\\n%s", "BODY[1] {61}\\r\\n%s", "BODY[1.MIME] {61}\\r\\n%s", "RFC822.HEADER {61}\\r\\n%s",
+        "RFC822.TEXT {61}\\r\\n%s", "BODY[HEADER.FIELDS (DATE)] {61}\\r\\n%s", "BODY[] NIL", 'BODY[] ""', "BODY[] {0}\\r\\n", "PREVIEW {61}\\r\\n%s",
+        'ENVELOPE ("BODY[]" {61}\\r\\n%s)', "BINARY[1] {61}\\r\\n%s", "BINARY.SIZE[] 61", "FLAGS (BODY[])", "BODY[]<0> {61}\\r\\n%s", "BODY[]<99> {61}\\r\\n%s",
+        'BODY ("BODY[]" "x")', "UID BODY[]", "X-BODY[] {61}\\r\\n%s",
     ],
 )  # fmt: skip
 def test_parts_and_headers_are_not(item: str) -> None:
@@ -533,6 +540,117 @@ def test_messages_as_quoted_strings() -> None:
 def test_several_messages_in_one_reply() -> None:
     rows = "".join(f"S| * {n} FETCH (UID {n} BODY[] {{3}}\\r\\nab{n})\\r\\n\n" for n in (1, 2, 3))
     assert fetched(logged_in(f"C: f UID FETCH 1:3 (BODY.PEEK[])\n{rows}S: f OK\n")) == [("3", "?")] * 3
+
+
+HEAD = "Subject: tea\\r\\nX: y\\r\\n\\r\\n"  # 22 octets
+HEAD_ITEM = f"BODY[HEADER] {{22}}\\r\\n{HEAD}"
+TEXT_ITEM = f"BODY[TEXT] {{61}}\\r\\n{BODY}"
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [HEAD_ITEM, TEXT_ITEM], [f"{HEAD_ITEM} {TEXT_ITEM}"], [f"{TEXT_ITEM} {HEAD_ITEM}"], [f"UID 7 {HEAD_ITEM}", f"{TEXT_ITEM} UID 7"],
+        [f"RFC822.HEADER {{22}}\\r\\n{HEAD}", f"RFC822.TEXT {{61}}\\r\\n{BODY}"], [f"{HEAD_ITEM} RFC822.TEXT {{61}}\\r\\n{BODY} {TEXT_ITEM}"],
+        [f"body[header] {{22}}\\r\\n{HEAD} body[text] {{61}}\\r\\n{BODY}"], [HEAD_ITEM, HEAD_ITEM, "FLAGS (\\\\Seen)", TEXT_ITEM], [HEAD_ITEM, TEXT_ITEM, TEXT_ITEM],
+        [f"RFC822.SIZE 9999 {HEAD_ITEM}", f"{TEXT_ITEM} FLAGS (\\\\Seen)"],
+    ],
+)  # fmt: skip
+def test_header_and_text_are_a_message(replies: list[str]) -> None:
+    rows = "".join(f"C: f FETCH 1 X\nS| * 1 FETCH ({row})\\r\\n\nS: f OK\n" for row in replies)
+    lines = logged_in(SELECT + rows)
+    assert fetched(lines) == [("83", "INBOX")]
+    assert lines[0].endswith(f"header={HEAD.encode().decode('unicode_escape').encode()[:-2]!r}")
+
+
+@pytest.mark.parametrize(
+    "dialogue",
+    [
+        f"S| * 1 FETCH ({TEXT_ITEM})\\r\\n\n", f"S| * 1 FETCH ({HEAD_ITEM})\\r\\n\n" * 3, f"S| * 2 FETCH ({HEAD_ITEM})\\r\\n* 1 FETCH ({TEXT_ITEM})\\r\\n\n",
+        f"S| * 1 FETCH ({TEXT_ITEM})\\r\\n* 1 FETCH ({HEAD_ITEM})\\r\\n\n", f"S| * 1 FETCH ({HEAD_ITEM} BODY[1] {{61}}\\r\\n{BODY})\\r\\n\n",
+        f"S| * 1 FETCH ({HEAD_ITEM} BODY[TEXT]<0> {{61}}\\r\\n{BODY})\\r\\n\n", f"S| * 1 FETCH ({HEAD_ITEM} BODY[2.TEXT] {{61}}\\r\\n{BODY})\\r\\n\n",
+        f"S| * 1 FETCH (BODY[HEADER]<0> {{22}}\\r\\n{HEAD} {TEXT_ITEM})\\r\\n\n", f"S| * 1 FETCH (BODY[HEADER.FIELDS (X)] {{22}}\\r\\n{HEAD} {TEXT_ITEM})\\r\\n\n",
+        f"S| * 1 FETCH ({HEAD_ITEM} BODY[TEXT] NIL)\\r\\n* 1 FETCH (BODY[HEADER] NIL)\\r\\n\n",
+        # other messages, or another mailbox, since
+        f"S| * 2 FETCH ({HEAD_ITEM})\\r\\n* 1 EXPUNGE\\r\\n* 2 FETCH ({TEXT_ITEM})\\r\\n\n", f"S| * 2 FETCH ({HEAD_ITEM})\\r\\n* VANISHED 1\\r\\n* 2 FETCH ({TEXT_ITEM})\\r\\n\n",
+        f"S| * 1 FETCH ({HEAD_ITEM})\\r\\n\n{SELECT}S| * 1 FETCH ({TEXT_ITEM})\\r\\n\n", f"S| * 1 FETCH ({HEAD_ITEM})\\r\\n\nS~ 20\nS| \\r\\n* 1 FETCH ({TEXT_ITEM})\\r\\n\n",
+    ],
+)  # fmt: skip
+def test_header_or_text_alone_is_none(dialogue: str) -> None:
+    assert fetched(logged_in(SELECT + "C: f FETCH 1 X\n" + dialogue)) == []
+
+
+def test_a_message_whole_and_in_two_is_one() -> None:
+    row = f"{HEAD_ITEM} {TEXT_ITEM} BODY[] {{83}}\\r\\n{HEAD}{BODY}"
+    assert fetched(logged_in(SELECT + f"C: f FETCH 1 X\nS| * 1 FETCH ({row})\\r\\n\nS: f OK\n")) == [("83", "INBOX")]
+
+
+def test_header_and_text_of_few_octets() -> None:
+    def sizes(row: str) -> list[str]:
+        lines = logged_in(SELECT + f"C: f FETCH 1 X\nS: * 1 FETCH ({row})\nS: f OK\n")
+        return [size for size, _ in fetched(lines)]
+
+    assert sizes('BODY[HEADER] "A: b" BODY[TEXT] "To: \\"a\\" {5}"') == ["15"]
+    assert sizes('BODY[HEADER] "" BODY[TEXT] "abc"') == ["3"]
+    assert sizes('BODY[HEADER] "A: b" BODY[TEXT] ""') == ["4"]
+    assert sizes('BODY[HEADER] "" BODY[TEXT] ""') == []
+    # What is no header's end makes no header of the text.
+    said = logged_in(
+        SELECT
+        + 'C: f FETCH 1 X\nS: * 1 FETCH (BODY[HEADER] "A: b" BODY[TEXT] {9})\nS| C: d\\r\\n\\r\\nx)\\r\\n\nS: f OK\n'.replace(
+            "})", "}"
+        )
+    )
+    assert said[0].endswith("header=b'A: b'")
+
+
+def test_attachments_of_a_text_that_came_apart() -> None:
+    head = "Content-Type: multipart/mixed; boundary=zz\\r\\n\\r\\n"
+    body = "--zz\\r\\nContent-Disposition: attachment; filename=plan.pdf\\r\\n\\r\\n--yy\\r\\nContent-Disposition: attachment; filename=trap\\r\\n\\r\\n--zz--\\r\\n"
+    sizes = [len(octets.encode().decode("unicode_escape")) for octets in (head, body)]
+    lines = logged_in(
+        SELECT
+        + f"C: f FETCH 1 X\nS| * 1 FETCH (BODY[HEADER] {{{sizes[0]}}}\\r\\n{head} BODY[TEXT] {{{sizes[1]}}}\\r\\n{body})\\r\\n\nS: f OK\n"
+    )
+    assert len(lines) == 1
+    assert "attachments=['plan.pdf']" in lines[0]
+
+
+def test_a_text_cut_off_by_the_end_or_by_a_gap() -> None:
+    begun = f"C: f FETCH 1 X\nS| * 1 FETCH ({HEAD_ITEM})\\r\\n* 1 FETCH (BODY[TEXT] {{61}}\\r\\na001 LOG\n"
+    assert fetched(logged_in(SELECT + begun)) == [("30 incomplete", "INBOX")]
+    assert fetched(logged_in(SELECT + begun.replace("HEADER]", "MIME]"))) == []
+    torn = begun + "S~ 47\nS| 12345)\\r\\nf OK\\r\\n\n"
+    assert fetched(logged_in(SELECT + torn)) == [("83 incomplete", "INBOX")]
+    torn = (
+        f"C: f FETCH 1 X\nS| * 1 FETCH (BODY[HEADER] {{22}}\\r\\nSubject:\nS~ 10\nS| \\r\\n\\r\\n {TEXT_ITEM})\\r\\n\n"
+    )
+    assert fetched(logged_in(SELECT + torn)) == [("83 incomplete", "INBOX")]
+    # Its end is not needed.
+    assert fetched(logged_in(SELECT + f"C: f FETCH 1 X\nS| * 1 FETCH ({HEAD_ITEM} {TEXT_ITEM}\n")) == [("83", "INBOX")]
+
+
+def test_messages_in_two_deleted() -> None:
+    fetch = f"C: f FETCH 1 X\nS| * 1 FETCH ({HEAD_ITEM})\\r\\n* 1 FETCH ({TEXT_ITEM} UID 7)\\r\\n\nS: f OK\n"
+    gone = "C: d UID STORE 7 +FLAGS (\\Deleted)\nS: d OK\nC: e EXPUNGE\nS: * 1 EXPUNGE\nS: e OK\n"
+    assert logged_in(SELECT + fetch + gone)[1:] == ["MessageDeleted message=1"]
+
+
+def test_a_flood_of_headers_is_bounded() -> None:
+    head = b"A: " + b"x" * 1000
+    replies = b"".join(b"* %d FETCH (BODY[HEADER] {1003}\r\n%s)\r\n" % (n, head) for n in range(1, 5001))
+    dissector = ImapDissector()
+    play(dissector, [*read_transcript(LOGGED_IN), (SERVER, replies)], finish=False)
+    mailbox = dissector._mailbox
+    assert len(mailbox._header_sizes) == imap_mailbox.MAX_SIZES
+    assert len(mailbox._headers) == imap_mailbox.MAX_HEADERS // 1003
+    # The sizes of those that are not kept are known.
+    texts = b"".join(b"* %d FETCH (BODY[TEXT] {4}\r\ntext)\r\n" % n for n in (1, 1000, 5000))
+    at = Position(9, 9, len(replies))
+    said = [
+        event for event in dissector.receive_data(SERVER, texts, at) if isinstance(event, events.MessageTransferred)
+    ]
+    assert [(one.size, one.header) for one in said] == [(1007, b""), (1007, head)]
 
 
 def piece(origin: int, data: str, more: str = "") -> str:
@@ -858,6 +976,7 @@ CLIENT_WORDS = [
 SERVER_WORDS = [
     "* OK [CAPABILITY X XXXXXXXX LOGINDISABLED] hi", "* PREAUTH x", "+ ", "+ VXNlcm5hbWU6", "a OK", "a NO", "b OK", "b BAD", "c OK x", "c NO", "d OK", "e OK", "e NO",
     "f OK", "g OK", "h OK", "i OK", "j OK", "k OK", "l OK", "m OK", "n NO", "o OK", "p OK", "* 1 EXISTS", "* 1 FETCH (BODY[] {3}", "abc UID 4)", "* 1 FETCH (BODY[]<0> {2}", "xy)",
+    "* 1 FETCH (BODY[HEADER] {3}", "* 1 FETCH (UID 4 BODY[TEXT] {3}", "A: ) ", '* 1 FETCH (RFC822.TEXT "z" RFC822.HEADER {2}', '* 1 FETCH (BODY[HEADER] "A: b" BODY[TEXT] {3}',
     '* 1 FETCH (BODY[]<2> "z" RFC822.SIZE 3)', "* 1 EXPUNGE", "* VANISHED 1:9", '* LIST () "/" {2}', "* BYE", "", '* 1 FETCH (FLAGS (\\Deleted) ENVELOPE ("(" {1}', "x)",
 ]  # fmt: skip
 
