@@ -24,6 +24,13 @@ SMTP = (
 )
 POP3 = (110, "S: +OK mx\nC: CAPA\nS: +OK\n{}S: TOP\nS: .\n", "C: USER kim\nS: +OK\nC: PASS Zulu7Tango\n", "S: -ERR no\n", "S: +OK in\n")  # fmt: skip
 SIEVE = (4190, 'S: "IMPLEMENTATION" "mx"\n{}S: OK\n', f'C: AUTHENTICATE "PLAIN" "{PLAIN}"\n', "S: NO\n", "S: OK\n")
+IMAP = (
+    143,
+    "S: * OK [CAPABILITY IMAP4rev1 {}] mx\n",
+    f"C: a AUTHENTICATE PLAIN {PLAIN}\n",
+    "S: a NO no\n",
+    "S: a OK in\n",
+)
 Kind = tuple[int, str, str, str, str]
 
 
@@ -47,6 +54,8 @@ def fired(folder: Path, port: int, lines: str, lost: int = -1) -> list[str | Non
         (SIEVE, 'S: "SASL" ""\nS: "STARTTLS"\n'),
         (SIEVE, 'S: "STARTTLS"\nS: "SASL" "SCRAM-SHA-256"\n'),
         (SIEVE, 'S: "STARTTLS"\n'),
+        (IMAP, "STARTTLS LOGINDISABLED"),
+        (IMAP, "LOGINDISABLED AUTH=CRAM-MD5 STARTTLS"),
     ],
 )
 def test_a_password_that_the_list_withholds(tmp_path: Path, kind: Kind, words: str) -> None:
@@ -72,6 +81,9 @@ def test_a_password_that_the_list_withholds(tmp_path: Path, kind: Kind, words: s
         (POP3, ""),
         (SIEVE, 'S: "SASL" "PLAIN"\nS: "STARTTLS"\n'),
         (SIEVE, 'S: "SASL" ""\n'),
+        (IMAP, "STARTTLS"),
+        (IMAP, "STARTTLS AUTH=CRAM-MD5"),
+        (IMAP, "STARTTLS LOGINDISABLED AUTH=PLAIN"),
     ],
 )
 def test_a_password_that_the_list_does_not_withhold(tmp_path: Path, kind: Kind, words: str) -> None:
@@ -100,6 +112,8 @@ def test_what_a_list_with_lines_missing_withholds_is_not_known(tmp_path: Path, k
         (587, "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250-AUTH ANONYMOUS\nS: 250 STARTTLS\nC: AUTH ANONYMOUS a2lt\nS: 535 no"),
         (587, "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 STARTTLS\nC: AUTH LOGIN\nS: 503 no such thing"),
         (4190, f'S: "SASL" "XOAUTH2"\nS: "STARTTLS"\nS: OK\nC: AUTHENTICATE "XOAUTH2" "{TOKEN}"\nS: NO'),
+        (143, f"S: * OK [CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED AUTH=XOAUTH2] mx\nC: a AUTHENTICATE XOAUTH2 {TOKEN}\nS: a NO no"),
+        (143, f"S: * OK mx\nC: a AUTHENTICATE PLAIN {PLAIN}\nS: * CAPABILITY IMAP4rev1 STARTTLS LOGINDISABLED\nS: a NO no"),
         # It was sent before anybody could know; or the latest list offers it; or nothing but the greeting is offered.
         (587, f"S: 220 mx\nC: AUTH PLAIN {PLAIN}\nS: 503 EHLO first\nC: EHLO pc\nS: 250-mx\nS: 250 STARTTLS"),
         (587, f"S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 STARTTLS\nC: EHLO pc\nS: 250-mx\nS: 250-STARTTLS\nS: 250 AUTH PLAIN\nC: AUTH PLAIN {PLAIN}\nS: 535 no"),

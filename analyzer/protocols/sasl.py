@@ -35,9 +35,10 @@ def names_mechanism(argument: bytes) -> bool:
 
 
 def withholds_passwords(names: list[str]) -> bool:
-    """Whether a whole list of capabilities (SMTP, POP3, ManageSieve) offers TLS, and before TLS no login with the password itself.
+    """Whether a whole list of capabilities offers TLS, and before TLS no login with the password itself.
 
-    What is not in the list is not to be had: RFC 4954 section 4, RFC 5804 section 1.7; RFC 2595 section 2.2 and RFC 2449 section 6.3 of USER.
+    What is not in the list is not to be had: RFC 4954 section 4, RFC 5804 section 1.7; RFC 2595 section 2.2 and RFC 2449 section 6.3 of
+    USER. IMAP has a command that no list names: its list is asked only where it holds LOGINDISABLED.
     """
     tls = False
     for name in names:
@@ -48,7 +49,9 @@ def withholds_passwords(names: list[str]) -> bool:
         elif word == "AUTH" or word == "SASL" or word == "X-EXPS":
             if "PLAIN" in words or "LOGIN" in words:
                 return False
-        elif word == "USER" or word == "X-EXPS=LOGIN":
+        elif word == "LOGINDISABLED":
+            tls = True
+        elif word == "USER" or word == "X-EXPS=LOGIN" or word == "AUTH=PLAIN" or word == "AUTH=LOGIN":
             return False
     return tls
 
