@@ -285,7 +285,8 @@ def starttls_without_tls(session: Session, found: Found) -> None:
     """The server granted TLS, and then text went on instead of a handshake.
 
     Tools that know the grant only call such a session encrypted; it was not. A proxy that takes TLS apart and forwards clear text
-    behind it does this, and so does a client that ignores its own request.
+    behind it does this, and so does a client that ignores its own request, or one that goes on in clear on the same connection where
+    the handshake has failed: anybody who disturbs its handshakes gets to read its password.
 
     Critical where a login followed, high where mail did, medium where neither did: a probe that takes its leave looks the same.
     """
@@ -548,7 +549,8 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "starttls-without-tls", HIGH, "TLS granted, text went on", starttls_without_tls, ANOMALIES,
-        "Find the proxy or client that goes on in clear after the grant, and do not count such sessions as encrypted.",
+        "Find the proxy or client that goes on in clear after the grant, and do not count such sessions as encrypted. Where a handshake "
+        "had failed (see tls-handshake-failed), mend that, and set the client to demand TLS.",
         ("CWE-319", "RFC 3207 section 4", "RFC 2595 section 4"),
     ),
     Rule(

@@ -60,6 +60,7 @@ CAUSES: Final[dict[str, str]] = {
     "decrypt_error": "{who} could not verify a signature or a finished message",
     "internal_error": "{who} had a fault of its own",
     "user_canceled": "{who} gave up",
+    "close_notify": "{who} broke it off",
 }
 _CERTIFICATE_ALERTS: Final = (
     "unknown_ca",
@@ -163,7 +164,7 @@ def tls_no_forward_secrecy(session: Session, found: Found) -> None:
 def tls_handshake_failed(session: Session, found: Found) -> None:
     """A TLS handshake failed; the finding says which side ended it and why, as far as that can be seen.
 
-    To the user it is "the server does not work", and his next step is often to switch encryption off. A client that refuses a
+    Where the server says why in clear behind it, its words are told. To the user it is "the server does not work", and his next step is often to switch encryption off. A client that refuses a
     certificate is right to do so: mend the certificate.
 
     Medium; low where one side closed the connection without a word, which may be a probe or a user who gave up.
@@ -182,16 +183,25 @@ def tls_handshake_failed(session: Session, found: Found) -> None:
 
 
 def cause(tls: TlsHandshake, problems: list[str]) -> str:
-    """Why a handshake failed, in words; ``problems`` are those of the server's certificate."""
+    """Why a handshake failed, in words, the server's own behind them; ``problems`` are those of the server's certificate."""
+    text = _seen_cause(tls, problems)
+    return text if tls.reason is None else f"{text}; the server said: {tls.reason}"
+
+
+def _seen_cause(tls: TlsHandshake, problems: list[str]) -> str:
     side = tls.failure_sender or tls.alert_sender
     who = "one side" if side is None else f"the {side}"
     if tls.failure == "text":
-        return "the server answered with text instead of TLS"
+        return (
+            f"{who} went on with text instead of TLS"
+            if side == "client"
+            else "the server answered with text instead of TLS"
+        )
     if tls.failure == "closed":
         return f"{who} closed the connection without a word"
     alert = tls.alert
     if alert is None or tls.failure == "encrypted_alert":
-        return f"{who} ended it with an encrypted alert"
+        return f"{who} ended it with an encrypted record of an alert's size"
     text = f"{CAUSES.get(alert, f'{who} sent the alert {alert}').format(who=who)} (alert {alert})"
     if alert in _CERTIFICATE_ALERTS and problems:
         text = f"{text}; the certificate {', '.join([PROBLEMS.get(problem, problem) for problem in problems])}"

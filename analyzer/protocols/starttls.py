@@ -156,6 +156,24 @@ class StartTls(Compression):
             else:
                 self._client_in_limbo(client, waiting)
 
+    def text_again(self) -> None:
+        """TLS has begun and come to nothing: from now on the owner feeds what is text behind it, and the dialogue stands where it stood."""
+        self.tls_started = False
+        self._granted = False
+        self._text_at = None
+        self._injected = b""
+        self._in_cut_line = False
+        self._reply_begun = b""
+        self._header_begun = b""
+        for side in (self.client, self.server):
+            side.take()
+            side.mode = LINES
+            side.hold_reason = HOLD_NONE
+            side.skipping = False
+            side.torn = False
+            side.body_gap = False
+        self._gap_seen = True  # TLS may be tried once more
+
     # -- limbo -----------------------------------------------------------------------------------------------------------------
 
     def _enter_limbo(self, grant_seen: bool) -> bytes:
@@ -381,17 +399,37 @@ class StartTls(Compression):
             self._judge_few(SERVER)
         if self._granted and not self.tls_started:
             if self._grant_seen:
-                self._end_limbo(SERVER)
                 self._end_limbo(CLIENT)
+                self._end_limbo(SERVER)
             elif self.server.parts_size or self.client.parts_size:
                 self._text_goes_on()
 
     def _end_limbo(self, sender: Sender) -> None:
         """A side sends no more: tell what it has said in clear where TLS was due."""
-        if sender == CLIENT:
-            self._tell_injected()
-        elif self.server.parts_size:
+        if self._injected:
+            self._read_injected()
+        elif sender == SERVER and self.server.parts_size:
             self._held_anomaly(SERVER, self.server, STARTTLS_WITHOUT_TLS, describe_lines(self.server.take()))
+
+    def _read_injected(self) -> None:
+        """TLS does not come any more: what the client had sent in front of it is told, and read, for it was in clear."""
+        client, server = self.client, self.server
+        commands = self._injected
+        replies = b""
+        self._tell_injected()
+        if server.parts_size:
+            replies = server.take()
+            self._held_anomaly(SERVER, server, STARTTLS_WITHOUT_TLS, describe_lines(replies))
+        end, rest = client.end, client.take()
+        self._granted = False
+        self._gap_seen = True  # a hello may have crossed the server's end
+        client.mode = LINES
+        server.mode = LINES
+        self._replay(CLIENT, client, commands + rest)
+        if replies:
+            client.end = client.offset
+            self._replay(SERVER, server, replies)
+            client.end = end
 
     def _tell_injected(self) -> None:
         """The client's text before TLS, if there is any."""

@@ -13,6 +13,7 @@ state of both directions:
 - :mod:`~analyzer.protocols.tls_verdict`: how the handshake ended
 - :mod:`~analyzer.protocols.tls_messages`: the handshake's messages
 - :mod:`~analyzer.protocols.tls_sslv2`: SSL 2.0
+- :mod:`~analyzer.protocols.tls_back`: text instead of records
 - :class:`TlsDissector`, here: what the owner calls, and records
 
 Beside them, :mod:`~analyzer.protocols.tls_half` is how one direction is being read, :mod:`~analyzer.protocols.tls_handshake` takes single
@@ -27,16 +28,19 @@ from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Position, Sender
 from analyzer.protocols.events import Event
+from analyzer.protocols.tls_back import TextAgain
 from analyzer.protocols.tls_facts import ENCRYPTED_ALERT, FAILURE_ALERT, FAILURE_CLOSED, FAILURE_ENCRYPTED_ALERT, NOBODY
 from analyzer.protocols.tls_half import (
     ALERT,
     APPLICATION_DATA,
+    BACK,
     CHANGE_CIPHER_SPEC,
     DISCARD,
     HANDSHAKE,
     HEADER,
     HEARTBEAT,
     KEEP,
+    LINE,
     LOST,
     MAX_SIZES,
     SKIP,
@@ -48,12 +52,10 @@ from analyzer.protocols.tls_half import (
     Half,
 )
 from analyzer.protocols.tls_names import alert_name
-from analyzer.protocols.tls_sslv2 import V2_CLIENT_HELLO, V2_ERROR, V2_SERVER_HELLO, Sslv2
+from analyzer.protocols.tls_sslv2 import V2_CLIENT_HELLO, V2_ERROR, V2_SERVER_HELLO
 
 #: Longest record body: 2^14 octets of text, and up to 2048 more that encryption and compression may add (RFC 5246 section 6.2.3).
 MAX_RECORD: Final = 18432
-#: Octets kept of text that came instead of TLS.
-MAX_TEXT: Final = 200
 #: Octets of readable application data (NULL suites) that wait for their reader, of each direction; more are dropped.
 MAX_PLAINTEXT: Final = 1048576
 
@@ -62,7 +64,7 @@ _CLOSE_NOTIFY: Final = 0
 _USER_CANCELED: Final = 90
 
 
-class TlsDissector(Sslv2):
+class TlsDissector(TextAgain):
     """Reads one TLS connection. ``mode`` is ``implicit`` or ``starttls``; ``midstream`` says that its beginning is not in the capture."""
 
     # -- for the owner ---------------------------------------------------------------------------------------------------------
@@ -112,7 +114,11 @@ class TlsDissector(Sslv2):
                 half.mode = DISCARD
         elif mode == V2_HEADER:
             half.mode = DISCARD
-        elif mode != TEXT and mode != DISCARD:
+        elif mode == LINE and half.text_first:
+            self._no_line(half)
+        elif mode != TEXT and mode != DISCARD and mode != BACK:
+            half.line.clear()
+            half.strayed = True
             half.head = b""
             half.remaining = 0
             self._message_cut(half)
@@ -129,6 +135,8 @@ class TlsDissector(Sslv2):
         self._here = 0
         facts = self.facts
         half.ended = True
+        if half.mode == LINE:
+            self._no_line(half)
         if self._closer == NOBODY:
             self._closer = half.role
         self._judge_alert_instead(half.role == SERVER)
@@ -142,6 +150,10 @@ class TlsDissector(Sslv2):
         ):
             if facts.alert is not None:
                 self._fail(FAILURE_ALERT, facts.alert_sender)
+            elif self._tls13 and self._closer == SERVER and self._server.last_size == self._alert_size:
+                # What stands last in its flight is too small for anything but an alert.
+                self._note_alert(ENCRYPTED_ALERT, True, SERVER)
+                self._fail(FAILURE_ENCRYPTED_ALERT, SERVER)
             else:
                 self._fail(FAILURE_CLOSED, self._closer)
         self._tally()
@@ -153,16 +165,41 @@ class TlsDissector(Sslv2):
             self._events = []
         self._at = at
         self._here = 0
+        for half in (self._client, self._server):
+            if half.mode == LINE:
+                self._no_line(half)
         self._judge_alert_instead(False)
         self._tally()
         return self._events
 
+    def is_text(self, sender: Sender) -> bool:
+        """Whether a direction is text again, behind a handshake that came to nothing; it stays so."""
+        return (self._from_server if sender == SERVER else self._from_client).mode == BACK
+
+    def text_offset(self, sender: Sender) -> i64:
+        """Where the text of a direction stands in its stream that :meth:`plaintext` hands over next."""
+        return (self._from_server if sender == SERVER else self._from_client).text_offset
+
+    def untried(self) -> bool:
+        """Whether the client has sent nothing where its hello was due, and the server no more than an alert that says so."""
+        facts = self.facts
+        server = self._server
+        return (
+            not self._client.heard
+            and not facts.completed
+            and facts.client_hello is None
+            and facts.server_hello is None
+            and facts.alert is not None
+            and not (facts.damaged or server.gap or server.ccs or server.protected)
+        )
+
     def plaintext(self, sender: Sender) -> bytes:
-        """Application data that the suite did not encrypt (``facts.null_cipher``), without its MACs; handed over once."""
+        """What waits for its reader, handed over once: application data that the suite did not encrypt, without its MACs, or text (:meth:`is_text`)."""
         half = self._from_server if sender == SERVER else self._from_client
         data = b"".join(half.plaintext)
         half.plaintext = []
         half.plaintext_size = 0
+        half.text_offset += len(data)
         return data
 
     # -- records ---------------------------------------------------------------------------------------------------------------
@@ -181,6 +218,9 @@ class TlsDissector(Sslv2):
                 half.mode = HEADER
             elif mode == HEADER:
                 if half.head or at + 5 > size:
+                    if not half.head and self._may_be_text(half, data[at]):
+                        self._begin_line(half, at)
+                        continue
                     at = self._joined_header(half, data, at, size)
                     continue
                 length: i64 = (data[at + 3] << 8) | data[at + 4]
@@ -205,6 +245,8 @@ class TlsDissector(Sslv2):
                     self._here = at
                     if self._open(half, data[at], data[at + 1], data[at + 2], length):
                         at += 5
+                    elif self._may_be_text(half, data[at]):
+                        self._begin_line(half, at)
                     else:
                         self._lose(half)
                         at += 1
@@ -232,6 +274,11 @@ class TlsDissector(Sslv2):
                 return
             elif mode == DISCARD:
                 return
+            elif mode == LINE:
+                at = self._read_line(half, data, at, size)
+            elif mode == BACK:
+                half.plaintext.append(data[at:size])
+                return
             else:
                 at = self._read_v2(half, data, at, size)
 
@@ -245,7 +292,11 @@ class TlsDissector(Sslv2):
                 return at
             if first & 0x80 == 0:
                 if 32 <= first <= 126 or first in (9, 10, 13):
-                    half.mode = TEXT
+                    half.text_first = True
+                    if self._may_be_text(half, first):
+                        self._begin_line(half, at)
+                    else:
+                        half.mode = TEXT
                     self._judge_text()
                 else:
                     self._lose(half)
@@ -389,12 +440,6 @@ class TlsDissector(Sslv2):
         if not self.facts.completed and self.facts.failure is None and (fatal or code == _CLOSE_NOTIFY):
             if self.facts.client_hello is not None or self.facts.server_hello is not None or fatal:
                 self._fail(FAILURE_ALERT, half.role)
-
-    def _text_octets(self, data: bytes, at: i64, size: i64) -> None:
-        facts = self.facts
-        room = MAX_TEXT - len(facts.text)
-        if room > 0:
-            facts.text += data[at : min(size, at + room)]
 
     # -- lost and found --------------------------------------------------------------------------------------------------------
 

@@ -91,6 +91,8 @@ class TlsFacts:
         self.failure_sender: int = NOBODY
         #: first octets of what came instead of TLS
         self.text: bytes = b""
+        #: the server's word in clear on the handshake that failed, one line; empty for none
+        self.reason: bytes = b""
         #: the handshake is finished on both sides
         self.completed: bool = False
         #: frame and time of the first TLS record, and of the handshake's end (0 for none)

@@ -27,6 +27,8 @@ DISCARD: Final = 6
 V2_HEADER: Final = 7  # SSL 2.0 record header, or TLS after a hello in SSL 2.0 format
 V2_KEEP: Final = 8
 V2_SKIP: Final = 9
+LINE: Final = 10  # where a record is due stands what may be a line of text: it is collected
+BACK: Final = 11  # text again, behind a handshake that came to nothing: kept for the owner
 
 
 class Half:
@@ -49,6 +51,8 @@ class Half:
         self.gap: bool = False
         self.ended: bool = False
         self.losses: i64 = 0
+        #: a gap has hidden where a record begins: what is found behind it may be chance
+        self.strayed: bool = False
         #: the header found while looking may be chance: the next one must fit
         self.trial: bool = False
         #: handshake message being collected
@@ -74,3 +78,8 @@ class Half:
         self.body_damaged: bool = False
         self.plaintext: list[bytes] = []
         self.plaintext_size: i64 = 0
+        #: text stood where the direction's first record was due
+        self.text_first: bool = False
+        #: the line that may be text; and where the text stands that its owner has not taken yet
+        self.line: bytearray = bytearray()
+        self.text_offset: i64 = 0

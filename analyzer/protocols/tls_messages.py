@@ -224,6 +224,7 @@ class Messages(Verdict):
         mac = null_mac_size(hello.suite)
         if mac >= 0 and self._tls13 == (hello.suite in (0xC0B4, 0xC0B5)):
             facts.null_cipher = True
+            self.readable = True
             if not facts.compression:
                 self._null_mac = mac
         if self._tls13:

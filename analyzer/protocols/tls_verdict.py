@@ -24,7 +24,7 @@ from analyzer.protocols.tls_facts import (
     NOBODY,
     TlsFacts,
 )
-from analyzer.protocols.tls_half import LOST, MAX_SIZES, TEXT, Half
+from analyzer.protocols.tls_half import LOST, MAX_SIZES, Half
 from analyzer.protocols.tls_names import suite_name
 
 #: Anomalies told of one connection.
@@ -42,6 +42,10 @@ class Verdict:
         self.recognised: bool = False
         #: octets of readable application data that nobody took in time
         self.plaintext_dropped: i64 = 0
+        #: something may wait for its reader: data under a suite that does not encrypt, or text (``is_text``)
+        self.readable: bool = False
+        #: word of the protocol that was spoken in clear before, and may go on where no handshake comes about; empty: none may
+        self.text_protocol: str = ""
         self._events: list[Event] = []
         self._at: Position = Position(0, 0, 0)
         #: offset in the current piece, for the offsets of events
@@ -109,9 +113,9 @@ class Verdict:
         facts = self.facts
         if facts.client_hello is None or facts.failure is not None or facts.completed:
             return
-        if self._server.mode == TEXT:
+        if self._server.text_first:
             self._fail(FAILURE_TEXT, SERVER)
-        elif self._client.mode == TEXT:
+        elif self._client.text_first:
             self._fail(FAILURE_TEXT, CLIENT)
 
     def _judge(self, half: Half) -> None:

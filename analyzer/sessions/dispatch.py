@@ -36,6 +36,7 @@ from analyzer.protocols.events import (
     DISSECTOR_FAULT,
     NOT_MAIL,
     PLAINTEXT_ON_TLS_PORT,
+    STARTTLS_WITHOUT_TLS,
     TLS_ON_PLAINTEXT_PORT,
     Anomaly,
     AuthenticationEnded,
@@ -50,6 +51,7 @@ from analyzer.protocols.prefaces import preface_length, tunnel_port
 from analyzer.protocols.sieve import SieveDissector
 from analyzer.protocols.smtp import SmtpDissector
 from analyzer.protocols.tls import TlsDissector
+from analyzer.protocols.tls_text import takes_leave
 from analyzer.sessions.builder import SessionBuilder
 from analyzer.sessions.records import (
     COMPLETE,
@@ -73,6 +75,8 @@ MAX_TRACEBACK: Final = 2000
 #: Connections that wait for the monitor's next look at them: more than the flow table holds open, and some that ended meanwhile.
 #: Those beyond are looked at when they end, and counted.
 MAX_STIRRED: Final = 1 << 17
+#: Handshakes of one connection that may fail and be followed by text; behind one more, octets that are no TLS are lost.
+MAX_HANDSHAKES: Final = 16
 
 
 @mypyc_attr(acyclic=True)
@@ -130,6 +134,16 @@ class SessionStream(StreamSink):
         self._faulty: bool = False
         #: the dissector that read the clear part before TLS
         self._read_before: Dissector | None = None
+        #: the directions that are text again, a bit of each sender: TLS has begun and come to nothing
+        self._text_again: i64 = 0
+        #: where the client's text goes on behind its farewell, -1: it took none; and the commands up to there
+        self._left_at: i64 = -1
+        self._left_commands: i64 = 0
+        #: the handshake that text of the client's went on behind
+        self._clear_behind: TlsDissector | None = None
+        self._handshakes: i64 = 0
+        #: an earlier handshake of the connection, which failed
+        self._tls_before: TlsDissector | None = None
         #: the record, once all octets are read: no more than late packets are missing in it
         self._record: Session | None = None
         #: reads what TLS carried, where that can be read; None where it cannot, or is no mail
@@ -166,8 +180,8 @@ class SessionStream(StreamSink):
                 events = tls.receive_data(sender, data, at)
                 if events:
                     self._apply(events)
-                if tls.facts.null_cipher:
-                    self._read_null_cipher(tls, sender, at)
+                if tls.readable:
+                    self._take_readable(tls, sender, at)
             except Exception:
                 self._contain(at)
             return True
@@ -200,6 +214,8 @@ class SessionStream(StreamSink):
 
     def receive_gap(self, sender: Sender, size: i64, at: Position) -> None:
         dissector = self._dissector
+        if dissector is None and (self._text_again >> sender) & 1:
+            dissector = self._read_before
         try:
             if dissector is not None:
                 if sender != self._unread:
@@ -254,6 +270,11 @@ class SessionStream(StreamSink):
                 self._apply(self._tls.receive_eof(sender, at))
                 if self._inside is not None:
                     self._end_inside(sender, at, False)
+                before = self._read_before
+                if before is not None and self._text_again:
+                    self._apply(before.receive_eof(sender, at))
+                    if before.tls_started:
+                        self._pass_on_to_tls(before, at)
         except Exception:
             self._contain(at)
         if self._factory.watching:
@@ -290,6 +311,8 @@ class SessionStream(StreamSink):
                 self._apply(self._tls.finish(at))
                 if self._inside is not None or self._inside_waiting is not None:
                     self._end_inside(CLIENT, at, True)
+                if self._text_again and self._read_before is not None:
+                    self._apply(self._read_before.finish(at))
         except Exception:
             self._contain(at)
         if self._worth_a_record():
@@ -460,6 +483,13 @@ class SessionStream(StreamSink):
         unread = dissector.commands + dissector.replies == 0
         self._tls_mode = "implicit" if unread and self._service in IMPLICIT_TLS_SERVICES else "starttls"
         tls = TlsDissector(self._tls_mode)
+        if self._tls is not None and not self._tls.untried():
+            self._tls_before = self._tls
+        self._handshakes += 1
+        if self._tls_mode == "starttls" and self._handshakes <= MAX_HANDSHAKES:
+            tls.text_protocol = dissector.protocol
+        self._text_again = 0
+        self._left_at = -1
         self._tls = tls
         self._dissector = None
         self._read_before = dissector
@@ -471,6 +501,51 @@ class SessionStream(StreamSink):
         if server:
             here = Position(at.frame, at.timestamp_ns, dissector.server.tls_at)
             self._apply(tls.receive_data(SERVER, server, here))
+        if tls.readable:
+            if client:
+                self._take_readable(tls, CLIENT, at)
+            if server and self._tls is tls:
+                self._take_readable(tls, SERVER, at)
+
+    def _take_readable(self, tls: TlsDissector, sender: Sender, at: Position) -> None:
+        """What stands where TLS should, or within it, may be readable."""
+        if tls.facts.null_cipher:
+            self._read_null_cipher(tls, sender, at)
+        elif tls.is_text(sender):
+            here = Position(at.frame, at.timestamp_ns, tls.text_offset(sender))
+            self._read_text_again(sender, tls.plaintext(sender), here)
+
+    def _read_text_again(self, sender: Sender, data: bytes, at: Position) -> None:
+        """The handshake came to nothing, and this direction goes on in clear (RFC 3207 section 4 leaves it to both sides)."""
+        dissector = self._read_before
+        if dissector is None:
+            return
+        if not self._text_again:
+            dissector.text_again()
+        self._text_again |= 1 << sender
+        if not data:
+            return
+        behind = self._tls
+        if sender == CLIENT and self._clear_behind is not behind and self._left_at < 0:
+            line, _, rest = data.partition(b"\n")
+            if takes_leave(dissector.protocol, line.rstrip(b"\r")):
+                self._left_at = at.offset + len(data) - len(rest)
+                self._left_commands = dissector.commands + 1
+            else:
+                self._went_on(behind, at)
+        events = dissector.receive_data(sender, data, at)
+        if events:
+            self._apply(events)
+        if self._left_at >= 0 and self._clear_behind is not behind and dissector.commands > self._left_commands:
+            self._went_on(behind, Position(at.frame, at.timestamp_ns, self._left_at))
+        if dissector.tls_started:
+            self._pass_on_to_tls(dissector, at)
+
+    def _went_on(self, tls: TlsDissector | None, at: Position) -> None:
+        """The client has done more behind a failed handshake than to take its leave."""
+        self._clear_behind = tls
+        why = "text went on after the TLS handshake had failed"
+        self._apply([Anomaly(CLIENT, at.frame, at.timestamp_ns, at.offset, STARTTLS_WITHOUT_TLS, why)])
 
     # -- inside TLS ------------------------------------------------------------------------------------------------------------
 
@@ -673,6 +748,12 @@ class SessionStream(StreamSink):
             session.capabilities_whole = False
         tls = self._tls
         reading = self._read()
+        if tls is not None and self._tls_mode == "starttls" and tls.untried():
+            # An alert alone, be it because the client has gone, or talks on in clear: nobody has tried a handshake.
+            if self._tls_before is not None:
+                tls = self._tls_before
+            elif reading is not None and reading.commands > 0:
+                tls = None
         if tls is not None:
             facts = tls.facts
             handshake = TlsHandshake(self._tls_mode, facts.first_frame, facts.first_ns, facts)
@@ -683,7 +764,7 @@ class SessionStream(StreamSink):
                     reading.commands + reading.replies == 0 and not reading.reply_seen and session.server_banner is None
                 )
                 # A client that spoke TLS where no upgrade was seen, and was answered with text, was in error.
-                session.transport = PLAINTEXT if unseen and facts.text else STARTTLS
+                session.transport = PLAINTEXT if (unseen and facts.text) or tls is self._clear_behind else STARTTLS
                 session.starttls = UNSEEN if unseen else builder.starttls_state(facts.established)
             elif facts.text:
                 # The client spoke TLS, the server text (RFC 8314 section 3.3 mixed up with STARTTLS): nothing was protected.
@@ -691,7 +772,8 @@ class SessionStream(StreamSink):
                 session.starttls = UNSEEN
             else:
                 session.transport = IMPLICIT_TLS
-            session.exposure = builder.exposure(facts.null_cipher and self._inside is not None)
+            read_on = tls is self._clear_behind or (facts.null_cipher and self._inside is not None)
+            session.exposure = builder.exposure(read_on)
         elif (
             reading is not None
             and session.protocol != UNKNOWN

@@ -243,6 +243,8 @@ class TlsHandshake:
         self.null_cipher: bool = False
         #: frame of the alert, 0 for none
         self.alert_frame: i64 = 0
+        #: the server's word in clear on the handshake that failed, None for none
+        self.reason: str | None = None
 
     @property
     def client_random(self) -> bytes:
@@ -285,6 +287,7 @@ class TlsHandshake:
         self.client_certificate_seen = bool(facts.client_certificates)
         self.null_cipher = facts.null_cipher
         self.alert_frame = facts.alert_frame
+        self.reason = facts.reason.decode("utf-8", "replace") if facts.reason else None
 
     def __reduce__(self) -> tuple[object, ...]:
         self.fill()
@@ -292,7 +295,7 @@ class TlsHandshake:
             self.version, self.offered_versions, self.cipher_suite, self.offered_suites, self.group, self.sni, self.alpn,
             self.ja3, self.ja3s, self.ja4, self.resumed, self.handshake, self.alert, self.alert_sender, self.certificates,
             self.client_certificate_seen, self.failure, self.failure_sender, self.client_went_on, self.null_cipher,
-            self.alert_frame,
+            self.alert_frame, self.reason,
         )  # fmt: skip
         return (_handshake, (self.mode, self.frame, self.timestamp_ns, values))
 
@@ -303,7 +306,7 @@ def _handshake(
     timestamp_ns: int,
     values: tuple[
         str | None, list[str], str | None, list[str], str | None, str | None, str | None, str | None, str | None,
-        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool, str | None, str | None, bool, bool, int,
+        str | None, bool | None, str, str | None, str | None, list[bytes] | None, bool, str | None, str | None, bool, bool, int, str | None,
     ],
 ) -> TlsHandshake:  # fmt: skip
     one = TlsHandshake(mode, frame, timestamp_ns)
@@ -312,7 +315,7 @@ def _handshake(
     one.ja4, one.resumed, one.handshake, one.alert = values[9], values[10], values[11], values[12]
     one.alert_sender, one.certificates, one.client_certificate_seen = values[13], values[14], values[15]
     one.failure, one.failure_sender, one.client_went_on = values[16], values[17], values[18]
-    one.null_cipher, one.alert_frame = values[19], values[20]
+    one.null_cipher, one.alert_frame, one.reason = values[19], values[20], values[21]
     return one
 
 

@@ -1,0 +1,97 @@
+"""Text where a TLS record is due: instead of a handshake, or behind one that came to nothing (see :mod:`~analyzer.protocols.tls_text`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from analyzer.model import SERVER
+from analyzer.protocols.tls_facts import FAILURE_TEXT
+from analyzer.protocols.tls_half import BACK, LINE, TEXT, Half
+from analyzer.protocols.tls_sslv2 import Sslv2
+from analyzer.protocols.tls_text import MAX_FIRST_LINE, is_known_line, is_refusal, names_tls, text_size
+
+#: Octets kept of text that came instead of TLS.
+MAX_TEXT: Final = 200
+
+
+class TextAgain(Sslv2):
+    """Finds where a direction is text again, each on its own: one may end with an alert, while the other goes on in clear."""
+
+    def _may_be_text(self, half: Half, octet: i64) -> bool:
+        """Whether text may begin where a record of ``half`` is due: nothing has been encrypted that is more than an alert, and nothing was lost."""
+        if not self.text_protocol or not 32 < octet < 127:
+            return False
+        facts = self.facts
+        if facts.completed or facts.roles_swapped or self._v2 or self._null_mac >= 0:
+            return False
+        if half.losses or half.trial or half.strayed:
+            return False
+        if half.protected == 0:
+            return True
+        # In TLS 1.3 the server's flight is encrypted all the same; of the client it may be an alert, and no more.
+        return self._tls13 and (half.role == SERVER or (half.protected == 1 and half.last_size == self._alert_size))
+
+    def _begin_line(self, half: Half, at: i64) -> None:
+        half.mode = LINE
+        half.text_offset = self._at.offset + at
+        half.line.clear()
+
+    def _read_line(self, half: Half, data: bytes, at: i64, size: i64) -> i64:
+        """What may be a line of text: whole, and known, it and all behind it is text; offset of the next octet to be read."""
+        newline: i64 = data.find(b"\n", at)
+        stop = size if newline < 0 else newline + 1
+        good = text_size(data, at, stop)
+        half.line += data[at : at + good]
+        self._here = half.text_offset - self._at.offset  # wherever the line was cut
+        if at + good < stop or len(half.line) > MAX_FIRST_LINE:
+            self._no_line(half)
+            return at + good
+        if newline < 0:
+            return size
+        line = bytes(half.line).rstrip(b"\r\n")
+        if not is_known_line(self.text_protocol, half.role, line):
+            self._no_line(half)
+            return stop
+        self._text_again(half, line)
+        return stop
+
+    def _text_again(self, half: Half, line: bytes) -> None:
+        """No handshake will come of it: the direction is text from this line on."""
+        facts = self.facts
+        if facts.failure is None and facts.client_hello is not None:
+            self._fail(FAILURE_TEXT, half.role)
+        if half.text_first:
+            self._text_octets(line, 0, len(line))
+        half.mode = BACK
+        self.readable = True
+        if half.role == SERVER and is_refusal(self.text_protocol, line):
+            # The server's word on the handshake, the second one on STARTTLS: it answers no command.
+            client_back = self._client.mode == BACK
+            if not client_back:
+                facts.reason = line[:MAX_TEXT]
+            if not client_back or names_tls(line):
+                half.text_offset += len(half.line)
+                half.line.clear()
+                return
+        half.plaintext.append(bytes(half.line))
+        half.line.clear()
+
+    def _no_line(self, half: Half) -> None:
+        """It is no line of the dialogue's: text instead of TLS where the direction began with it, else octets that nobody can read."""
+        line = bytes(half.line)
+        half.line.clear()
+        if half.text_first:
+            half.mode = TEXT
+            self._text_octets(line, 0, len(line))
+        else:
+            half.head = b""
+            self._here = half.text_offset - self._at.offset
+            self._lose(half)
+
+    def _text_octets(self, data: bytes, at: i64, size: i64) -> None:
+        facts = self.facts
+        room = MAX_TEXT - len(facts.text)
+        if room > 0:
+            facts.text += data[at : min(size, at + room)]

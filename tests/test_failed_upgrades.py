@@ -1,0 +1,300 @@
+"""STARTTLS whose handshake comes to nothing: what goes on in clear behind it is read, and nothing is that was encrypted."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import tls as lab
+from support.traffic import Talk, logins, run_frames
+from support.verdicts import good_tls
+
+from analyzer.findings.base import Finding
+from analyzer.findings.engine import find
+from analyzer.pipeline import Result
+from analyzer.sessions.records import Session
+
+Said = tuple[int, bytes]
+
+GREETED = {
+    110: "S: +OK mx\nC: CAPA\nS: +OK\\r\\nSTLS\\r\\nUSER\\r\\n.\n",
+    143: "S: * OK [CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN] mx\n",
+    587: "S: 220 mx ESMTP\nC: EHLO pc\nS: 250-mx\\r\\n250-STARTTLS\\r\\n250 AUTH PLAIN\n",
+    4190: 'S: "IMPLEMENTATION" "x"\\r\\n"SASL" "PLAIN"\\r\\n"STARTTLS"\\r\\nOK\n',
+}
+REQUEST = {110: b"STLS\r\n", 143: b"b.1 STARTTLS\r\n", 587: b"STARTTLS\r\n", 4190: b"STARTTLS\r\n"}
+GRANT = {110: b"+OK\r\n", 143: b"b.1 OK go\r\n", 587: b"220 go\r\n", 4190: b"OK\r\n"}
+REFUSAL = {
+    110: b"-ERR STLS failed: key: Permission denied\r\n", 143: b"b.1 NO STARTTLS failed: no key\r\n",
+    587: b"454 4.3.0 TLS failed\r\n", 4190: b'NO "TLS failed"\r\n',
+}  # fmt: skip
+LOGIN: dict[int, list[Said]] = {
+    110: [(0, b"USER kim\r\n"), (1, b"+OK\r\n"), (0, b"PASS Zulu7Tango\r\n"), (1, b"+OK in\r\n")],
+    143: [(0, b"c LOGIN kim Zulu7Tango\r\n"), (1, b"c OK in\r\n")],
+    587: [(0, b"AUTH PLAIN AGtpbQBadWx1N1Rhbmdv\r\n"), (1, b"235 ok\r\n")],
+    4190: [(0, b'AUTHENTICATE "PLAIN" "AGtpbQBadWx1N1Rhbmdv"\r\n'), (1, b"OK\r\n")],
+}
+FAREWELL = {110: b"QUIT\r\n", 143: b"d LOGOUT\r\n", 587: b"QUIT\r\n", 4190: b"LOGOUT\r\n"}
+MECHANISM = {110: "USER/PASS", 143: "LOGIN-CMD", 587: "PLAIN", 4190: "PLAIN"}
+PORTS = sorted(GREETED)
+
+HELLO = lab.record(22, lab.client_hello())
+CLOSE_NOTIFY = lab.record(21, b"\x01\x00")
+REFUSED = lab.record(21, b"\x02\x28")
+UNKNOWN_CA = lab.record(21, b"\x02\x30")
+#: A server's flight in TLS 1.3: what is encrypted is zeros.
+HELLOS13: list[Said] = [(sender, data) for sender, data in lab.tls13_hellos() if isinstance(data, bytes)]
+FLIGHT = lab.record(23, bytes(27)) + lab.record(23, bytes(900)) + lab.record(23, bytes(281)) + lab.record(23, bytes(53))
+ENCRYPTED_ALERT = lab.record(23, bytes(19))
+
+#: How a handshake comes to nothing; ``None`` stands for the server's refusal in words.
+FAILURES: dict[str, list[tuple[int, bytes | None]]] = {
+    "server's alert": [(0, HELLO), (1, REFUSED)],
+    "alert and words": [(0, HELLO), (1, CLOSE_NOTIFY), (1, None)],
+    "words alone": [(0, HELLO), (1, None)],
+    "client's alert without a hello": [(0, lab.record(21, b"\x02\x50")), (1, CLOSE_NOTIFY)],
+    "client's alert": [(0, HELLO + UNKNOWN_CA)],
+    "certificate refused": [*HELLOS13, (1, FLIGHT), (0, UNKNOWN_CA), (1, ENCRYPTED_ALERT), (1, None)],
+    "certificate refused under encryption": [*HELLOS13, (1, FLIGHT), (0, ENCRYPTED_ALERT), (1, CLOSE_NOTIFY)],
+    "no word at all": [*HELLOS13, (1, FLIGHT)],
+}
+
+
+def failed(port: int, how: str) -> list[Said]:
+    return [(sender, REFUSAL[port] if data is None else data) for sender, data in FAILURES[how]]
+
+
+def said(port: int, *pieces: Said, end: str = "fin", step: int = 0) -> Talk:
+    """A greeting, a grant of TLS, and then these pieces, in segments of ``step`` octets (0: whole)."""
+    talk = Talk(server_port=port).play(GREETED[port])
+    for sender, data in ((0, REQUEST[port]), (1, GRANT[port]), *pieces):
+        for start in range(0, len(data), step or len(data)):
+            talk._segment(sender, 24, data[start : start + (step or len(data))])
+    return talk.close() if end == "fin" else talk.reset(1)
+
+
+def heard(folder: Path, talk: Talk) -> tuple[Result, Session, dict[str, Finding]]:
+    result = run_frames(folder, talk.frames())
+    (session,) = result.sessions
+    return result, session, {one.slug: one for one in find(result.sessions)}
+
+
+def kinds(session: Session) -> list[str]:
+    return [seen.kind for seen in session.anomalies or []]
+
+
+@pytest.mark.parametrize("how", FAILURES)
+@pytest.mark.parametrize("port", PORTS)
+def test_a_login_behind_a_failed_handshake_is_read(port: int, how: str, tmp_path: Path) -> None:
+    for step in (0, 1):
+        result, session, found = heard(tmp_path, said(port, *failed(port, how), *LOGIN[port], step=step))
+        assert logins(result) == [(MECHANISM[port], "kim", "Zulu7Tango", "accepted")]
+        assert (session.transport, session.starttls, session.exposure) == ("plaintext", "accepted", "credentials")
+        assert kinds(session) == ["starttls_without_tls"]
+        assert found["starttls-without-tls"].severity_word() == "critical"
+        assert {"plaintext-password", "tls-handshake-failed"} <= found.keys()
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_one_direction_may_come_back_alone(port: int, tmp_path: Path) -> None:
+    request = LOGIN[port][0]
+    result, session, _ = heard(tmp_path, said(port, (0, REFUSED), (1, CLOSE_NOTIFY), request, end="rst"))
+    assert [one[1] for one in logins(result)] == ["kim"]
+    assert session.transport == "plaintext"
+
+
+def test_a_second_word_on_the_upgrade_answers_no_command(tmp_path: Path) -> None:
+    """The client talks on at once; the server's word on the handshake comes between its commands and their answers."""
+    pieces = [(0, REFUSED), (0, b"USER kim\r\n"), (1, CLOSE_NOTIFY), (1, REFUSAL[110]), *LOGIN[110][1:]]
+    result, _, _ = heard(tmp_path, said(110, *pieces))
+    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_completed_handshake_is_never_text_again(port: int, tmp_path: Path) -> None:
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        pieces = [(sender, data) for sender, data in good_tls(version) if isinstance(data, bytes)]
+        for more in ([], [(1, REFUSED)], [(0, REFUSED), (1, REFUSED)]):
+            result, session, found = heard(tmp_path, said(port, *pieces, *more, *LOGIN[port]))
+            assert logins(result) == []
+            assert (session.transport, session.starttls, session.exposure) == ("starttls", "completed", "none")
+            assert "starttls-without-tls" not in found
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_what_may_be_an_alert_and_goes_on_encrypted_is_no_failure(port: int, tmp_path: Path) -> None:
+    records = [(0, ENCRYPTED_ALERT), (1, lab.record(23, bytes(80))), (0, lab.record(23, bytes(70)))]
+    result, session, _ = heard(tmp_path, said(port, *HELLOS13, (1, FLIGHT), *records, *LOGIN[port]))
+    assert logins(result) == []
+    assert (session.transport, session.starttls) == ("starttls", "completed")
+
+
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize("odd", [b"hello\r\n", b"\x01\r\n", b"A\x17\x03\x03\0\5USER \r\n", b" ", b"\r\n", b"x" * 9000])
+def test_octets_that_are_no_line_of_the_dialogue_are_not_read(port: int, odd: bytes, tmp_path: Path) -> None:
+    result, session, _ = heard(tmp_path, said(port, *failed(port, "server's alert"), (0, odd), *LOGIN[port]))
+    assert logins(result) == []
+    assert (session.transport, session.exposure) == ("starttls", "none")
+    assert "tls_stream_lost" in kinds(session)
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_lost_segment_within_the_handshake_makes_nothing_text(port: int, tmp_path: Path) -> None:
+    """Records whose bodies read like a dialogue, any one segment of them missing; a login in clear stands behind the client's."""
+    login = b"".join(data for sender, data in LOGIN[port] if sender == 0)
+    answers = b"".join(data for sender, data in LOGIN[port] if sender == 1)
+    record = lab.record(22, lab.message(11, login * 3))
+    reply = lab.record(22, lab.message(2, answers * 9))
+    #: the segments, and whether it is known without each where the client's next record is due
+    pieces = [
+        ((0, HELLO[:9]), False), ((0, HELLO[9:]), True), ((0, record[:5]), False), ((0, record[5:40]), True),
+        ((0, record[40:]), True), ((1, reply[:5]), True), ((1, reply[5:]), True), ((1, REFUSED), True), ((0, login), False),
+    ]  # fmt: skip
+    frames = said(port, *[piece for piece, _ in pieces]).frames()
+    first = len(frames) - 3 - len(pieces)
+    assert len(frames[first][1]) == 54 + 9
+    for number, (_, known) in enumerate(pieces):
+        result = run_frames(tmp_path, frames[: first + number] + frames[first + number + 1 :])
+        assert logins(result) == ([(MECHANISM[port], "kim", "Zulu7Tango", "unknown")] if known else []), number
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_who_takes_his_leave_in_clear_has_not_gone_on(port: int, tmp_path: Path) -> None:
+    for step in (0, 1):
+        talk = said(port, *failed(port, "alert and words"), (0, FAREWELL[port]), step=step)
+        _, session, found = heard(tmp_path, talk)
+        assert (session.transport, session.starttls, session.exposure) == ("starttls", "accepted", "none")
+        assert "starttls-without-tls" not in found
+        assert "tls-handshake-failed" in found
+        talk = said(port, *failed(port, "alert and words"), (0, FAREWELL[port]), *LOGIN[port], step=step)
+        assert heard(tmp_path, talk)[1].transport == "plaintext"
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_an_upgrade_tried_twice(port: int, tmp_path: Path) -> None:
+    good = [(sender, data) for sender, data in good_tls() if isinstance(data, bytes)]
+    again = [*failed(port, "alert and words"), (0, REQUEST[port]), (1, GRANT[port])]
+    result, session, _ = heard(tmp_path, said(port, *again, *good))
+    assert logins(result) == []
+    assert (session.transport, session.starttls) == ("starttls", "completed")
+    result, session, found = heard(tmp_path, said(port, *again, *failed(port, "server's alert"), *LOGIN[port]))
+    assert logins(result) == [(MECHANISM[port], "kim", "Zulu7Tango", "accepted")]
+    assert (session.transport, session.starttls) == ("plaintext", "accepted")
+    assert "tls-handshake-failed" in found
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_handshakes_without_end_are_not_followed_without_end(port: int, tmp_path: Path) -> None:
+    line = {110: b"NOOP\r\n", 143: b"e NOOP\r\n", 587: b"NOOP\r\n", 4190: b"NOOP\r\n"}[port]
+    _, session, _ = heard(tmp_path, said(port, (0, HELLO + REFUSED), (0, (line + REFUSED) * 900), *LOGIN[port]))
+    assert session.starttls == "accepted"
+
+
+# -- no handshake tried ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_client_that_leaves_at_the_grant_has_tried_no_handshake(port: int, tmp_path: Path) -> None:
+    quiet = heard(tmp_path, said(port))
+    for alert in (CLOSE_NOTIFY, lab.record(21, b"\x02\x32")):
+        talk = said(port, end="rst")
+        del talk.sent[-1]
+        talk._segment(0, 17, b"")
+        talk.server(alert)
+        talk.reset(0)
+        for _, session, found in (quiet, heard(tmp_path, talk)):
+            assert (session.transport, session.starttls, session.exposure) == ("plaintext", "accepted", "metadata")
+            assert session.tls is None
+            assert not {"tls-handshake-failed", "starttls-without-tls"} & found.keys()
+    # A client's alert is a try: its own library has failed it.
+    _, session, found = heard(tmp_path, said(port, (0, REFUSED), (1, CLOSE_NOTIFY)))
+    assert (session.transport, "tls-handshake-failed" in found) == ("starttls", True)
+
+
+@pytest.mark.parametrize("end", ["fin", "rst"])
+@pytest.mark.parametrize("port", PORTS)
+def test_what_was_slipped_in_front_of_tls_that_never_came_was_in_clear(port: int, end: str, tmp_path: Path) -> None:
+    login = b"".join(data for sender, data in LOGIN[port] if sender == 0)
+    replies = b"".join(data for sender, data in LOGIN[port] if sender == 1)
+    for answer, outcome in ((b"", "unknown"), (replies, "accepted")):
+        talk = Talk(server_port=port).play(GREETED[port]).client(REQUEST[port] + login).server(GRANT[port] + answer)
+        result, session, found = heard(tmp_path, talk.close() if end == "fin" else talk.reset(1))
+        assert logins(result) == [(MECHANISM[port], "kim", "Zulu7Tango", outcome)]
+        assert (session.transport, session.exposure) == ("plaintext", "credentials")
+        assert {"starttls-command-injection", "plaintext-password"} <= found.keys()
+
+
+# -- how it is told --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_says_why(tmp_path: Path) -> None:
+    _, _, found = heard(tmp_path, said(110, *failed(110, "alert and words")))
+    assert (
+        found["tls-handshake-failed"]
+        .detail()
+        .endswith(
+            "the server broke it off (alert close_notify); the server said: -ERR STLS failed: key: Permission denied"
+        )
+    )
+    long = b"-ERR STLS failed: " + b"x" * 4000 + b"\r\n"
+    _, _, found = heard(tmp_path, said(110, (0, HELLO), (1, CLOSE_NOTIFY), (1, long)))
+    assert len(found["tls-handshake-failed"].detail()) < 400
+    # Of what it says once the client has gone on, nobody knows what it repeats.
+    pieces = [(0, REFUSED), *LOGIN[110][:1], (1, CLOSE_NOTIFY), (1, b"-ERR no TLS for Zulu7Tango\r\n")]
+    _, _, found = heard(tmp_path, said(110, *pieces))
+    assert "Zulu7Tango" not in found["tls-handshake-failed"].detail()
+
+
+def test_a_flight_that_ends_in_an_alert_is_told(tmp_path: Path) -> None:
+    talk = said(587, *HELLOS13, (1, FLIGHT + ENCRYPTED_ALERT), end="rst")
+    del talk.sent[-1]
+    talk._segment(1, 17, b"")
+    talk._segment(0, 17, b"")
+    _, session, found = heard(tmp_path, talk)
+    assert session.tls is not None
+    assert (session.tls.handshake, session.tls.alert_sender) == ("failed", "server")
+    assert "with an encrypted record of an alert's size" in found["tls-handshake-failed"].detail()
+    talk = said(587, *HELLOS13, (1, FLIGHT), end="rst")
+    del talk.sent[-1]
+    talk._segment(1, 17, b"")
+    talk._segment(0, 17, b"")
+    assert "without a word" in heard(tmp_path, talk)[2]["tls-handshake-failed"].detail()
+
+
+# -- however it is cut -----------------------------------------------------------------------------------------------------------
+
+
+def stable(result: Result) -> object:
+    """What is told of a connection, frames left out."""
+    (session,) = result.sessions
+    session_tls = session.tls
+    if session_tls is not None:
+        session_tls.fill()
+    return (
+        logins(result), session.transport, session.starttls, session.exposure, [(one.kind, one.offset) for one in session.anomalies or []], session.messages,
+        session_tls and (session_tls.handshake, session_tls.failure, session_tls.failure_sender, session_tls.alert, session_tls.reason),
+    )  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(PORTS), st.data())
+def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> None:
+    words = [
+        (0, HELLO), (0, REFUSED), (1, REFUSED), (1, CLOSE_NOTIFY), (1, FLIGHT), (0, ENCRYPTED_ALERT), (1, ENCRYPTED_ALERT),
+        (1, REFUSAL[port]), (0, FAREWELL[port]), (0, REQUEST[port]), (1, GRANT[port]), (0, b"hello\r\n"), (1, b"what\r\n"),
+        (0, b"\x16"), (1, b"\x15\x03"), (0, b"U"), *HELLOS13, *LOGIN[port],
+    ]  # fmt: skip
+    pieces = data.draw(st.lists(st.sampled_from(words), max_size=8))
+    pieces = data.draw(st.sampled_from([[], *[failed(port, how) for how in FAILURES]])) + pieces
+    # What one side says in one go is one segment, or many.
+    joined: list[Said] = []
+    for sender, octets in pieces:
+        if joined and joined[-1][0] == sender:
+            joined[-1] = (sender, joined[-1][1] + octets)
+        else:
+            joined.append((sender, octets))
+    whole = stable(run_frames(tmp_path, said(port, *joined).frames()))
+    assert stable(run_frames(tmp_path, said(port, *joined, step=data.draw(st.integers(1, 7))).frames())) == whole
