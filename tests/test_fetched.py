@@ -59,11 +59,16 @@ def test_a_message_without_text_has_fewer_lines_than_one(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [("TOP 1 20", "RETR 1"), ("RETR 1", "TOP 1 20"), ("TOP 1 20", "TOP 1 20")]
-)
-def test_a_look_and_a_retrieval_are_one_message(tmp_path: Path, first: str, second: str) -> None:
+    ("first", "second", "more", "counted"),
+    [("TOP 1 20", "RETR 1", [("retrieved", 67, True, False)], 1), ("RETR 1", "TOP 1 20", [], 1), ("TOP 1 20", "TOP 1 20", [], 0)],
+)  # fmt: skip
+def test_who_looked_before_retrieves_all_the_same(
+    tmp_path: Path, first: str, second: str, more: Rows, counted: int
+) -> None:
     talk = pop3(f"C: {first}\nS: +OK\n{LETTER}C: {second}\nS: +OK\n{LETTER}{DELETED}")
-    assert rows(tmp_path, talk) == WHOLE
+    assert rows(tmp_path, talk) == more + WHOLE
+    # What was not fetched as a message is one to read, and none to count.
+    assert run_frames(tmp_path, talk.frames()).sessions[0].messages == counted
 
 
 def test_a_look_at_the_beginning_takes_no_message_away(tmp_path: Path) -> None:

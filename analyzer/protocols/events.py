@@ -159,7 +159,8 @@ class MessageTransferred(Event):
 
     ``size`` is in octets as the receiver stores it (dot-stuffing undone); ``complete`` says that its end was seen and no
     octet in between is missing; ``ended`` that its end was seen. ``accepted`` is None until the receiver answers
-    (:class:`MessageAnswered`), and stays None where no answer is due. ``header`` is the raw header block, bounded.
+    (:class:`MessageAnswered`), and stays None where no answer is due. ``header`` is the raw header block, bounded. ``in_parts`` says
+    that it was fetched otherwise than as a message (POP3's TOP, header and text apart): mailtap has put it together.
     """
 
     def __init__(
@@ -192,6 +193,7 @@ class MessageTransferred(Event):
         self.mailbox = mailbox
         self.attachments = attachments
         self.header = header
+        self.in_parts: bool = False
 
 
 @mypyc_attr(acyclic=True)

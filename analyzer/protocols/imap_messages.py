@@ -133,7 +133,7 @@ class MessageTraffic(Dissector):
                 return
             text.join_header(header)
         if not fetch.messages and text.size > 0:
-            fetch.messages.append(self._tell_message(SERVER, text, RETRIEVED, True, True, self._mailbox.name))
+            fetch.messages.append(self._tell_message(SERVER, text, RETRIEVED, True, True, self._mailbox.name, True))
 
     def _server_octets(self, data: bytes, start: i64, end: i64) -> None:
         reader = self._server_reader
@@ -196,16 +196,23 @@ class MessageTraffic(Dissector):
             mailbox.flags(fetch.sequence, fetch.deleted)
 
     def _tell_message(
-        self, sender: Sender, reader: MessageReader, direction: str, ended: bool, whole: bool, mailbox: str | None
+        self,
+        sender: Sender,
+        reader: MessageReader,
+        direction: str,
+        ended: bool,
+        whole: bool,
+        mailbox: str | None,
+        in_parts: bool = False,
     ) -> int:
         self._message_number += 1
         at = self.at
-        self.emit(
-            MessageTransferred(
-                sender, at.frame, at.timestamp_ns, reader.offset, self._message_number, direction, None, [], 0, reader.size,
-                ended, ended and whole and reader.missing == 0, mailbox, reader.attachments(), reader.header(),
-            )
+        event = MessageTransferred(
+            sender, at.frame, at.timestamp_ns, reader.offset, self._message_number, direction, None, [], 0, reader.size,
+            ended, ended and whole and reader.missing == 0, mailbox, reader.attachments(), reader.header(),
         )  # fmt: skip
+        event.in_parts = in_parts
+        self.emit(event)
         return self._message_number
 
     def _end_server_literal(self) -> None:

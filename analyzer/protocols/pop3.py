@@ -141,8 +141,6 @@ class Pop3Dissector(Dissector):
         #: by TOP: the lines of its text that were asked for (0: by RETR), and the lines that came, the header's among them
         self._asked_lines: i64 = 0
         self._lines: i64 = 0
-        #: numbers of the messages that TOP has brought in whole
-        self._topped: dict[int, bool] | None = None
         self._messages: int = 0
         #: numbers of the messages that the server has sent, and of those marked as deleted, on the server and of ours
         self._retrieved: dict[int, int] | None = None
@@ -665,8 +663,8 @@ class Pop3Dissector(Dissector):
             self._asked_lines = 0
             if not self._is_all(reader, asked, ended):
                 return
-        if number and self._is_known(number, asked > 0, ended and not reader.torn):
-            return
+            if self._retrieved is not None and number in self._retrieved:
+                return  # it was told already
         self._messages += 1
         submits = self._submits
         self._submits = False
@@ -675,13 +673,13 @@ class Pop3Dissector(Dissector):
             retrieved = self._retrieved = {}
         if number and len(retrieved) < MAX_MESSAGES:
             retrieved[number] = self._messages
-        self.emit(
-            MessageTransferred(
-                CLIENT if submits else SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages,
-                SUBMITTED if submits else RETRIEVED, None, NO_NAMES, 0,
-                reader.size, ended, ended and not reader.torn, None, reader.attachments(), reader.header(),
-            )
+        event = MessageTransferred(
+            CLIENT if submits else SERVER, reader.frame, reader.timestamp_ns, reader.offset, self._messages,
+            SUBMITTED if submits else RETRIEVED, None, NO_NAMES, 0,
+            reader.size, ended, ended and not reader.torn, None, reader.attachments(), reader.header(),
         )  # fmt: skip
+        event.in_parts = asked > 0
+        self.emit(event)
 
     def _is_whole(self, reader: MessageReader) -> bool:
         """Whether what the server sent, nobody heard for which command, is a message (RETR) and not its top (TOP).
@@ -706,21 +704,6 @@ class Pop3Dissector(Dissector):
         if reader.header_complete:
             lines -= reader.header().count(b"\n") + 1
         return lines < asked
-
-    def _is_known(self, number: int, by_top: bool, complete: bool) -> bool:
-        """Whether a message was told already, where TOP looked into it before or after it was retrieved."""
-        topped = self._topped
-        if not by_top:
-            return topped is not None and number in topped
-        retrieved = self._retrieved
-        if retrieved is not None and number in retrieved:
-            return True
-        if complete:
-            if topped is None:
-                topped = self._topped = {}
-            if len(topped) < MAX_MESSAGES:
-                topped[number] = True
-        return False
 
     # -- what is missing -----------------------------------------------------------------------------------------------------
 

@@ -169,7 +169,7 @@ class SessionBuilder:
     def _message_transferred(self, event: MessageTransferred) -> None:
         session = self.session
         if not self.decrypted:
-            if event.ended:
+            if event.ended and not event.in_parts:
                 session.messages += 1
             session.message_bytes += event.size
             self._content_exposed = True
