@@ -14,6 +14,7 @@ from support.verdicts import good_tls
 
 from analyzer.findings.base import Finding
 from analyzer.findings.engine import find
+from analyzer.monitor.pickles import SessionLoader, dump_session
 from analyzer.pipeline import Result
 from analyzer.sessions.records import Session
 
@@ -298,3 +299,19 @@ def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> No
             joined.append((sender, octets))
     whole = stable(run_frames(tmp_path, said(port, *joined).frames()))
     assert stable(run_frames(tmp_path, said(port, *joined, step=data.draw(st.integers(1, 7))).frames())) == whole
+
+
+# -- in a store ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_servers_words_are_kept_in_a_store(tmp_path: Path) -> None:
+    _, session, _ = heard(tmp_path, said(110, *failed(110, "alert and words")))
+    assert session.tls is not None
+    session.tls.fill()
+    again = SessionLoader({}).load(dump_session(session)[0])
+    assert again.tls is not None
+    assert again.tls.reason == session.tls.reason == "-ERR STLS failed: key: Permission denied"
+    # What was stored before there was a place for them is read as well.
+    _, (*rest, values) = session.tls.__reduce__()  # type: ignore[misc]
+    older = SessionLoader({})._handshake(*rest, values[:-1])
+    assert (older.handshake, older.reason) == ("failed", None)

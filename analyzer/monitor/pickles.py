@@ -169,6 +169,8 @@ class SessionLoader:
 
     def _handshake(self, mode: Any, frame: Any, timestamp_ns: Any, values: Any) -> TlsHandshake:
         _each((mode, frame, timestamp_ns), (_text, _number, _number))
+        if type(values) is tuple and len(values) == len(_HANDSHAKE) - 1:
+            values = (*values, None)  # written before the server's own words on a failed handshake were kept
         _each(values, _HANDSHAKE)
         chain = values[14]
         if chain is not None:
@@ -265,7 +267,7 @@ _MESSAGE: Final = (
 _HANDSHAKE: Final = (
     _text_or_none, _texts, _text_or_none, _texts, _text_or_none, _text_or_none, _text_or_none, _text_or_none, _text_or_none,
     _text_or_none, _flag_or_none, _text, _text_or_none, _text_or_none, _digests_or_none, _flag, _text_or_none, _text_or_none,
-    _flag, _flag, _number,
+    _flag, _flag, _number, _text_or_none,
 )  # fmt: skip
 _ANOMALY: Final = (_text, _text, _number, _number, _number, _number)
 
