@@ -286,8 +286,9 @@ def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> No
     words = [
         (0, HELLO), (0, REFUSED), (1, REFUSED), (1, CLOSE_NOTIFY), (1, FLIGHT), (0, ENCRYPTED_ALERT), (1, ENCRYPTED_ALERT),
         (1, REFUSAL[port]), (0, FAREWELL[port]), (0, REQUEST[port]), (1, GRANT[port]), (0, b"hello\r\n"), (1, b"what\r\n"),
-        (0, b"\x16"), (1, b"\x15\x03"), (0, b"U"), *HELLOS13, *LOGIN[port],
+        (0, b"\x16"), (0, b"U"), *HELLOS13, *LOGIN[port],
     ]  # fmt: skip
+    # Left out: a record that the server begins before the client's hello, and never ends.
     pieces = data.draw(st.lists(st.sampled_from(words), max_size=8))
     pieces = data.draw(st.sampled_from([[], *[failed(port, how) for how in FAILURES]])) + pieces
     # What one side says in one go is one segment, or many.

@@ -1037,3 +1037,32 @@ def test_a_server_of_managesieve_that_leaves_within_a_literal(tmp_path: Path) ->
     secret = b64(b"\0kim\0Zulu7Tango")
     lines = f'S: "SASL" "PLAIN"\nS: OK\nC: NOOP\nC: AUTHENTICATE "PLAIN" {{{len(secret)}+}}\nS: OK\nC: {secret}\nS: NO'
     assert logins(heard(tmp_path, 4190, lines)) == [("PLAIN", "kim", "Zulu7Tango", "rejected")]
+
+
+@pytest.mark.parametrize(
+    ("port", "greeting", "line"),
+    [(587, "S: 220 mx", b"AUTH X\r\n"), (587, "S: 220 mx", b"XEXCH50 9 2\r\n"), (110, "S: +OK mx", b"AUTH X\r\n"), (110, "S: +OK mx", b"STLS\n")],
+)  # fmt: skip
+def test_thousands_of_commands_that_wait_for_an_answer_are_read_one_after_the_other(
+    tmp_path: Path, port: int, greeting: str, line: bytes
+) -> None:
+    made = Talk(server_port=port).play(greeting)
+    for _ in range(150):
+        made.client(line * (1448 // len(line)))
+    (session,) = run_frames(tmp_path, made.close().frames()).sessions
+    # Each of them reads on what waits behind it: that goes no deeper, for compiled code has no floor there.
+    assert "dissector_fault" not in {one.kind for one in session.anomalies or []}
+    assert session.client_bytes == 150 * (1448 // len(line)) * len(line)
+
+
+def test_a_name_that_is_empty_and_a_prompt_in_another_language(tmp_path: Path) -> None:
+    user, word = b64(b"Username:"), b64(b"Kennwort:")
+    lines = f"{SMTP}C: AUTH LOGIN\nS: 334 {user}\nC: \nS: 334 {word}\nC: {b64(b'Zulu7Tango')}\nS: 535 no\nC: QUIT\nS: 221 bye"
+    assert logins(heard(tmp_path, 587, lines)) == [("LOGIN", "", "Zulu7Tango", "rejected")]
+
+
+def test_a_letter_sent_behind_a_refused_login_is_none(tmp_path: Path) -> None:
+    refused = f"{SMTP}C: AUTH PLAIN {b64(b'%ckim%cZulu7Tango' % (0, 0))}\nS: 535 no\n"
+    trap = b64(b"%ctrap%ctrap" % (0, 0))
+    letter = f"C: MAIL FROM:<a@b.cd>\nS: 250 ok\nC: DATA\nS: 554 no\nC: Subject: tea\nS: 500 no\nC: {trap}\nS: 500 no\nC: .\nS: 500 no\nC: QUIT\nS: 221 bye"
+    assert [one[1] for one in logins(heard(tmp_path, 587, refused + letter))] == ["kim"]

@@ -140,7 +140,7 @@ def _rejected(session: Session, found: Found, credential: Credential, name: str)
             return
     if len(account.rejections) < MIN_GUESSES_SHARED:
         return
-    if now - account.told_ns > WINDOW_NS:
+    if account.told_ns < 0 or now - account.told_ns > WINDOW_NS:
         seen = _within(account.rejections, now)
         guesses = len({one.secret for one in seen if one.secret != 0})
         clients = len({one.client_ip for one in seen})
@@ -237,7 +237,7 @@ def password_spraying(session: Session, found: Found) -> None:
     for credential in session.credentials or []:
         if credential.outcome != REJECTED or credential.username is None:
             continue
-        if credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
+        if past.sprayed_ns >= 0 and credential.timestamp_ns - past.sprayed_ns <= WINDOW_NS:
             past.sprayed_ns = credential.timestamp_ns
             continue
         if past.excused > 0:

@@ -29,8 +29,8 @@ MAX_WORDS: Final = 100
 #: Rejected logins kept of one client at one server, or of one account.
 MAX_REJECTIONS: Final = 64
 
-#: A capture time before all others; 0 is that of captures without times.
-NEVER: Final = -(1 << 62)
+#: No capture time; 0 is that of captures without times.
+NEVER: Final = -1
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -56,7 +56,7 @@ class Dissector(Logins):
             if self._begins_tls(sender, side, data, at.offset):
                 return self.events
         if side.inflater is None:
-            self._feed(sender, side, data)
+            self._feed(sender, side, data, 0)
         else:
             self._inflate(sender, side, data)
         return self.events

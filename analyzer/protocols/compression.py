@@ -65,7 +65,7 @@ class Compression(Framing):
                 self._compression_lost(sender, side, "inflates to more than mailtap reads")
                 return
             if text:
-                self._feed(sender, side, text)
+                self._feed(sender, side, text, 0)
                 if side.mode == DISCARD:
                     return
             elif not data:

@@ -45,6 +45,8 @@ class Framing(DotBodies):
         self.server: Side = Side()
         #: octets of either side are known to be missing: TLS may begin among what is not seen
         self._gap_seen: bool = False
+        #: what waits is being read on, for want of room: it grows no deeper
+        self._draining: bool = False
 
     # -- for the protocol: what comes next -------------------------------------------------------------------------------------
 
@@ -102,9 +104,17 @@ class Framing(DotBodies):
         if side.mode == HOLD:
             side.mode = LINES
         side.hold_reason = HOLD_NONE
-        waiting = side.take()
-        if waiting:
-            self._replay(CLIENT, side, waiting)
+        if side.parts_size > 0:
+            begun: i64 = 0
+            if len(side.parts) == 1:
+                waiting = side.parts[0]  # not cut: of much that waits, each command would copy the rest
+                begun = side.parts_from
+                side.parts = []
+                side.parts_from = 0
+                side.parts_size = 0
+            else:
+                waiting = side.take()
+            self._replay(CLIENT, side, waiting, begun)
 
     def client_line_due(self) -> None:
         """The server has asked for a line: the client's next octets begin one, whatever was missing before."""
@@ -119,9 +129,8 @@ class Framing(DotBodies):
 
     # -- reading ---------------------------------------------------------------------------------------------------------------
 
-    def _feed(self, sender: Sender, side: Side, data: bytes) -> None:
-        """Read the next octets of a side, which stand at ``self.at``."""
-        at: i64 = 0
+    def _feed(self, sender: Sender, side: Side, data: bytes, at: i64) -> None:
+        """Read the next octets of a side, from ``at`` on; ``data`` stands at ``self.at``."""
         size: i64 = len(data)
         base = self.at.offset
         while at < size:
@@ -198,9 +207,14 @@ class Framing(DotBodies):
             elif mode == HOLD:
                 if side.parts_size == 0:
                     side.wait_from(base + at, self.at)
-                side.keep(data[at:] if at else data)
-                if side.parts_size > MAX_HELD:
-                    self._overflow()
+                    side.wait(data, at)
+                else:
+                    side.keep(data[at:] if at else data)
+                if side.parts_size > MAX_HELD and not self._draining:
+                    self._draining = True
+                    while side.mode == HOLD and side.parts_size > MAX_HELD:
+                        self._overflow()
+                    self._draining = False
                 return
             elif self._taken(sender, side, data[at:] if at else data, base + at):
                 return
@@ -264,11 +278,11 @@ class Framing(DotBodies):
 
     # -- waiting for the server's word ------------------------------------------------------------------------------------------
 
-    def _replay(self, sender: Sender, side: Side, data: bytes) -> None:
-        """Feed octets that waited, at the place where they stood in their stream."""
+    def _replay(self, sender: Sender, side: Side, data: bytes, begun: i64 = 0) -> None:
+        """Feed octets that waited, from ``begun`` on, at the place where they stood in their stream."""
         here = self.at
-        self.at = Position(side.held_frame, side.held_ns, side.offset)
-        self._feed(sender, side, data)
+        self.at = Position(side.held_frame, side.held_ns, side.offset - begun)
+        self._feed(sender, side, data, begun)
         self.at = here
 
     def _release_all(self) -> None:

@@ -330,7 +330,7 @@ class ImapDissector(MessageTraffic):
         )
         self._command_size += self._literal_size
         self._literal_waits = is_synchronising(line)
-        if self._literal_waits and pending.status:
+        if self._literal_waits and pending.status and pending.status != b"OK":
             self._give_up(pending)  # refused already: no go-ahead will come
             self._answer(pending, pending.status, pending.reply)
         elif self._literal_waits:

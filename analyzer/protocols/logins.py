@@ -71,6 +71,8 @@ class Logins(StartTls):
         self._exchange_stray: bool = False
         #: some of what the client said in it may be missing
         self._exchange_torn: bool = False
+        #: commands that had come when an authentication was refused; -1 where none was
+        self._refused_at: i64 = -1
         #: a login was accepted
         self._let_in: bool = False
         #: the latest list of capabilities, where it is whole and told to who was not logged in, until somebody asks what it withholds
@@ -99,8 +101,11 @@ class Logins(StartTls):
         self._exchange_doubtful = doubtful
 
     def sent_all_the_same(self, line: bytes) -> bool:
-        """Whether a line that is no command tells credentials: of an authentication that the server has refused, and the client goes on with."""
-        if self._exchange_number == 0 or self._exchange is not None or not says_who(line):
+        """Whether a line that is no command tells credentials: of an authentication that the server has just refused, and the client goes on with.
+
+        Behind another command it is none: it may be the text of a letter.
+        """
+        if self._refused_at != self.commands or self._exchange is not None or not says_who(line):
             return False
         self.begin_stray_exchange(doubtful=False)
         return True
@@ -191,6 +196,7 @@ class Logins(StartTls):
         exchange = self._exchange
         if exchange is None:
             return
+        self._refused_at = self.commands if outcome == REJECTED else -1
         if outcome == ACCEPTED:
             self._let_in = True
         if not exchange.mechanism or self._exchange_doubtful:

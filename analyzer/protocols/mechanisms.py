@@ -178,18 +178,21 @@ class Login(Mechanism):
             self.step = 2
 
     def challenge(self, learned: Learned, data: bytes) -> None:
+        before = self.asked
         self.asked = data[:4].lower()
         if self.step != 0:
             return
         self.prompts += 1
         word = self.word
         self.word = None
-        if self.asked == b"pass":
-            if word is not None:
-                learned.username = text(word)
+        if word is not None and self.asked != b"user":
+            learned.username = text(word)  # asked on behind it: it was not the password
+            self.step = 1
+        elif self.asked == b"pass":
+            if self.prompts > 1 or self.torn or self.blank:
                 self.step = 1
-            elif self.prompts > 1 or self.torn or self.blank:
-                self.step = 1
+        elif self.blank and before == b"user" and self.asked != b"user":
+            self.step = 1  # in whatever language: the name was asked for, and was empty
 
     def missed(self, challenge: bool) -> None:
         self.asked = b""

@@ -214,6 +214,10 @@ class Pop3Dissector(Dissector):
         last = self._pending.last() & _KIND
         if last == PASS or last == APOP:
             self._pending.replace_last(LOST)
+        elif last == AUTH:
+            self.exchange_dropped()
+            self._pending.replace_last(LOST)
+            self.release_client()
         self._lost_count = True
         self._replies_then = self.replies
 

@@ -34,6 +34,8 @@ class Side:
         #: the beginning of a line (LINES), of a possible terminator (DOT_BODY), or everything that waits (HOLD, LIMBO)
         self.parts: list[bytes] = []
         self.parts_size: i64 = 0
+        #: octets of the first part that were read already (HOLD): what waits is long, and read line by line
+        self.parts_from: i64 = 0
         #: stream offset of the line or of the parts; where a line has changed the mode, of the octet behind that line
         self.offset: i64 = 0
         #: stream offset behind all octets received so far
@@ -70,6 +72,8 @@ class Side:
 
     def take(self) -> bytes:
         """The parts in one piece; none are left."""
+        if self.parts_from > 0:
+            self.settle()
         parts = self.parts
         self.parts_size = 0
         if not parts:
@@ -80,6 +84,8 @@ class Side:
 
     def joined(self) -> bytes:
         """The parts in one piece, which they stay."""
+        if self.parts_from > 0:
+            self.settle()
         parts = self.parts
         if len(parts) != 1:
             self.parts = parts = [b"".join(parts)]
@@ -90,6 +96,18 @@ class Side:
         self.offset = offset
         self.held_frame = at.frame
         self.held_ns = at.timestamp_ns
+
+    def settle(self) -> None:
+        """Cut off what was read already of the first part."""
+        if self.parts_from > 0:
+            self.parts[0] = self.parts[0][self.parts_from :]
+            self.parts_from = 0
+
+    def wait(self, data: bytes, at: i64) -> None:
+        """What stands in ``data`` from ``at`` on waits, and nothing before it."""
+        self.parts = [data]
+        self.parts_from = at
+        self.parts_size = len(data) - at
 
     def keep(self, data: bytes) -> None:
         """Let octets wait behind the parts that do."""

@@ -294,7 +294,7 @@ class SieveDissector(Dissector):
             self.at = self._early_at
             self.line_offset = self._early_offset
             status = words[0].upper()
-            self._receive_reply(status == b"OK", status == b"BYE", words)
+            self._take_reply(status == b"OK", status == b"BYE", words)
             self.at = here
             self.line_offset = offset
 
@@ -304,6 +304,10 @@ class SieveDissector(Dissector):
             self._early_at = self.at
             self._early_offset = self.line_offset
             return
+        self._take_reply(good, bye, words)
+
+    def _take_reply(self, good: bool, bye: bool, words: list[bytes]) -> None:
+        """A reply to what is all there."""
         names = self._names
         self._names = []
         pending = self._pending

@@ -655,7 +655,9 @@ class SmtpDissector(Dissector):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "500 #5.5.1")
             self.starttls_refused(whole_reply(lines))
         elif kind == AUTH:
-            if code == 421:  # the server leaves, whatever was asked (RFC 5321 section 3.8): nothing is said of the password
+            if (
+                code == 421
+            ):  # the server leaves, whatever was asked (RFC 5321 section 3.8): nothing is said of the password
                 self.exchange_dropped()
             else:
                 self.exchange_ended(REJECTED, whole_reply(lines))
@@ -738,7 +740,7 @@ class SmtpDissector(Dissector):
 
     def _command_waits(self) -> bool:
         """Whether what the client said before the server's word begins with a command."""
-        waiting = b"".join(self.client.parts)
+        waiting = self.client.joined() if self.client.parts_size else b""
         return VERBS.get(first_word(waiting.split(b"\n", 1)[0].rstrip(b"\r")), UNKNOWN) != UNKNOWN
 
     def block_data(self, sender: Sender, data: bytes, start: i64, end: i64) -> None:

@@ -46,6 +46,8 @@ from analyzer.protocols.side import HOLD_NONE, HOLD_STARTTLS, LIMBO, LINES, OPAQ
 
 #: Pieces of the client's text behind a grant of STARTTLS that keep their own frames; those beyond share the last one's.
 MAX_PLACES: Final = 256
+#: Requests in vain behind which all that waits is looked through for TLS; whoever asks on and on gets none.
+MAX_IN_VAIN: Final = 64
 
 
 @mypyc_attr(acyclic=True)
@@ -66,6 +68,8 @@ class StartTls(Compression):
         self._grant_seen: bool = False
         #: the client's text before TLS: slipped in, or crossed the grant
         self._injected: bytes = b""
+        #: requests to which no answer came
+        self._in_vain: i64 = 0
         #: the grant has cut the last line of that, and what came behind it so far goes on with the line
         self._in_cut_line: bool = False
         #: where each part stands of the client's text that came behind the grant and waits (LIMBO); None where none does
@@ -84,7 +88,7 @@ class StartTls(Compression):
         """
         if not data:
             return False
-        first = data[0] if side.parts_size == 0 else side.parts[0][0]
+        first = data[0] if side.parts_size == 0 else side.parts[0][side.parts_from]
         if not 0x14 <= first <= 0x17 or side.inflater is not None:
             return False
         octets = side.take() + data
@@ -143,6 +147,10 @@ class StartTls(Compression):
     def _overflow(self) -> None:
         client = self.client
         if client.hold_reason != HOLD_STARTTLS:
+            super()._overflow()
+            return
+        self._in_vain += 1
+        if self._in_vain > MAX_IN_VAIN:
             super()._overflow()
             return
         waiting = self._enter_limbo(grant_seen=False)
@@ -331,6 +339,7 @@ class StartTls(Compression):
         client, server = self.client, self.server
         here = self.at
         places = self._text_at
+        client.settle()
         waited = client.parts
         replies = server.take()
         commands = self._injected + client.take()
@@ -364,7 +373,7 @@ class StartTls(Compression):
             for number, place in enumerate(places):
                 self.at = Position(place.frame, place.timestamp_ns, offset)
                 if client.mode != LINES or not self._begins_tls(CLIENT, client, waited[number], offset):
-                    self._feed(CLIENT, client, waited[number])
+                    self._feed(CLIENT, client, waited[number], 0)
                 offset += len(waited[number])
         self.at = here
 

@@ -352,7 +352,7 @@ class FindingTexts:
         self._session: Session | None = None
         self._who: str = ""
         self._where: str = ""
-        self._capture: str = ""
+        self._capture: str | None = None
         self._capture_text: str = ""
 
     def text(self, one: Finding) -> str:
