@@ -35,7 +35,7 @@ CAN_COMPILE := command -v $${CC:-cc} >/dev/null && $(BIN)/python -c 'import os, 
 # Tests run side by side, a file at a time: some share a server or a browser within their file.
 PARALLEL := -n auto --dist loadfile
 
-SOURCES := $(shell find analyzer -name '*.py' -o -path '*/page/*') setup.py setup.cfg pyproject.toml
+SOURCES := $(shell find analyzer -name '*.py' -o -path '*/page/*' -o -path '*/deploy/*' -o -name '*.toml') setup.py setup.cfg pyproject.toml
 
 # The working folder must never shadow the installed package, neither in tests nor in the commands they start.
 export PYTHONSAFEPATH := 1

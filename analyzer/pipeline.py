@@ -253,8 +253,9 @@ def run(
         raise UsageError("no capture was named")
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}; known: {', '.join(ENGINES)}")
-    if since_ns is not None and until_ns is not None and since_ns > until_ns:
-        raise UsageError("since lies behind until, so that no session can be between the two; swap them")
+    from analyzer.times import check_order
+
+    check_order(since_ns, until_ns)
     secrets = _read_secrets(keylog)
     began = time.perf_counter()
     result = Result()

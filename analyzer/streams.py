@@ -19,7 +19,7 @@ from analyzer.errors import OutputError
 #: Errors of a full disk, in whatever is written last.
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Other names of standard output. To open one of them would cut the file off that the shell opened to append to.
-STDOUT_NAMES: Final = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STDOUT_NAMES: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def prepare() -> None:

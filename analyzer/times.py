@@ -54,3 +54,13 @@ def parse_time(value: str | datetime | None) -> int | None:
             f"{value!r} is no time; write it like 2026-01-31, 2026-01-31T08:00 or 2026-01-31T08:00:00+01:00, or 24h for 24 hours ago, 7d for 7 days ago"
         ) from None
     return (since.days * 86400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000 + below
+
+
+def check_order(since_ns: int | None, until_ns: int | None) -> None:
+    """Two times between which sessions are to be.
+
+    Raises:
+        UsageError: the first lies behind the second.
+    """
+    if since_ns is not None and until_ns is not None and since_ns > until_ns:
+        raise UsageError("since lies behind until, so that no session can be between the two; swap them")

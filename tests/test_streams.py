@@ -102,3 +102,16 @@ def test_standard_output_by_name_is_added_to_what_is_there(talk: Path, tmp_path:
     log.write_text("before\n")
     assert shell('mailtap analyze "$1" -f csv -o /dev/stdout >> "$2"', talk, log).returncode == 0
     assert log.read_text(encoding="utf-8").startswith("before\nsession_id,")
+
+
+def test_a_dash_is_standard_output_as_it_is_standard_input(talk: Path, tmp_path: Path) -> None:
+    done = shell('cd "$2"; mailtap analyze "$1" -f json -o -', talk, tmp_path, PYTHONPATH=str(Path.cwd()))
+    assert (done.returncode, len(json.loads(done.stdout)["sessions"])) == (0, 1)
+    assert not (tmp_path / "-").exists()
+
+
+def test_alerts_have_no_standard_output_where_it_is_closed(talk: Path) -> None:
+    user = "--user root" if os.geteuid() == 0 else ""
+    done = shell(f'mailtap monitor - {user} --store off <"$1" >&-', talk)
+    assert done.returncode == WRONG
+    assert b"there is no standard output for alerts" in done.stderr

@@ -17,7 +17,7 @@ from analyzer.monitor.store_names import is_store
 from analyzer.monitor.store_runs import Runs
 from analyzer.pipeline import Result
 from analyzer.report.wording import plural
-from analyzer.times import parse_time
+from analyzer.times import check_order, parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -118,6 +118,7 @@ def read_result(
     from analyzer.monitor.store import open_store
 
     since_ns, until_ns = parse_time(since), parse_time(until)
+    check_order(since_ns, until_ns)
     store = open_store(place, create=False)
     try:
         return load_result(store, since_ns, until_ns, sensor)

@@ -36,7 +36,9 @@ SESSIONS: Final = (
     Column("exposure", "word", "worst thing an eavesdropper could read: credentials content metadata none unknown"),
     Column("auth_attempts", "count", "authentications begun"),
     Column("auth_accepted", "count", "authentications that the server accepted"),
-    Column("messages", "count", "whole messages seen in clear; not those fetched in parts (TOP, header and text apart)"),
+    Column(
+        "messages", "count", "whole messages seen in clear; not those fetched in parts (TOP, header and text apart)"
+    ),
     Column("message_bytes", "count", "octets of messages seen in clear, parts included"),
     Column("packets", "count", "packets of the connection"),
     Column("client_bytes", "count", "octets of payload sent by the client"),

@@ -286,7 +286,7 @@ def _from_json(file: Path) -> Snapshot:
     try:
         for table, rows in WrittenResult(file).rows(*_TABLES):
             found.add(table, rows)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file}: no result of mailtap analyze --format json or jsonl") from error
     return found.finish()
 

@@ -101,7 +101,7 @@ def load_result(file: Path) -> Report:
         for table, rows in result.rows(*TABLES):
             records[table].extend(rows)
         frames = {name: _frame(name, rows) for name, rows in records.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise NotACapture(
             f"{file}: no result of mailtap analyze --format json or jsonl that this mailtap reads ({error})"
         ) from None

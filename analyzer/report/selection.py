@@ -12,7 +12,7 @@ from analyzer.report.cards import PROTOCOLS
 from analyzer.report.columns import TABLES, Column
 from analyzer.report.frames import FIRST_NS, LAST_NS, frame_of, retyped, series_of
 from analyzer.report.tables import Report
-from analyzer.times import parse_time
+from analyzer.times import check_order, parse_time
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +49,7 @@ def filtered(
     import pandas as pd
 
     since_ns, until_ns = _moment(since), _moment(until)
+    check_order(since_ns, until_ns)
     warnings = [] if since_ns is None and until_ns is None else [OF_THE_WHOLE]
     if warnings and report.result is not None:
         report = _between(report, report.result, since_ns, until_ns)
@@ -257,14 +258,19 @@ def _inside(address: object, networks: Sequence[Network]) -> bool:
 
 
 def _moment(value: str | datetime | None) -> int | None:
-    """A time in nanoseconds since the epoch: whatever the command line takes, and whatever else pandas reads."""
+    """A time in nanoseconds since the epoch: whatever the command line takes, and whatever else pandas reads, but for bare numbers."""
     try:
         return parse_time(value)
     except UsageError as error:
+        from datetime import date
+
         import pandas as pd
 
+        if not isinstance(value, (str, date)):
+            raise
+
         try:
-            return parse_time(pd.Timestamp(value))  # type: ignore[arg-type]
+            return parse_time(pd.Timestamp(value))
         except (ValueError, TypeError):
             raise error from None
 

@@ -14,6 +14,7 @@ from support.traffic import START_NS, Talk, capture
 from support.verdicts import SECOND, authority, failed_tls, good_tls, identity, shown, talk, tls
 from support.waiting import CHILD_PATIENCE
 
+from analyzer import load
 from analyzer.errors import CaptureError, UsageError
 from analyzer.findings.catalogue import RULES
 from analyzer.pipeline import run
@@ -399,3 +400,12 @@ def test_hostile_names_are_shown_escaped(tmp_path: Path) -> None:
     for done in (mailtap("diff", old, new), mailtap("diff", old, new, "--json"), mailtap("analyze", old)):
         assert done.returncode == 0
         assert "\x1b" not in done.stdout
+
+
+def test_json_that_is_nested_too_deeply_is_no_result(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.json"
+    deep.write_text('{"schema_version":1,"captures":' + "[" * 200_000, encoding="utf-8")
+    with pytest.raises(UsageError, match="no result of mailtap"):
+        snapshot(str(deep), run)
+    with pytest.raises(CaptureError, match="no result of mailtap"):
+        load(deep)

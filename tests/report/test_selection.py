@@ -230,3 +230,13 @@ def test_rows_of_one_server_become_one():
 def test_nothing_to_join_is_said():
     with pytest.raises(UsageError, match="no report"):
         analyzer.concat([])
+
+
+def test_times_are_those_of_a_run():
+    for choice in (
+        {"since": "2026-11-21T23:15:41", "until": "2026-11-21T23:15:40"},
+        {"since": 20261121},
+    ):
+        for take in (whole().filter, lambda **times: analyzer.analyze(CAPTURES / OFFICE, **times)):
+            with pytest.raises(UsageError):
+                take(**choice)

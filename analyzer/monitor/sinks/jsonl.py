@@ -81,10 +81,16 @@ class JsonLines(AlertSink):
             OutputError: it cannot be opened.
         """
         if not self.path:
+            import fcntl  # not on every system
+
             try:
-                return os.dup(STDOUT)
+                if (
+                    fcntl.fcntl(STDOUT, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+                ):  # what a closed one was replaced by
+                    return os.dup(STDOUT)
             except OSError:
-                raise OutputError("there is no standard output for alerts; send them to a file: jsonl:PATH") from None
+                pass
+            raise OutputError("there is no standard output for alerts; send them to a file: jsonl:PATH")
         # Not blocking, for the open alone: a named pipe without a reader is an error, not a wait without end.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         try:
