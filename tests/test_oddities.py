@@ -1059,6 +1059,8 @@ def test_a_name_that_is_empty_and_a_prompt_in_another_language(tmp_path: Path) -
     user, word = b64(b"Username:"), b64(b"Kennwort:")
     lines = f"{SMTP}C: AUTH LOGIN\nS: 334 {user}\nC: \nS: 334 {word}\nC: {b64(b'Zulu7Tango')}\nS: 535 no\nC: QUIT\nS: 221 bye"
     assert logins(heard(tmp_path, 587, lines)) == [("LOGIN", "", "Zulu7Tango", "rejected")]
+    found = findings(tmp_path, Talk(server_port=587).play(lines).close())
+    assert ["login of (empty) to" in one.detail() for one in found if one.slug == "plaintext-password"] == [True]
 
 
 def test_a_letter_sent_behind_a_refused_login_is_none(tmp_path: Path) -> None:

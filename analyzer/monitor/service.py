@@ -3,6 +3,8 @@
 Order of the start: sources are opened (this may need rights), inherited descriptors closed, rights dropped; only then come the store,
 the history from it, sinks, metrics, the screen. Order of the end: sources are read to their end and closed, open sessions judged, alerts
 and rows delivered, then everything is closed. A second signal does not wait for that.
+
+Over 500 lines, because this order is the module: each step is short, and stands where its turn comes.
 """
 
 from __future__ import annotations
