@@ -132,7 +132,9 @@ def _describe_login(finding: Finding) -> str:
         return ""
     outcome = credential.outcome if credential.outcome != "unknown" else "outcome not seen"
     times = f", {finding.count:,} times" if finding.count > 1 else ""
-    who = "a login without a user name" if credential.username is None else f"login of {credential.username or '(empty)'}"
+    who = (
+        "a login without a user name" if credential.username is None else f"login of {credential.username or '(empty)'}"
+    )
     return f"{who} to {server_text(session)} with {credential.mechanism}, {outcome}{times}"
 
 
