@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,3 +116,10 @@ def test_alerts_have_no_standard_output_where_it_is_closed(talk: Path) -> None:
     done = shell(f'mailtap monitor - {user} --store off <"$1" >&-', talk)
     assert done.returncode == WRONG
     assert b"there is no standard output for alerts" in done.stderr
+
+
+def test_alerts_that_nobody_got_are_counted_at_the_end(talk: Path) -> None:
+    user = "--user root" if os.geteuid() == 0 else ""
+    done = shell(f'mailtap monitor - {user} --store off <"$1" >/dev/full', talk)
+    assert re.search(rb"stopped: .*; \d+ alerts? could not be delivered", done.stderr)
+    assert b"could not be delivered" not in shell(f'mailtap monitor - {user} --store off <"$1"', talk).stderr

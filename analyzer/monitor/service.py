@@ -456,6 +456,9 @@ class Monitor:
     def _say_what_was(self) -> None:
         state = self.state
         lost = f"; {plural(state.store_lost, 'row')} could not be stored" if state.store_lost else ""
+        given_up = state.alerts_lost + sum(sink.lost for sink in state.sinks)
+        if given_up:
+            lost = f"{lost}; {plural(given_up, 'alert')} could not be delivered"
         self._say(f"stopped: {self._status()}{lost}")
 
     def _say(self, sentence: str) -> None:
