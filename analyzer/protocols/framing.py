@@ -131,12 +131,13 @@ class Framing(DotBodies):
 
     def _feed(self, sender: Sender, side: Side, data: bytes, at: i64) -> None:
         """Read the next octets of a side, from ``at`` on; ``data`` stands at ``self.at``."""
+        begun = at
         size: i64 = len(data)
         base = self.at.offset
         while at < size:
             mode = side.mode
             if mode == LINES:
-                if at > 0 and (self._gap_seen or self.midstream) and 0x14 <= data[at] <= 0x17:
+                if at > begun and (self._gap_seen or self.midstream) and 0x14 <= data[at] <= 0x17:
                     if self._begins_tls(sender, side, data[at:], base + at):
                         return
                 newline = line_end(data, at, size)
@@ -203,6 +204,7 @@ class Framing(DotBodies):
                     data = waiting + data[at:]
                     size = len(data)
                     at = 0
+                    begun = 0
                 at = self._dot_body(sender, side, data, at, size)
             elif mode == HOLD:
                 if side.parts_size == 0:
