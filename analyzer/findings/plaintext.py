@@ -310,10 +310,8 @@ def credentials_before_capabilities(session: Session, found: Found) -> None:
 
 def _worked(session: Session, frame: int, offset: int) -> bool:
     """Whether the server took the password that was sent here."""
-    for credential in session.credentials or []:
-        if credential.frame == frame and credential.offset == offset:
-            return credential.outcome == ACCEPTED
-    return False
+    credential = credential_at(session, frame, offset)
+    return credential is not None and credential.outcome == ACCEPTED
 
 
 def _username_at(session: Session, frame: int) -> str | None:

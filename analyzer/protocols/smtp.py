@@ -538,7 +538,7 @@ class SmtpDissector(Dissector):
         if kind == BODY or kind == BDAT_LAST:
             transfer = entry.transfer
             if transfer is not None:
-                if code != 250 and answers_only(code) >= 0:
+                if answers_only(code) >= 0:
                     queue.pop(0)  # whatever this answers, it is not the message
                     if transfer.ended:
                         self._tell_unanswered(transfer)
@@ -655,9 +655,8 @@ class SmtpDissector(Dissector):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "500 #5.5.1")
             self.starttls_refused(whole_reply(lines))
         elif kind == AUTH:
-            if (
-                code == 421
-            ):  # the server leaves, whatever was asked (RFC 5321 section 3.8): nothing is said of the password
+            if code == 421:
+                # The server leaves, whatever was asked (RFC 5321 section 3.8): nothing is said of the password.
                 self.exchange_dropped()
             else:
                 self.exchange_ended(REJECTED, whole_reply(lines))

@@ -24,6 +24,7 @@ from analyzer.findings.offers import offer_of, takes_passwords, told_before_logi
 from analyzer.findings.tls import PROBLEMS, STATIC_KEYS, WEAK_PARTS
 from analyzer.findings.traits import asked_too_late, between_servers, first_clear_message
 from analyzer.protocols.events import ACCEPTED, NO_SECRET
+from analyzer.report.wording import plural
 from analyzer.sessions.certificates import (
     EXPIRING,
     UNTRUSTED,
@@ -147,14 +148,14 @@ class Posture:
         """What it takes in clear."""
         if self.readable_logins:
             found.append(
-                (4, f"took {_times(self.readable_logins, 'login')} with readable passwords or tokens in clear")
+                (4, f"took {plural(self.readable_logins, 'login')} with readable passwords or tokens in clear")
             )
         if self.guessable_logins:
-            found.append((3, f"took {_times(self.guessable_logins, 'login')} by challenge and response in clear"))
+            found.append((3, f"took {plural(self.guessable_logins, 'login')} by challenge and response in clear"))
         if self.user_mail_in_clear:
-            found.append((3, f"moved users' mail in clear in {_times(self.user_mail_in_clear, 'session')}"))
+            found.append((3, f"moved users' mail in clear in {plural(self.user_mail_in_clear, 'session')}"))
         if self.server_mail_in_clear:
-            found.append((1, f"moved mail between servers in clear in {_times(self.server_mail_in_clear, 'session')}"))
+            found.append((1, f"moved mail between servers in clear in {plural(self.server_mail_in_clear, 'session')}"))
         if self.plaintext_auth and not self.readable_logins:
             found.append((2, "invites passwords before TLS"))
         self._judge_upgrade(found)
@@ -176,7 +177,7 @@ class Posture:
             found.append((2, f"offers STARTTLS only sometimes ({self.offered:,} of {judged:,} sessions)"))
         if self.refused:
             if self.starttls or self.refused < self.offered:
-                found.append((2, f"refused STARTTLS in {_times(self.refused, 'session')}"))
+                found.append((2, f"refused STARTTLS in {plural(self.refused, 'session')}"))
             elif self.offered:
                 found.append((2, "offers STARTTLS and refuses it"))
             else:
@@ -227,10 +228,6 @@ class Posture:
 def offer_in_words(offered: str, plaintext: int, starttls: int, implicit_tls: int) -> str:
     """Whether a server offers STARTTLS (:meth:`Posture.starttls_offered`), and ``not needed`` where all that was seen is TLS from the first octet."""
     return "not needed" if offered == UNSEEN and implicit_tls and not plaintext and not starttls else offered
-
-
-def _times(count: i64, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _worst_first(one: tuple[int, str]) -> tuple[int, str]:
