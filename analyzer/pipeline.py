@@ -24,8 +24,8 @@ from analyzer.packets.decoder import PacketDecoder
 from analyzer.protocols.detect import PROTOCOL_OF
 from analyzer.report.wording import plural
 from analyzer.sessions.dispatch import SessionStreamFactory
-from analyzer.sessions.ordering import SessionGate, SessionOrder, in_order
-from analyzer.sessions.records import Session, SessionList, SessionSink, sort_by_start
+from analyzer.sessions.ordering import SessionGate, SessionOrder, in_order, sort_by_start
+from analyzer.sessions.records import Session, SessionList, SessionSink
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -22,7 +22,8 @@ from analyzer.capture.base import CaptureStats
 from analyzer.capture.files import read_capture
 from analyzer.packets.selection import RecordSelector, connection_key
 from analyzer.pipeline import Pipeline
-from analyzer.sessions.records import Session, SessionList, sort_by_start
+from analyzer.sessions.ordering import sort_by_start
+from analyzer.sessions.records import Session, SessionList
 
 #: A record as it was captured: ``(timestamp_ns, linktype, data, wire_length, frame)``.
 Record = tuple[int, int, bytes, int, int]

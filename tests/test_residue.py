@@ -20,7 +20,8 @@ from analyzer.pipeline import Pipeline, Result
 from analyzer.report.formats import Job, load
 from analyzer.report.rows import RowMaker
 from analyzer.residue import crossing, join, read_part, read_residue
-from analyzer.sessions.records import Session, SessionList, sort_by_start
+from analyzer.sessions.ordering import sort_by_start
+from analyzer.sessions.records import Session, SessionList
 
 DIALOGUES = [
     (110, "S: +OK mx\nC: USER kim\nS: +OK\nC: PASS pw-one\nS: +OK in\nC: RETR 1\nS: +OK\nS: Subject: x\nS: \nS: text\nS: .\nC: QUIT\nS: +OK bye"),

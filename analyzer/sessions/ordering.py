@@ -12,7 +12,8 @@ comes, and counted.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from mypy_extensions import i64
 
@@ -171,8 +172,14 @@ class SessionGate(SessionSink):
         self.sink.receive_session(session)
 
 
-def settle(sessions: list[Session]) -> None:
-    """Put sessions of the same moment in order; ``sessions`` are in order of their start."""
+def sort_by_start(sessions: list[Session]) -> None:
+    """Order of start, within one moment of frames."""
+    sessions.sort(key=_start_of)
+    settle(sessions, _frame_of)
+
+
+def settle(sessions: list[Session], key: Callable[[Session], Any] | None = None) -> None:
+    """Put sessions of the same moment in order, by their addresses unless a ``key`` is given; ``sessions`` are in order of their start."""
     count: i64 = len(sessions)
     if count < 2:
         return
@@ -184,7 +191,7 @@ def settle(sessions: list[Session]) -> None:
             first = at - 1
             while at < count and sessions[at].start_ns == start_ns:
                 at += 1
-            sessions[first:at] = sorted(sessions[first:at], key=_order)
+            sessions[first:at] = sorted(sessions[first:at], key=_order if key is None else key)
             if at == count:
                 return
             start_ns = sessions[at].start_ns
@@ -212,6 +219,10 @@ def in_order(sessions: list[Session]) -> list[Session]:
 
 def _start_of(session: Session) -> int:
     return session.start_ns
+
+
+def _frame_of(session: Session) -> int:
+    return session.first_frame
 
 
 def _order(session: Session) -> tuple[int, str, int, str, int, int]:

@@ -460,29 +460,6 @@ def _session(
     return one
 
 
-def sort_by_start(sessions: list[Session]) -> None:
-    """Order of start, within one moment of frames."""
-    sessions.sort(key=_start_of)
-    at: i64 = 1
-    count: i64 = len(sessions)
-    while at < count:
-        start_ns = sessions[at].start_ns
-        if start_ns == sessions[at - 1].start_ns:
-            first = at - 1
-            while at < count and sessions[at].start_ns == start_ns:
-                at += 1
-            sessions[first:at] = sorted(sessions[first:at], key=_frame_of)
-        at += 1
-
-
-def _start_of(session: Session) -> int:
-    return session.start_ns
-
-
-def _frame_of(session: Session) -> int:
-    return session.first_frame
-
-
 @mypyc_attr(allow_interpreted_subclasses=True)
 class SessionSink:
     """Takes finished sessions, in the order in which they end. The pipeline and the monitor override this."""
