@@ -147,6 +147,9 @@ class Framing(DotBodies):
                 torn = False
                 if side.parts_size + newline - at > MAX_LINE:
                     self._keep_line(sender, side, data[at:newline], base + at)
+                    if not side.skipping:
+                        at = newline  # it was no line, and has been read as what it was
+                        continue
                 if side.skipping:
                     side.skipping = False
                     torn = side.torn
@@ -229,7 +232,13 @@ class Framing(DotBodies):
             side.offset = offset
         side.keep(data)
         if side.parts_size > MAX_LINE:
-            side.take()
+            begun = side.take()
+            if self.block_resumed(sender):
+                here = self.at
+                self.at = Position(here.frame, here.timestamp_ns, side.offset)
+                self._feed(sender, side, begun, 0)
+                self.at = here
+                return
             side.skipping = True
             side.torn = False
             self.line_offset = side.offset

@@ -89,6 +89,10 @@ class Grammar:
     def block_ended(self, sender: Sender) -> None:
         """The block or body is complete."""
 
+    def block_resumed(self, sender: Sender) -> bool:
+        """A line is too long to keep: whether it is none, but the block that ``expect_octets`` was now called for."""
+        return False
+
     def line_skipped(self, sender: Sender) -> None:
         """A line was too long to keep: whatever it was, a command or a reply went by."""
 

@@ -289,6 +289,16 @@ class SmtpDissector(Dissector):
                 self.client_line(rest)
         return True
 
+    def block_resumed(self, sender: Sender) -> bool:
+        """No command is that long: behind an answer that came before the chunk it is the chunk's beginning."""
+        transfer = self._chunked
+        if sender != CLIENT or not self._chunk_doubtful or transfer is None:
+            return False
+        self._forget_refusals()
+        self._transfer = transfer
+        self.expect_octets(CLIENT, self._chunk_size)
+        return True
+
     def _receive_unknown(self, line: bytes) -> None:
         if self.commands == 0 and line.startswith((b"PROXY ", b"SSLproxy:")):
             return  # a proxy's word to the server's own proxy, which answers nothing
