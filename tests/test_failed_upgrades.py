@@ -163,6 +163,19 @@ def test_a_lost_segment_within_the_handshake_makes_nothing_text(port: int, tmp_p
 
 
 @pytest.mark.parametrize("port", PORTS)
+def test_what_stands_behind_a_lost_segment_of_the_text_is_told_where_it_stands(port: int, tmp_path: Path) -> None:
+    line = {110: b"NOOP\r\n", 143: b"e NOOP\r\n", 587: b"NOOP\r\n", 4190: b"NOOP\r\n"}[port]
+    frames = said(port, *failed(port, "alert and words"), (0, line), (0, line), *LOGIN[port]).frames()
+    lost = len(frames) - 3 - len(LOGIN[port]) - 1
+    told = []
+    for kept in (frames, frames[:lost] + frames[lost + 1 :]):
+        (session,) = run_frames(tmp_path, kept).sessions
+        told.append([(one.username, one.offset) for one in session.credentials or []])
+        assert session.gap_bytes == (0 if kept is frames else len(line))
+    assert told[0] == told[1] != []
+
+
+@pytest.mark.parametrize("port", PORTS)
 def test_who_takes_his_leave_in_clear_has_not_gone_on(port: int, tmp_path: Path) -> None:
     for step in (0, 1):
         talk = said(port, *failed(port, "alert and words"), (0, FAREWELL[port]), step=step)

@@ -180,6 +180,10 @@ class TlsDissector(TextAgain):
         """Where the text of a direction stands in its stream that :meth:`plaintext` hands over next."""
         return (self._from_server if sender == SERVER else self._from_client).text_offset
 
+    def text_missing(self, sender: Sender, size: i64) -> None:
+        """``size`` octets are missing of a direction's text."""
+        (self._from_server if sender == SERVER else self._from_client).text_offset += size
+
     def untried(self) -> bool:
         """Whether the client has sent nothing where its hello was due, and the server no more than an alert that says so."""
         facts = self.facts

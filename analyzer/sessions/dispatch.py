@@ -214,8 +214,10 @@ class SessionStream(StreamSink):
 
     def receive_gap(self, sender: Sender, size: i64, at: Position) -> None:
         dissector = self._dissector
-        if dissector is None and (self._text_again >> sender) & 1:
+        tls = self._tls
+        if dissector is None and tls is not None and tls.is_text(sender):
             dissector = self._read_before
+            tls.text_missing(sender, size)
         try:
             if dissector is not None:
                 if sender != self._unread:
