@@ -20,7 +20,7 @@ MAX_WATCHED: Final = 2048
 MAX_PIECEMEAL: Final = 16
 #: Sizes (RFC822.SIZE, and those of headers) remembered.
 MAX_SIZES: Final = 4096
-#: Octets of headers that came without their texts, kept of the newest.
+#: Octets kept of headers that came without their texts, and of whatever a server sends with them: of the newest.
 MAX_HEADERS: Final = 262144
 
 
@@ -144,9 +144,9 @@ class Mailbox:
             self.take_header(next(iter(self._header_sizes)))
         self._header_sizes[sequence] = header.size
         self._headers[sequence] = header
-        self._headers_kept += header.header_kept()
+        self._headers_kept += header.kept()
         while self._headers_kept > MAX_HEADERS:
-            self._headers_kept -= self._headers.pop(next(iter(self._headers))).header_kept()
+            self._headers_kept -= self._headers.pop(next(iter(self._headers))).kept()
 
     def take_header(self, sequence: i64) -> MessageReader | None:
         """The reader of a message whose header came alone, for its text; one that has only its size, where too many came since. None without a header."""
@@ -158,7 +158,7 @@ class Mailbox:
             reader = MessageReader(0, 0, 0, False)
             reader.size = size
         else:
-            self._headers_kept -= reader.header_kept()
+            self._headers_kept -= reader.kept()
         reader.begin_text()
         return reader
 

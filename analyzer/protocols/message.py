@@ -150,9 +150,14 @@ class MessageReader:
         self._header = header._header
         self._header_size = header._header_size
 
-    def header_kept(self) -> int:
-        """Octets kept of the header."""
-        return self._header_size
+    def kept(self) -> int:
+        """Octets that are kept of the message."""
+        size = self._header_size + len(self._carried)
+        for one in self._names:
+            size += len(one)
+        for one in self._boundaries:
+            size += len(one)
+        return size
 
     def header(self) -> bytes:
         """The header block up to its blank line, as received, at most :data:`MAX_HEADER` octets."""
