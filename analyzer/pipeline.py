@@ -22,7 +22,7 @@ from analyzer.errors import CaptureError, EngineError, NotACapture, UsageError
 from analyzer.flows.table import FlowTable
 from analyzer.packets.decoder import PacketDecoder
 from analyzer.protocols.detect import PROTOCOL_OF
-from analyzer.report.wording import plural
+from analyzer.report.wording import plural, secrets_inside, window
 from analyzer.sessions.dispatch import SessionStreamFactory
 from analyzer.sessions.ordering import SessionGate, SessionOrder, in_order, sort_by_start
 from analyzer.sessions.records import Session, SessionList, SessionSink
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from analyzer.capture.keylog import KeyLog
     from analyzer.report.tables import Report
 
-#: The last time that a calendar of four digits has.
-LAST_NS: Final = 253402300799_000_000_000
 #: The engines: mailtap's own, and Wireshark's reassembly and decryption before mailtap's dissectors.
 NATIVE: Final = "native"
 WIRESHARK: Final = "wireshark"
@@ -145,21 +143,12 @@ class Result:
         self.until_ns: int | None = None
         #: sessions that were left out because they were not
         self.left_out: int = 0
+        #: capture -> the identifiers of kept sessions whose TLS secrets it holds, unused
+        self.sealed: dict[str, set[str]] = {}
 
     def window(self) -> str:
         """A sentence that tells which times were asked for, and what that left out; empty where no times were."""
-        since, until = self.since_ns, self.until_ns
-        if since is None and until is None:
-            return ""
-        when = (
-            f"until {_moment(until or 0)}"
-            if since is None
-            else f"since {_moment(since)}"
-            if until is None
-            else f"between {_moment(since)} and {_moment(until)}"
-        )
-        left_out = f"{plural(self.left_out, 'session')} {'was' if self.left_out == 1 else 'were'}"
-        return f"Only sessions alive {when} UTC are told; {left_out if self.left_out else 'none was'} left out."
+        return window(self.since_ns, self.until_ns, self.left_out)
 
     def nothing_analysed(self) -> str:
         """A sentence where packets were read but not one could be decoded; empty otherwise."""
@@ -172,13 +161,6 @@ class Result:
                 "convert the capture to a link type with IP inside, for example with editcap -T ether"
             )
         return ""
-
-
-def _moment(timestamp_ns: int) -> str:
-    """A time in UTC, with parts of a second where it has any; times without a calendar are told as its ends."""
-    seconds, rest = divmod(min(max(timestamp_ns, 0), LAST_NS), 1_000_000_000)
-    text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{rest:09d}".rstrip("0") if rest else text
 
 
 def parse_ports(ports: Mapping[int, str] | None) -> dict[int, str]:
@@ -393,10 +375,11 @@ def _decrypt(
                 inside.add(text)
             count = sum(1 for random in randoms.get(stats.name, ()) if inside.fits(random))
             if count:
-                result.warnings.append(
-                    f"{stats.name} holds the TLS secrets of {plural(count, 'session')}: --engine wireshark, in Python "
-                    'engine="wireshark", reads what they carried'
-                )
+                result.warnings.append(secrets_inside(stats.name, count))
+            for session in result.sessions:
+                random = b"" if session.tls is None else session.tls.client_random
+                if random and session.capture == stats.name and inside.fits(random):
+                    result.sealed.setdefault(stats.name, set()).add(session.session_id())
         return
     sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
     fitting = [one for one in sealed if one.tls is not None and secrets.fits(one.tls.client_random)]

@@ -16,6 +16,7 @@ from analyzer.errors import CaptureUnreadable, NotACapture
 from analyzer.places import reason, status_of
 from analyzer.report.columns import TABLES, Column
 from analyzer.report.frames import frame_of_columns
+from analyzer.report.wording import window
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,11 +102,12 @@ def load_result(file: Path) -> Report:
         for table, rows in result.rows(*TABLES):
             records[table].extend(rows)
         frames = {name: _frame(name, rows) for name, rows in records.items()}
+        warnings = _window(result.head)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise NotACapture(
             f"{file}: no result of mailtap analyze --format json or jsonl that this mailtap reads ({error})"
         ) from None
-    return Report(frames=frames, warnings=_window(result.head))
+    return Report(frames=frames, warnings=warnings)
 
 
 def _frame(table: str, rows: Sequence[Record]) -> pd.DataFrame:
@@ -123,17 +125,20 @@ def _value(column: Column, value: Any) -> Any:
     if not isinstance(value, _KINDS[column.kind]) or (column.kind == "count" and isinstance(value, bool)):
         raise TypeError(f"{column.name} is {value!r:.40}")
     if column.kind == "time" and isinstance(value, str):
-        second = datetime.fromisoformat(f"{value[:19]}+00:00")
-        if value[19:20] != "." or value[29:] != "Z":
-            raise ValueError(f"{column.name} is {value!r:.40}")
-        return int(second.timestamp()) * 1_000_000_000 + int(value[20:29])
+        return _nanoseconds(column.name, value)
     return value
 
 
+def _nanoseconds(name: str, value: str) -> int:
+    """A time as JSON has it, in nanoseconds since the epoch."""
+    second = datetime.fromisoformat(f"{value[:19]}+00:00")
+    if value[19:20] != "." or value[29:] != "Z":
+        raise ValueError(f"{name} is {value!r:.40}")
+    return int(second.timestamp()) * 1_000_000_000 + int(value[20:29])
+
+
 def _window(head: Mapping[str, Any]) -> list[str]:
-    """What a result says of the times asked for."""
-    since, until = head.get("since"), head.get("until")
-    if since is None and until is None:
-        return []
-    when = ("" if since is None else f" since {since}") + ("" if until is None else f" until {until}")
-    return [f"only sessions alive{when} are told; left out: {head.get('left_out', 0)}"]
+    """What a result says of the times asked for, as the run said it."""
+    since, until = [None if head.get(name) is None else _nanoseconds(name, head[name]) for name in ("since", "until")]
+    sentence = window(since, until, int(head.get("left_out", 0)))
+    return [sentence] if sentence else []

@@ -51,6 +51,12 @@ class RowMaker:
         self.notes: list[str] = []
         self._references: dict[str, list[str]] = {}
 
+    def anew(self) -> RowMaker:
+        """One for other sessions: it makes the same fingerprints, and judges and notes for itself."""
+        maker = RowMaker(self.show_secrets, self.headers, self.key)
+        maker.trust = self.trust
+        return maker
+
     def session(self, one: Session) -> Row:
         """A row of ``sessions``."""
         return [

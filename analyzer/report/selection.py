@@ -12,6 +12,7 @@ from analyzer.report.cards import PROTOCOLS
 from analyzer.report.columns import TABLES, Column
 from analyzer.report.frames import FIRST_NS, LAST_NS, frame_of, retyped, series_of
 from analyzer.report.tables import Report
+from analyzer.report.wording import secrets_inside
 from analyzer.times import check_order, parse_time
 
 if TYPE_CHECKING:
@@ -95,7 +96,18 @@ def filtered(
         mine = pd.Series([one in there for one in _keys(frame, key)], index=frame.index, dtype="bool")
         frames[name] = retyped(name, frame[mine])
     known = report.warnings
+    if report.result is not None:
+        known = _counted_anew(known, report.result, ids)
     return Report(frames=frames, warnings=known + [one for one in warnings if one not in known])
+
+
+def _counted_anew(warnings: Iterable[str], whole: Result, ids: set[str]) -> list[str]:
+    """Warnings of a result as they are of some of its sessions: what tells how many there are that could be decrypted tells it of these."""
+    changed: dict[str, str | None] = {}
+    for capture, sealed in whole.sealed.items():
+        left = len(sealed & ids)
+        changed[secrets_inside(capture, len(sealed))] = secrets_inside(capture, left) if left else None
+    return [text for text in [changed.get(one, one) for one in warnings] if text is not None]
 
 
 def _between(report: Report, whole: Result, since_ns: int | None, until_ns: int | None) -> Report:
@@ -109,10 +121,13 @@ def _between(report: Report, whole: Result, since_ns: int | None, until_ns: int 
     part.left_out = whole.left_out + len(whole.sessions) - len(part.sessions)
     part.since_ns = max([one for one in (whole.since_ns, since_ns) if one is not None], default=None)
     part.until_ns = min([one for one in (whole.until_ns, until_ns) if one is not None], default=None)
-    part.captures, part.warnings, part.failures = whole.captures, whole.warnings, whole.failures
+    ids = {session.session_id() for session in part.sessions} if whole.sealed else set()
+    part.sealed = {capture: sealed & ids for capture, sealed in whole.sealed.items()}
+    part.warnings = _counted_anew(whole.warnings, whole, ids)
+    part.captures, part.failures = whole.captures, whole.failures
     part.counters, part.seconds = whole.counters, whole.seconds
     part.interrupted, part.stored = whole.interrupted, whole.stored
-    return Report(part, report.maker)
+    return Report(part, None if report.maker is None else report.maker.anew())
 
 
 def concat(reports: Iterable[Report]) -> Report:

@@ -107,6 +107,36 @@ def test_what_cannot_be_found_anew_is_said():
     assert not any("analyzer.analyze(since=" in one for one in both.warnings)
 
 
+def test_how_many_sessions_could_be_decrypted_is_told_of_those_that_are_left():
+    report = report_of("tls13-secrets.pcapng")
+    (sentence,) = report.warnings
+    assert "holds the TLS secrets of 4 sessions" in sentence
+    first = str(report.sessions["start"].iloc[0])
+    protocols = report.sessions["protocol"].value_counts()
+    some = {name: int(count) for name, count in protocols.items() if 0 < count < 4}
+    parts = [
+        (report.filter(until=first), 1),
+        (report.filter(until=first).filter(client="0.0.0.0/0"), 1),
+        (report.filter(client="203.0.113.99"), 0),
+        *[(report.filter(protocol=name), count) for name, count in some.items()],
+    ]
+    for part, count in parts:
+        assert len(part.tls) == count
+        told = [sentence.replace("4 sessions", "1 session" if count == 1 else f"{count} sessions")] if count else []
+        assert [one for one in part.warnings if "TLS secrets" in one] == told
+    assert parts[0][0].warnings == analyzer.analyze(CAPTURES / "tls13-secrets.pcapng", until=first).warnings
+
+
+def test_what_the_findings_of_all_lack_is_not_said_of_a_part():
+    report = analyzer.analyze(CAPTURES / OFFICE)
+    report.maker.strength.limit = 1
+    assert len(report.findings)
+    assert any("strength of passwords was judged" in one for one in report.warnings)
+    part = report.filter(until="2026-11-21T23:17:12Z")
+    assert part.findings is not None
+    assert not any("strength of passwords was judged" in one for one in part.warnings)
+
+
 def test_times_in_words_of_the_command_line_and_of_pandas():
     assert whole().filter(since="1h").sessions.empty is True
     assert len(whole().filter(since="21 Nov 2026").sessions) == len(whole().sessions)

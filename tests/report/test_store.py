@@ -234,10 +234,26 @@ def test_a_json_result_is_read_back_as_it_was(sample: str, form: str, tmp_path: 
 
 
 def test_a_json_result_tells_the_times_it_is_of(tmp_path: Path):
-    report_of("pop3-login.pcap").filter(since="2026-11-22").save(tmp_path / "x.json")
-    read = analyzer.load(tmp_path / "x.json")
-    assert read.sessions.empty
-    assert read.warnings == ["only sessions alive since 2026-11-22T00:00:00.000000000Z are told; left out: 13"]
+    for times in (
+        {"since": "2026-11-22"},
+        {"since": "2026-11-21T23:15:40.5", "until": "9999-12-31"},
+        {"until": "2026-11-21"},
+    ):
+        part = report_of("pop3-login.pcap").filter(**times)
+        part.save(tmp_path / "x.json")
+        read = analyzer.load(tmp_path / "x.json")
+        assert len(read.sessions) == len(part.sessions)
+        assert read.warnings == part.warnings != []
+    text = (tmp_path / "x.json").read_text()
+    for good, bad in (
+        ('"since":null', '"since":7'),
+        ('"until":"2026', '"until":"x'),
+        ('"left_out":13', '"left_out":[]'),
+    ):
+        assert good in text
+        (tmp_path / "y.json").write_text(text.replace(good, bad))
+        with pytest.raises(NotACapture, match="no result of mailtap"):
+            analyzer.load(tmp_path / "y.json")
 
 
 @pytest.mark.parametrize(
