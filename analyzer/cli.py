@@ -25,7 +25,7 @@ import typer
 from analyzer import __version__, cli_live
 from analyzer.errors import CaptureError, MailtapError, OutputError, UsageError
 from analyzer.model import SEVERITIES
-from analyzer.places import is_same, status_of
+from analyzer.places import is_same, missing_folder, reason, status_of
 from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TABLES, TEXT_SUFFIXES, Job, format_of, load, names
 from analyzer.report.formats._file import write_file
 from analyzer.streams import NO_ROOM, STDOUT_NAMES, prepare, reader_gone, unwritten, write_stdout
@@ -479,8 +479,9 @@ def _check_output(writer: Any, form: str, output: Path | None, paths: list[str])
         status = status_of(output, OutputError)
         if status is not None and stat.S_ISDIR(status.st_mode) != folder:
             raise UsageError(_wrong_kind(writer, form, output, folder))
-        if status is None:
-            _check_way(output, folder)
+        missing = None if status is not None else missing_folder(output, OutputError, makes_folders=folder)
+        if missing is not None:
+            raise UsageError(f"-o {output}: there is no folder {missing}; make it first")
     elif folder:
         raise UsageError(f"--format {form} writes a folder of files: name one with -o FOLDER")
     if writer.KIND == BINARY and output is None and sys.stdout.isatty():
@@ -497,16 +498,6 @@ def _wrong_kind(writer: Any, form: str, output: Path, folder: bool) -> str:
     return f"-o {output} is a folder, and {form} writes one file there: name a file in it{other}"
 
 
-def _check_way(output: Path, folder: bool) -> None:
-    """Whether something new can stand at a place: a file in a folder that is there; a folder in a new one, too."""
-    for parent in output.parents:
-        status = status_of(parent, OutputError)
-        if status is not None and stat.S_ISDIR(status.st_mode):
-            return
-        if status is not None or not folder:
-            raise UsageError(f"-o {output}: there is no folder {parent}; make it first")
-
-
 def _write(job: Job, writer: Any, output: Path | None) -> None:
     """Write the result in one format; where its file cannot be written, the text report still reaches standard output."""
     binary = writer.KIND == BINARY
@@ -519,8 +510,9 @@ def _write(job: Job, writer: Any, output: Path | None) -> None:
         else:
             write_file(output, partial(writer.write, job), binary, job.maker.show_secrets)
     except (OSError, MailtapError) as error:  # MailtapError: a folder is in the way of one of the files
-        said = getattr(error, "strerror", None) or error
-        _say(f"error: {output}: the result could not be written ({said}); the text report follows on standard output")
+        _say(
+            f"error: {output}: the result could not be written ({reason(error)}); the text report follows on standard output"
+        )
         write_stdout(partial(load("text").write, job))
         raise typer.Exit(OutputError.exit_code) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,23 @@ def status_of(path: str | Path, wrong: type[MailtapError]) -> os.stat_result | N
         return None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise wrong(f"{path}: cannot be looked at ({reason(error)})") from None
+
+
+def missing_folder(path: str | Path, wrong: type[MailtapError], *, makes_folders: bool = False) -> Path | None:
+    """The folder that is not there, or is none, so that nothing new can stand at ``path``; None where the way is free.
+
+    ``makes_folders``: whoever writes there makes the folders on the way that are missing.
+
+    Raises:
+        MailtapError: as :func:`status_of`.
+    """
+    for parent in Path(path).parents:
+        status = status_of(parent, wrong)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return None
+        if status is not None or not makes_folders:
+            return parent
+    return None
 
 
 def reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError, comes_with
 from analyzer.model import MASK
-from analyzer.places import status_of
+from analyzer.places import missing_folder, reason, status_of
 from analyzer.report.columns import TABLES
 from analyzer.report.formats import BINARY, FOLDER, SUFFIXES, TEXT_SUFFIXES, Job
 from analyzer.report.formats import TABLES as ALL_TABLES
@@ -66,8 +66,10 @@ def _save_as(report: Report, place: Path, form: str, table: str) -> Path:
         )
     job = Job(report.result, report.maker, __version__, table)
     private = report.maker.show_secrets
+    folder = writer.KIND == FOLDER or (writer.KIND == ALL_TABLES and place.suffix.lower() != ".csv")
+    _check_way(place, folder)
     try:
-        if writer.KIND == FOLDER or (writer.KIND == ALL_TABLES and place.suffix.lower() != ".csv"):
+        if folder:
             writer.write_folder(job, place)
         else:
             status = status_of(place, OutputError)
@@ -75,8 +77,15 @@ def _save_as(report: Report, place: Path, form: str, table: str) -> Path:
                 raise UsageError(f"{place} is a folder, and {form} is written into one file: name a file in it")
             write_file(place, partial(writer.write, job), writer.KIND == BINARY, private)
     except OSError as error:
-        raise OutputError(f"{place}: the report could not be written ({error.strerror or error})") from None
+        raise OutputError(f"{place}: the report could not be written ({reason(error)})") from None
     return place
+
+
+def _check_way(place: Path, folder: bool) -> None:
+    """Whether something new can stand at a place; folders are made with those on the way."""
+    missing = missing_folder(place, OutputError, makes_folders=folder)
+    if missing is not None:
+        raise OutputError(f"{place}: the report could not be written, for there is no folder {missing}; make it first")
 
 
 def _save_folder(report: Report, place: Path) -> Path:
@@ -84,6 +93,7 @@ def _save_folder(report: Report, place: Path) -> Path:
     from analyzer import __version__
 
     _pyarrow("pyarrow.parquet")
+    _check_way(place, True)
     tables = report.tables
     manifest = {
         "format": FORMAT,
@@ -101,7 +111,7 @@ def _save_folder(report: Report, place: Path) -> Path:
                 writer.close()
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="ascii")
     except OSError as error:
-        raise OutputError(f"{place}: the report could not be written ({error.strerror or error})") from None
+        raise OutputError(f"{place}: the report could not be written ({reason(error)})") from None
     return place
 
 

@@ -222,6 +222,25 @@ def test_tables_alone_make_no_other_format(tmp_path: Path):
     report_of("pop3-login.pcap").filter(since="2026-01-01").save(tmp_path / "x.html")
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    report = report_of("pop3-login.pcap")
+    for place, missing in (
+        ("no/report.html", "no"),
+        ("no/such/report.json", "no/such"),
+        ("file/x.md", "file"),
+        ("file/x", "file"),
+    ):
+        with pytest.raises(OutputError) as caught:
+            report.save(tmp_path / place)
+        assert (
+            str(caught.value)
+            == f"{tmp_path / place}: the report could not be written, for there is no folder {tmp_path / missing}; make it first"
+        )
+    # Whoever writes a folder makes those on the way to it.
+    assert len(analyzer.load(report.save(tmp_path / "no/such/folder")).sessions) == len(report.sessions)
+
+
 @pytest.mark.parametrize("sample", QUICK)
 @pytest.mark.parametrize("form", ["json", "jsonl"])
 def test_a_json_result_is_read_back_as_it_was(sample: str, form: str, tmp_path: Path):
