@@ -62,13 +62,15 @@ class Table:
         self.names: list[str] = []
         self._numbers: list[bool] = []
         self._whole: list[bool] = []
+        self._least: list[int] = []
         self._rows: list[list[Piece]] = []
 
-    def add_column(self, name: str, number: bool, whole: bool) -> None:
-        """The next column; ``number``: it stands at the right."""
+    def add_column(self, name: str, number: bool, whole: bool, least: int = 0) -> None:
+        """The next column; ``number``: it stands at the right. Columns that may be left out go before it gets less than ``least``."""
         self.names.append(name)
         self._numbers.append(number)
         self._whole.append(number or whole)
+        self._least.append(least)
 
     def add_row(self, *cells: Cell, style: str = "") -> None:
         """The next row; ``style`` is for the cells that have none."""
@@ -99,7 +101,9 @@ class Table:
             0 if self._whole[at] else max(cells(word) for row in rows for word in row[at][0].split(" ")) for at in kept
         ]
         least = [
-            size if self._numbers[at] else min(size, MAX_CUT if self._whole[at] else min(words[at], MAX_WORD))
+            size
+            if self._numbers[at]
+            else min(size, max(self._least[at], MAX_CUT if self._whole[at] else min(words[at], MAX_WORD)))
             for at, size in enumerate(natural)
         ]
         for name in self._spare:
@@ -112,10 +116,11 @@ class Table:
         cutting = [place for place, at in enumerate(kept) if self._whole[at] and not self._numbers[at]]
         everything = list(range(len(kept)))
         comfort = [max(COMFORT, least[at]) for at in kept]
+        floors_cut = [max(MAX_CUT, least[at]) for at in kept]
         # Text folds first, then addresses lose their middles; only where that is not enough are words torn, and numbers cut.
         for columns, floors in (
             (folding, comfort),
-            (cutting, [MAX_CUT] * len(kept)),
+            (cutting, floors_cut),
             (folding, [least[at] for at in kept]),
             (cutting, [MIN_CUT] * len(kept)),
             (folding, [MIN_COLUMN] * len(kept)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from analyzer.model import SEVERITIES
@@ -38,6 +39,7 @@ UNFOLDED: Final = (
     "server +more",
     "protocol",
     "client",
+    "file",
     "from",
     "format",
     "first at",
@@ -51,6 +53,9 @@ MAX_NAMED: Final = 5
 #: Characters of a capture's name beside a frame, and of its path.
 MAX_FILE: Final = 14
 MAX_PATH: Final = 36
+#: The least widths of other columns, where a table has any; and what damage is told in, in few lines.
+NO_WIDTHS: Final[Mapping[str, int]] = {}
+MIN_DAMAGE: Final = 14
 
 #: What was readable of an account: the two words of this report, at length.
 READABLE: Final = "password or token readable"
@@ -212,14 +217,16 @@ def named(names: list[str], most: int = MAX_NAMED) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
-def new_table(title: str, *columns: tuple[str, bool], spare: tuple[str, ...] = ()) -> Table:
+def new_table(
+    title: str, *columns: tuple[str, bool], spare: tuple[str, ...] = (), least: Mapping[str, int] = NO_WIDTHS
+) -> Table:
     """A table; columns are (name, whether it holds numbers). Only columns of text may fold, and never an address in the middle.
 
-    The columns named in ``spare`` are left out, the first first, where there is no room.
+    The columns named in ``spare`` are left out, the first first, where there is no room, also for the ``least`` widths of others.
     """
     table = Table(title, spare)
     for name, number in columns:
-        table.add_column(name, number, name in UNFOLDED)
+        table.add_column(name, number, name in UNFOLDED, least.get(name, 0))
     return table
 
 
@@ -401,6 +408,7 @@ def _captures(page: Page, result: Result, frames: Frames) -> None:
         ("from", False),
         ("damage", False),
         spare=("format", "mail ports", "from", "packets"),
+        least={"file": MAX_PATH, "damage": MIN_DAMAGE},
     )
     shown = [
         (number, one)

@@ -177,3 +177,14 @@ def test_tables_fit(rows: list[tuple[str, str, str]], width: int) -> None:
         made.add_row(*row)
     for line in made.lines(width, "-"):
         assert cells("".join(text for text, _ in line)) <= width + GAP  # the space behind the last column
+
+
+def test_a_column_has_its_least_width_before_others_that_may_be_left_out() -> None:
+    made = Table("", ("format",))
+    made.add_column("file", number=False, whole=True, least=30)
+    made.add_column("format", number=False, whole=False)
+    made.add_row("f" * 40, "pcapng")
+    found = ["".join(text for text, _ in line).rstrip() for line in made.lines(38, "-")]
+    assert found == [f"{'file':30}  format", "-" * 38, f"{'f' * 15}…{'f' * 14}  pcapng"]
+    found = ["".join(text for text, _ in line).rstrip() for line in made.lines(35, "-")]
+    assert found == ["file", "-" * 35, f"{'f' * 17}…{'f' * 17}"]

@@ -219,6 +219,29 @@ def test_files_that_names_do_not_tell_apart_go_by_number(names: tuple[str, str],
     assert [row.split()[0] for row in section(text, "Captures")[2:]] == ["#1", "#2"]
 
 
+@pytest.mark.parametrize(("columns", "shown"), [(46, False), (60, True), (80, True), (100, True)])
+def test_names_of_captures_are_not_torn(
+    columns: int, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    names = [f"gw-eth0_{at:05}_2026112123154{at}.pcap" for at in (1, 2)]
+    paths = [
+        saved(tmp_path / "an-interface-of-the-mail-gateway" / name, [talk(LOGIN.format("kim"), at=60)])
+        for name in names
+    ]
+    paths[1].write_bytes(paths[1].read_bytes()[:-7])
+    out = Terminal()
+    write_text(run(paths), out, "1")
+    rows = section(re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()), "Captures")
+    cells = [row.split()[:2] for row in rows[2:] if row.startswith("#")]
+    assert [one[0] for one in cells] == ["#1", "#2"]
+    for name, (_, cell) in zip(names, cells, strict=True):
+        # The columns that can be had elsewhere go first; where that is not enough, both ends stay.
+        assert cell.endswith(name) if shown else (cell[0] == "…" and cell[-9:] == name[-9:])
+    assert "damage" in rows[0]
+    assert ("format" in rows[0]) is False
+
+
 def test_a_capture_that_is_named_is_listed_however_many_there_are(tmp_path: Path) -> None:
     quiet = "S: +OK ready\nC: QUIT\nS: +OK bye"
     paths = [saved(tmp_path / f"{at}/day.pcap", [talk(quiet, at=at)]) for at in range(24)]
