@@ -12,6 +12,8 @@ from support.tls import old_handshake
 from support.traffic import Talk, capture, logins, run_frames
 from support.verdicts import findings, good_tls, tls
 
+from analyzer.findings.engine import find
+from analyzer.monitor.pickles import SessionLoader, dump_session
 from analyzer.pipeline import Result, run
 from analyzer.report.migration import migrate
 from analyzer.report.servers import postures
@@ -215,6 +217,24 @@ def test_a_tunnel_whose_proxy_asks_who_wants_it(tmp_path: Path, body: bytes, tim
     refused = Talk(server_port=3128).client(request % b"").server(refusal + body).client(b"GET / HTTP/1.1\r\n\r\n")
     refused.play("S: HTTP/1.1 200 OK\nS: \nC: a LOGIN kim Zulu7Tango\nS: a OK in")
     assert run_frames(tmp_path, refused.close().frames()).sessions == []
+
+
+@pytest.mark.parametrize("kind", ["socks4", "socks5", "http"])
+@pytest.mark.parametrize("sealed", [True, False])
+def test_who_asks_a_proxy_for_a_usual_port_is_on_no_unusual_one(tmp_path: Path, kind: str, sealed: bool) -> None:
+    for port, ports, odd in ((993 if sealed else 143, None, False), (1993, None, True), (1993, {1993: "imaps"}, False)):
+        talk = tunnel(kind, port)
+        if sealed:
+            for sender, data in old_handshake(0x0303):
+                assert isinstance(data, bytes)
+                (talk.client if sender == 0 else talk.server)(data)
+        else:
+            talk.play("S: * OK mx\nC: a LOGIN kim Zulu7Tango\nS: a OK in")
+        sessions = run_frames(tmp_path, talk.close().frames(), ports=ports).sessions
+        assert len(sessions) == (0 if sealed and odd else 1)
+        for session in (*sessions, *[SessionLoader({}).load(dump_session(one)[0]) for one in sessions]):
+            assert session.port_service is None
+            assert ("mail-on-unusual-port" in {one.slug for one in find([session])}) is odd
 
 
 @pytest.mark.parametrize("kind", ["socks4", "socks5", "http"])

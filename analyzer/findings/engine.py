@@ -220,7 +220,7 @@ def traits_of(session: Session, history: History) -> int:
         bits |= LISTED
     service = session.port_service
     if service is None:
-        if mail:
+        if mail and not session.proxied:
             bits |= UNUSUAL_PORT
     elif service == "smtp":
         if session.server_port == 25:

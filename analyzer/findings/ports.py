@@ -70,6 +70,7 @@ def mail_on_unusual_port(session: Session, found: Found) -> None:
     """A mail protocol was spoken on a port that is not one of its own.
 
     It may be a test server, a tunnel, or a service that somebody wanted to hide; firewalls and filters that go by the port miss it.
+    A client that asks a proxy (SOCKS, HTTP CONNECT) for a server's usual port is none of these.
     """
     found.add_start(session, detail=f"{server_text(session)}, {session.transport}")
 

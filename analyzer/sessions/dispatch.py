@@ -402,12 +402,14 @@ class SessionStream(StreamSink):
         if service is None and client_first:
             # No mail client speaks before the server's greeting (Redis has AUTH and +OK as well).
             verdict = NOT_MAIL_PREFIX
-        if client_skip and service is None and looks_like_tls(client[client_skip:]):
+        if client_skip and service is None:
             # Where a tunnel leads is as good as the port of a connection.
             behind = self._factory.port_service(tunnel_port(client[:client_skip]))
-            if behind is not None and behind in IMPLICIT_TLS_SERVICES:
+            if behind is not None and behind in IMPLICIT_TLS_SERVICES and looks_like_tls(client[client_skip:]):
                 verdict = "tls"
                 self._make_builder().session.protocol = PROTOCOL_OF[behind]
+            if behind is not None and not verdict.startswith(NOT_MAIL_PREFIX):
+                self._make_builder().session.proxied = True
         self._waiting = None
         if verdict == "tls":
             shown = begun[CLIENT] if looks_like_tls(client[client_skip:]) else begun[SERVER]

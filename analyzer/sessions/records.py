@@ -340,6 +340,8 @@ class Session:
         self.direction_from: str = "guess"
         self.protocol: str = UNKNOWN
         self.port_service: str | None = None
+        #: at its beginning a proxy was asked for a port that is one for mail (SOCKS, HTTP CONNECT)
+        self.proxied: bool = False
         self.transport: str = UNKNOWN
         self.starttls: str = NOT_APPLICABLE
         self.exposure: str = EXPOSED_NONE
@@ -416,7 +418,7 @@ class Session:
             self.starttls, self.exposure, self.completeness,
         )  # fmt: skip
         optional = (self.port_service, self.server_banner, self.client_name, self.not_mail)
-        flags = (self.spans_files, self.compressed, self.truncated, self.capabilities_whole)
+        flags = (self.spans_files, self.compressed, self.truncated, self.capabilities_whole, self.proxied)
         parts = (self.capabilities, self.credentials, self.message_list, self.tls, self.anomalies)
         return (_session, (numbers, texts, optional, flags, parts))
 
@@ -457,6 +459,8 @@ def _session(
         one.capabilities_whole = one.starttls == NOT_OFFERED or (
             one.starttls != UNSEEN and one.gap_bytes == 0 and one.completeness != MIDSTREAM
         )
+    if len(flags) > 4:
+        one.proxied = flags[4]
     return one
 
 
