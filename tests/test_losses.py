@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from pathlib import Path
 
 import pytest
@@ -423,6 +424,63 @@ def test_an_appended_message_behind_a_lost_answer(tmp_path: Path, lost: str, ans
     assert logins(result) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
     messages = result.sessions[0].message_list or []
     assert [(one.size, one.complete, one.accepted) for one in messages] == [(len(letter), True, answer[0] == "O")]
+
+
+def appended(tag: str, answer: str, begun: str = "C: a LOGIN kim Zulu7Tango\nS: a OK in\n") -> Talk:
+    """A letter in two segments that holds logins, each of them with a tag that is, or will be, a command's."""
+    trap = f"Subject: x\r\n\r\n{tag} LOGIN trap trap\r\n{tag} AUTHENTICATE PLAIN AHRyYXAAdHJhcA==\r\n".encode()
+    made = Talk(server_port=143).play("S: * OK mx\n" + begun + "C: n NOOP\nS: n OK noop")
+    made.client(b"c APPEND Sent {%d}\r\n" % len(trap)).play("S: + goahead").client(trap[:14]).client(
+        trap[14:] + b"\r\n"
+    )
+    return made.play(f"S: c {answer}\nC: d NOOP\nS: d OK\nC: e LOGOUT\nS: * BYE\nS: e OK").close()
+
+
+@pytest.mark.parametrize("answer", ["OK taken", "NO full"])
+@pytest.mark.parametrize("tag", ["a", "b", "c", "d", "e"])
+def test_an_appended_message_whose_command_is_lost(tmp_path: Path, tag: str, answer: str) -> None:
+    made = appended(tag, answer)
+    lost = ["c APPEND", "n NOOP", "a OK in", "n OK noop", "goahead", "Subject: x"]
+    for count in (1, 2, 3):
+        for more in itertools.combinations(lost[1:], count - 1):
+            found = logins(run_frames(tmp_path, without(made, "c APPEND", *more)))
+            assert found in ([("LOGIN-CMD", "kim", "Zulu7Tango", outcome)] for outcome in ("accepted", "unknown")), more
+    # Where nothing shows that somebody is in: no client has a blank line between two commands.
+    assert logins(run_frames(tmp_path, without(appended(tag, answer, ""), "c APPEND"))) == []
+
+
+def test_an_appended_message_whose_command_is_lost_and_whose_server_was_not_captured(tmp_path: Path) -> None:
+    made = appended("b", "OK taken")
+    half = [frame for frame in made.frames() if frame[1][34:36] != b"\0\x8f"]
+    for lost in ([], ["n NOOP"], ["Subject: x"], ["d NOOP"]):
+        frames = [frame for frame in half if not any(word.encode() in frame[1] for word in ["c APPEND", *lost])]
+        assert logins(run_frames(tmp_path, frames)) == [("LOGIN-CMD", "kim", "Zulu7Tango", "unknown")]
+
+
+@pytest.mark.parametrize("login", ["LOGIN kim Zulu7Tango", f"AUTHENTICATE PLAIN {PLAIN}"])
+def test_a_login_behind_a_loss_of_who_is_not_in(tmp_path: Path, login: str) -> None:
+    mechanism = "PLAIN" if "PLAIN" in login else "LOGIN-CMD"
+    said = (mechanism, "kim", "Zulu7Tango")
+    refused = f"S: * OK mx\nC: a {login}\nS: a NO no\nC: n NOOP\nS: n OK noop\n"
+    for answer, outcome in (("OK in", "accepted"), ("NO no", "rejected")):
+        lines = refused + f"C: b {login}\nS: b {answer}\nC: e LOGOUT\nS: * BYE\nS: e OK"
+        for lost in ("n NOOP", "n OK noop", "nothing"):
+            assert logins(read(tmp_path, 143, lines, lost)) == [(*said, "rejected"), (*said, outcome)]
+    # Nor is the login itself answered, nor its literals.
+    lines = (
+        "S: * OK mx\nC: n NOOP\nS: n OK noop\n"
+        f"C: b {login}\nS: b OK in\nC: d NOOP\nS: d OK\nC: e LOGOUT\nS: * BYE\nS: e OK"
+    )
+    words = "C: b LOGIN {3}\nS: + name\nC: kim {10}\nS: + secret\nC: Zulu7Tango"
+    for literals in (lines, lines.replace(f"C: b {login}", words)):
+        for more in ([], ["+ name"], ["+ secret"]):
+            found = logins(read(tmp_path, 143, literals, "n NOOP", "b OK in", *more))
+            assert [one[1:] for one in found] == [("kim", "Zulu7Tango", "unknown")]
+    # The rest of a command that was cut off, and the answer to a command that is missing, stand before it.
+    made = Talk(server_port=143).play("S: * OK mx\nC: n NOOP").client(b"l NO").client(b"OP lost\r\n")
+    made.play(f"S: n OK\nS: l OK\nC: b {login}\nS: b OK in\nC: e LOGOUT\nS: * BYE\nS: e OK")
+    frames = [frame for frame in made.close().frames() if not frame[1].endswith(b"l NO")]
+    assert logins(run_frames(tmp_path, frames)) == [(*said, "accepted")]
 
 
 def test_a_literal_that_was_refused_behind_a_lost_answer(tmp_path: Path) -> None:

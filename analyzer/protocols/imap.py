@@ -153,9 +153,13 @@ class ImapDissector(MessageTraffic):
         self._stray: i64 = _NO_STRAY
         #: lines that were no commands, after a beginning or a piece that is missing
         self._text_lines: i64 = 0
+        #: those of them before the last piece that is missing, or before a reply to a command that was not seen: their text is over
+        self._text_over: i64 = 0
         # state of the session
         self._greeted: bool = False
         self._authenticated: bool = False
+        #: a login was sent beyond doubt, and not refused; or something shows that there was one
+        self._entered: bool = False
         self._capabilities_told: bool = False
         self._login_disabled: bool = False
         self._upgraded: bool = False
@@ -191,7 +195,9 @@ class ImapDissector(MessageTraffic):
             if self._stray_line(line):
                 return
             if not is_command(line) and line.strip().upper() != b"DONE":
-                self._text_lines += 1
+                # No command is empty, but the rest of one may be with which the capture begins.
+                begins = self.midstream and self.commands == 0 and self._text_lines == 0
+                self._text_lines += 1 if line or begins else 2
                 if self.commands == 0 and self.midstream:
                     # The capture begins within a literal, for all that one knows: lines are text until the server answers one.
                     self._client_lost = True
@@ -239,7 +245,8 @@ class ImapDissector(MessageTraffic):
                 code = APPEND if replaced.isdigit() or replaced == b"*" else MAIL
         doubtful = self._client_lost or (self.midstream and not self.server_heard())
         pending = Pending(line[:space], code, by_uid, doubtful)
-        pending.text_before = self._text_lines
+        pending.text_at = self._text_lines
+        pending.text_before = self._text_lines - self._text_over
         pendings = self._pending
         pendings.append(pending)
         if len(pendings) > MAX_PENDING:
@@ -411,6 +418,7 @@ class ImapDissector(MessageTraffic):
             self.line_offset = pending.offset
         pending.exchange = self.tell_login("LOGIN-CMD", username, password, NO_SECRET if password is None else PASSWORD)
         self.at = here
+        self._entered = True
         if password is not None and not pending.doubtful:
             if self._login_disabled:
                 self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "LOGIN though the server had said LOGINDISABLED")
@@ -443,6 +451,7 @@ class ImapDissector(MessageTraffic):
         if pending.doubtful:
             self._exchange_told = True  # until the server answers this tag
         else:
+            self._entered = True
             self._check_order("AUTHENTICATE")
         if len(arguments) > 1:
             self._take_response(arguments[1])
@@ -657,6 +666,7 @@ class ImapDissector(MessageTraffic):
             self.emit(Greeted(SERVER, at.frame, at.timestamp_ns, self.line_offset, shown(banner)))
             if word == b"PREAUTH":
                 self._authenticated = True
+                self._entered = True
                 self.anomaly(SERVER, IMAP_PREAUTH, "the server greeted as if the client had logged in")
         if code[:11].upper() == b"CAPABILITY ":
             greets = self.replies == 1 and not self._server_gap and not self.midstream
@@ -722,6 +732,7 @@ class ImapDissector(MessageTraffic):
         if told and not behind:
             self._offer(code[11:])
         if pending is None:
+            self._text_over = self._text_lines
             if self.commands == 0:
                 self.client_missing()
             if not (self.commands == 0 or self.midstream or self._client_gap or self._pending_dropped):
@@ -777,10 +788,11 @@ class ImapDissector(MessageTraffic):
         code = pending.code
         ok = status == b"OK"
         if code == LOGIN:
-            if pending.doubtful:
+            if pending.doubtful and self._may_be_login(pending):
                 self._tell_login(pending)
             if pending.exchange:
                 self.tell_outcome(pending.exchange, ACCEPTED if ok else REJECTED, reply)
+                self._entered = ok
             if ok:
                 self._authenticated = True
         elif code == AUTHENTICATE:
@@ -821,8 +833,26 @@ class ImapDissector(MessageTraffic):
             self._offer(b"")
         if code >= MAIL and ok:
             self._authenticated = True
+            if not pending.doubtful:
+                self._entered = True
+
+    def _may_be_login(self, pending: Pending) -> bool:
+        """Whether a doubtful login can be one: a line of a letter has others before and behind it, and who is in does not log in again.
+
+        A line before it may be the rest of one that was cut off.
+        """
+        return not self._entered and pending.text_before <= 1 and pending.text_at == self._text_lines
 
     def _authentication_ended(self, pending: Pending, ok: bool, reply: str) -> None:
+        if pending.doubtful and not self._may_be_login(pending):
+            if pending is self._authenticating:
+                self._authenticating = None
+                self._response_due = False
+                self._exchange_told = True
+                self.exchange_dropped()
+                self._stop_waiting_for_challenge()
+            return
+        self._entered = ok
         if pending is self._authenticating and self.exchange_open():
             if pending.doubtful:
                 self._exchange_told = False
@@ -833,13 +863,16 @@ class ImapDissector(MessageTraffic):
         if pending is self._authenticating:
             self._authenticating = None
             self._response_due = False
-            if self._waits_for == _CHALLENGE:
-                held = self._is_held()
-                self._waits_for = _NOTHING
-                if held:
-                    self.release_client()
+            self._stop_waiting_for_challenge()
         if ok:
             self._authenticated = True
+
+    def _stop_waiting_for_challenge(self) -> None:
+        if self._waits_for == _CHALLENGE:
+            held = self._is_held()
+            self._waits_for = _NOTHING
+            if held:
+                self.release_client()
 
     def _take(self, tag: bytes) -> Pending | None:
         """The oldest pending command of this tag, which is pending no more."""
@@ -949,7 +982,7 @@ class ImapDissector(MessageTraffic):
         self._client_gap = True
         self._client_lost = True
         self._mailbox.forget_headers()
-        self._text_lines = 0
+        self._text_over = self._text_lines
         self._stray = _NO_STRAY
         self._current = None
         self._reader = None
@@ -984,12 +1017,10 @@ class ImapDissector(MessageTraffic):
         if current is not None and current.code == LOGIN:
             self._login_unfinished(current)
         for pending in self._pending:
-            if pending.doubtful and not (self._authenticated and self.server_heard()):
+            if pending.doubtful:
                 if self.server_heard() and not self._server_gap:
                     continue  # a command would have been answered
-                # A line of a letter has others before and behind it. One before may be the rest of one that was cut off.
-                text_behind = self._text_lines - pending.text_before
-                if text_behind == 0 and pending.text_before <= 1 and self.commands > 1:
+                if self._may_be_login(pending) and self.commands > 1:
                     self._tell_login(pending)
                     said = pending.at
                     if pending.set_aside is not None and said is not None:

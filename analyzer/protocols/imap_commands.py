@@ -147,9 +147,10 @@ class Pending:
         self.by_uid = by_uid
         #: read after a gap: it may be text of a message
         self.doubtful = doubtful
-        #: of a doubtful one: where and when it was said, and how many lines of text were met before
+        #: of a doubtful one: where and when it was said, how many lines of text were met by then, and of one text
         self.at: Position | None = None
         self.offset: i64 = 0
+        self.text_at: i64 = 0
         self.text_before: i64 = 0
         #: the client took its authentication back, as far as that is one
         self.cancelled: bool = False

@@ -874,13 +874,13 @@ def test_from_the_middle() -> None:
 
 
 def test_login_behind_a_gap_is_told_when_it_is_answered() -> None:
-    beginning = LOGGED_IN + "C: b APPEND x {5\nC~ 9\n"
-    trap = hear(
-        ImapDissector,
-        beginning + "C: x\nC: t LOGIN trapuser trapsecret\nC: t AUTHENTICATE PLAIN AHRyYXAAdHJhcA==\nS: b OK\n",
-    )
-    assert logins(trap[4:]) == []
-    # anything that was answered by its tag was a command
+    appended = LOGGED_IN + "C: b APPEND x {5\nC~ 9\n"
+    for answer in ("b OK", "b OK\nS: t OK", "t NO"):  # the last ones answer other commands
+        for trap in ("LOGIN trapuser trapsecret", "AUTHENTICATE PLAIN AHRyYXAAdHJhcA=="):
+            lines = hear(ImapDissector, appended + f"C: x\nC: t {trap}\nS: {answer}\n")
+            assert logins(lines[4:]) == []
+    # who has not logged in, and is answered, has sent a command
+    beginning = GREETING + "C: l LOGIN u p\nS: l NO\nC: b NOO\nC~ 9\n"
     lines = hear(ImapDissector, beginning + "C: x\nC: c LOGIN u2 p2\nS: c OK\nC: d LOGIN u3 p3\nS: d NO\n")
     assert logins(lines[4:]) == [
         "2 mechanism='LOGIN-CMD' username='u2' secret='p2'", "2 outcome='accepted'",
