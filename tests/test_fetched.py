@@ -132,6 +132,34 @@ def test_what_makes_no_whole_is_no_message(tmp_path: Path, replies: tuple[str, .
     assert "plaintext-message" not in slugs(findings(tmp_path, talk))
 
 
+SEALED = "S: * OK mx\nC: l AUTHENTICATE GSSAPI\nS: l OK in\nC: s SELECT INBOX\nS: * 2 EXISTS\nS: s OK [READ-WRITE]\n"
+SEALED_POP3 = "S: +OK mx\nC: AUTH GSSAPI\nS: +OK in\n"
+
+
+@pytest.mark.parametrize(
+    ("item", "exposure"),
+    [
+        *[(item, "content") for item in ("BODY[TEXT]", "RFC822.TEXT", "BODY[TEXT]<0>", "BODY[1]", "BODY[1.2]<7>", "BINARY[1]", "BODY[2.TEXT]")],
+        *[(item, "metadata") for item in ("BODY[HEADER]", "RFC822.HEADER", "BODY[HEADER.FIELDS (TO)]", "BODY[1.MIME]", "BODY[2.HEADER]", "X")],
+    ],
+)  # fmt: skip
+def test_content_that_makes_no_message_was_readable_all_the_same(tmp_path: Path, item: str, exposure: str) -> None:
+    for value, seen in (("{5}\\r\\nhello", exposure), ('"hello"', exposure), ('""', "metadata"), ("NIL", "metadata")):
+        lines = f"{SEALED}C: f FETCH 1 X\nS: * 1 FETCH ({item} {value})\nS: f OK done\n{FARE_WELL}"
+        (session,) = run_frames(tmp_path, Talk(server_port=143).play(lines).close().frames()).sessions
+        assert (session.exposure, session.messages, session.message_list) == (seen, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "exposure"), [("TOP 1 0", "metadata"), ("TOP 1 1", "content"), ("TOP 1 4", "content")]
+)
+def test_the_first_lines_of_a_text_were_readable(tmp_path: Path, asked: str, exposure: str) -> None:
+    letter = "".join(LETTER.splitlines(True)[: 3 + int(asked[-1])]) + "S: .\n"
+    talk = Talk(server_port=110).play(f"{SEALED_POP3}C: {asked}\nS: +OK\n{letter}C: QUIT\nS: +OK bye")
+    (session,) = run_frames(tmp_path, talk.close().frames()).sessions
+    assert (session.exposure, session.messages, session.message_list) == (exposure, 0, None)
+
+
 def test_a_list_of_headers_is_no_mail(tmp_path: Path) -> None:
     listed = "".join(f"* {number} FETCH (BODY[HEADER] {{30}}\\r\\n{HEAD})\\r\\n" for number in range(1, 1001))
     assert rows(tmp_path, imap(listed.removesuffix("\\r\\n"))) == []

@@ -38,6 +38,8 @@ class Grammar:
         self.events: list[Event] = []
         #: the owner sets it where the capture lacks the connection's beginning: the first lines may be anything
         self.midstream: bool = False
+        #: content has gone by that is of no message told: a text without its header, a part, the first lines
+        self.content_seen: bool = False
         self._anomalies: i64 = 0
         #: anomalies left out for :data:`MAX_ANOMALIES`
         self.anomalies_dropped: i64 = 0

@@ -25,6 +25,7 @@ _PART: Final = -1
 _WHOLE: Final = -2
 TEXT: Final = -3
 HEADER: Final = -4
+CONTENT: Final = -5
 
 _SPACE: Final = 32
 _QUOTE: Final = 34
@@ -253,7 +254,7 @@ def in_ranges(ranges: list[int], value: i64) -> bool:
 
 
 def body_item(name: bytes) -> i64:
-    """What a FETCH item (in capitals) holds: -2 a whole message, :data:`HEADER` or :data:`TEXT` of one, -1 something else, else a piece of a whole message from this octet on.
+    """What a FETCH item (in capitals) holds: -2 a whole message, :data:`HEADER` or :data:`TEXT` of one, other :data:`CONTENT`, -1 something else, else a piece of a whole message from this octet on.
 
     ``BODY[]``, ``BINARY[]`` and ``RFC822`` are whole (RFC 9051 section 7.5.2, RFC 3516), ``BODY[]<0>`` is a piece; header and text
     make a message together; fields of a header, pieces of a text and numbered parts are not messages.
@@ -273,6 +274,10 @@ def body_item(name: bytes) -> i64:
         return TEXT
     if name == b"BODY[HEADER]" or name == b"RFC822.HEADER" or name == b"BODY.PEEK[HEADER]":
         return HEADER
+    if name.startswith(b"BODY[") or name.startswith(b"BINARY["):  # noqa: PIE810
+        inner = name[name.index(b"[") + 1 :]
+        if inner.find(b"HEADER") < 0 and inner.find(b"MIME") < 0:
+            return CONTENT  # a numbered part, or a piece of one or of the text
     return _PART
 
 
@@ -307,7 +312,7 @@ class FetchReply:
         self.depth: i64 = 0
         #: the closing parenthesis was read
         self.ended: bool = False
-        #: whole messages sent as quoted strings: item and text by turns
+        #: messages sent as quoted strings, whole or the first part: item and text by turns
         self.quoted: list[bytes] = []
         #: numbers of the messages told of this reply
         self.messages: list[int] = []
@@ -339,7 +344,8 @@ class FetchReply:
                 if behind < 0 or behind > end:
                     behind = end
                 elif self.depth == 1 and self.item:
-                    if body_item(self.item) != _PART and len(self.quoted) < 8:
+                    kind = body_item(self.item)
+                    if kind != _PART and len(self.quoted) < (2 if kind == CONTENT else 8):
                         self.quoted.append(self.item)
                         self.quoted.append(unquote(line, at, behind))
                     self.item = b""

@@ -11,7 +11,7 @@ from analyzer.model import SERVER, Sender
 from analyzer.protocols.base import Dissector
 from analyzer.protocols.events import RETRIEVED, MessageDeleted, MessageTransferred
 from analyzer.protocols.imap_commands import FETCH, MOVE, Pending
-from analyzer.protocols.imap_grammar import HEADER, TEXT, FetchReply, body_item, literal_size, literal_start
+from analyzer.protocols.imap_grammar import CONTENT, HEADER, TEXT, FetchReply, body_item, literal_size, literal_start
 from analyzer.protocols.imap_mailbox import Mailbox, Piecemeal
 from analyzer.protocols.message import MessageReader
 
@@ -36,6 +36,8 @@ class MessageTraffic(Dissector):
         #: the text of a message that this reply tells apart from its header, and whether that is still to come
         self._server_text: MessageReader | None = None
         self._server_text_bare: bool = False
+        #: what comes next is content, and may be of no message
+        self._content_due: bool = False
 
     def _is_pending(self, code: i64) -> bool:
         return any(pending.code == code for pending in self._pending)
@@ -93,7 +95,8 @@ class MessageTraffic(Dissector):
         self._server_reader = None
         origin = self._server_item
         fetch = self._fetch
-        if origin == -1 or fetch is None:
+        self._content_due = origin == CONTENT
+        if origin == -1 or origin == CONTENT or fetch is None:
             return
         at = self.at
         offset = self.line_offset
@@ -121,6 +124,7 @@ class MessageTraffic(Dissector):
             at = self.at
             reader = MessageReader(at.frame, at.timestamp_ns, offset, False)
             reader.begin_text()
+            self._content_due = True
         reader.offset = offset
         self._server_reader = reader
 
@@ -136,6 +140,9 @@ class MessageTraffic(Dissector):
             fetch.messages.append(self._tell_message(SERVER, text, RETRIEVED, True, True, self._mailbox.name, True))
 
     def _server_octets(self, data: bytes, start: i64, end: i64) -> None:
+        if self._content_due and end > start:
+            self._content_due = False
+            self.content_seen = True
         reader = self._server_reader
         if reader is not None:
             reader.receive_data(data, start, end)

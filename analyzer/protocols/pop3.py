@@ -666,6 +666,7 @@ class Pop3Dissector(Dissector):
         if asked > 0:
             self._asked_lines = 0
             if not self._is_all(reader, asked, ended):
+                self.content_seen = self.content_seen or self._has_text(reader)
                 return
             if self._retrieved is not None and number in self._retrieved:
                 return  # it was told already
@@ -695,6 +696,10 @@ class Pop3Dissector(Dissector):
             return bool(reader.size >= self._announced)
         if self._sizes is not None:
             return reader.size in self._sizes
+        return self._has_text(reader)
+
+    def _has_text(self, reader: MessageReader) -> bool:
+        """Whether there is more than a header and its blank line."""
         return bool(reader.size - len(reader.header()) > 2)
 
     def _is_all(self, reader: MessageReader, asked: i64, ended: bool) -> bool:

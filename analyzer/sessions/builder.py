@@ -226,6 +226,10 @@ class SessionBuilder:
             return OFFERED
         return NOT_OFFERED if self.session.capabilities_whole else UNSEEN
 
+    def content_seen(self) -> None:
+        """Content could be read, be it of no message that is told."""
+        self._content_exposed = True
+
     def exposure(self, commands_read: bool) -> str:
         """The ``exposure`` column: the worst thing an eavesdropper could read."""
         if self._credentials_exposed:

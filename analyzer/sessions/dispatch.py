@@ -616,6 +616,8 @@ class SessionStream(StreamSink):
         before = self._read_before
         if before is not None:
             self._inside_settled = True
+            self._note_content(before)
+            before.content_seen = False
             before.enter_tls()
             self._inside = before
             self._apply_inside(before.receive_data(sender, data, at))
@@ -746,12 +748,20 @@ class SessionStream(StreamSink):
             # TLS on a listed port, or a connection of which no octet of payload was captured: the port is all there is.
             session.protocol = PROTOCOL_OF[service]
 
+    def _note_content(self, dissector: Dissector | None) -> None:
+        """Content that is of no message is exposure all the same, unless it was read with keys."""
+        if dissector is not None and dissector.content_seen:
+            if dissector is not self._inside or not self._inside_decrypted:
+                self._make_builder().content_seen()
+
     def _fill_transport(self, session: Session, flow: Flow, builder: SessionBuilder) -> None:
         if session.capabilities_whole and not flow.syn_seen and not flow.syn_ack_seen:
             # The connection is older than the capture: who knows what of a list was told before, and whether that was after a login.
             session.capabilities_whole = False
         tls = self._tls
         reading = self._read()
+        self._note_content(reading)
+        self._note_content(self._inside)
         if tls is not None and self._tls_mode == "starttls" and tls.untried():
             # An alert alone, be it because the client has gone, or talks on in clear: nobody has tried a handshake.
             if self._tls_before is not None:

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import sealed
 from support.sealed import sealed_session
 
 import analyzer
 from analyzer.capture.keylog import KeyLog
 from analyzer.errors import CaptureError, EngineError, UsageError
-from analyzer.model import MASK
+from analyzer.model import CLIENT, MASK, SERVER
 from analyzer.pipeline import run
 from analyzer.report.crosscheck import differences
 from analyzer.sessions.records import Session
@@ -227,6 +228,28 @@ def test_the_command_line_checks_one_engine_with_the_other(tmp_path: Path) -> No
     assert mailtap(path, "--engine", "tcpdump")[0] == 2
     assert mailtap(path, "--ca-file", tmp_path / "missing.pem")[0] == 3
     assert mailtap(tmp_path / "missing.pcap", "--cross-check")[0] == 3
+
+
+TEXT_ALONE = [
+    (SERVER, b"* OK ready\r\n"),
+    (CLIENT, b"a AUTHENTICATE EXTERNAL a2lt\r\n"),
+    (SERVER, b"a OK in\r\n"),
+    (CLIENT, b"f FETCH 1 BODY[TEXT]\r\n"),
+    (SERVER, b"* 1 FETCH (BODY[TEXT] {5}\r\nhello)\r\nf OK done\r\n"),
+]
+
+
+@pytest.mark.tshark
+@pytest.mark.parametrize("starttls", [False, True])
+def test_a_text_without_its_header_is_exposed_unless_it_takes_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starttls: bool
+) -> None:
+    monkeypatch.setattr(sealed, "DIALOGUE", TEXT_ALONE)
+    for ciphers, exposure in (("eNULL", "content"), ("DEFAULT", "none")):
+        path, keylog = sealed.sealed_session(tmp_path, ssl.TLSVersion.TLSv1_2, ciphers=ciphers, starttls=starttls)
+        (session,) = run(path, keylog=None if exposure == "content" else keylog).sessions
+        assert session.auth_accepted == 1
+        assert (session.exposure, session.messages) == (exposure, 0)
 
 
 def test_a_null_cipher_is_read_and_called_exposed(tmp_path: Path) -> None:
