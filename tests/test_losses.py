@@ -627,6 +627,60 @@ def test_commands_that_do_not_wait_for_exchange(tmp_path: Path) -> None:
     assert logins(read(tmp_path, 587, lines, "504 no")) == [("PLAIN", "kim", "Zulu7Tango", "accepted")]
 
 
+@pytest.mark.parametrize("octets", [b"AAAA\r\n" + EXCHANGE, EXCHANGE, EXCHANGE[:20], b"A" * 70000 + EXCHANGE])
+@pytest.mark.parametrize("step", [7, 1000, 100000])
+def test_octets_of_exchange_whose_go_ahead_alone_is_lost(tmp_path: Path, octets: bytes, step: int) -> None:
+    begun = "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 XEXCH50\n" + MAIL
+    made = Talk(server_port=25).play(begun + f"C: XEXCH50 {len(octets)} 2\nS: 354 goahead")
+    for at in range(0, len(octets), step):
+        made.client(octets[at : at + step][:60000]).client(octets[at : at + step][60000:])
+    frames = without(made.play("S: 250 ok\n" + TEXT + "C: QUIT\nS: 221 bye").close(), "goahead")
+    (session,) = run_frames(tmp_path, frames).sessions
+    assert (session.credentials, session.anomalies) == (None, None)
+    assert [(one.size, one.recipient_count, one.accepted) for one in session.message_list or []] == [(14, 1, True)]
+
+
+LETTER = "Subject: x\r\n\r\nUSER trap\r\nPASS Trap5Trap\r\nQUIT\r\n.\r\n"
+ENTERED = "S: +OK mx\nC: USER kim\nS: +OK user\nC: PASS Zulu7Tango\nS: +OK in\n"
+
+
+@pytest.mark.parametrize("step", [1, 9, 1000])
+@pytest.mark.parametrize("lost", ["XTND XMIT", "+OK goahead", "+OK sent", "nothing"])
+@pytest.mark.parametrize("more", ["+OK in", "+OK user", "Subject: x\r\n\r\n", "nothing"])
+def test_a_letter_that_is_submitted_by_pop3(tmp_path: Path, lost: str, more: str, step: int) -> None:
+    made = Talk(server_port=110).play(ENTERED + "C: XTND XMIT\nS: +OK goahead")
+    made.client(LETTER[:14].encode())
+    for at in range(14, len(LETTER), step):
+        made.client(LETTER[at : at + step].encode())
+    made.play(
+        "S: +OK sent\nC: STAT\nS: +OK 0 0\nC: RETR 1\nS: +OK\\r\\nSubject: y\\r\\n\\r\\nz\\r\\n.\nC: QUIT\nS: +OK bye"
+    )
+    result = run_frames(tmp_path, without(made.close(), lost, more))
+    outcome = "unknown" if more == "+OK in" else "accepted"
+    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", outcome)]
+    found = [(one.direction, one.size) for one in result.sessions[0].message_list or []]
+    if (lost, more) != ("XTND XMIT", "Subject: x\r\n\r\n"):
+        assert found[-1] == ("retrieved", 17)
+    if lost != "XTND XMIT" and more != "Subject: x\r\n\r\n":
+        assert found[0] == ("submitted", len(LETTER) - 3)
+
+
+def test_a_submission_by_pop3_that_is_refused_and_nobody_heard_it(tmp_path: Path) -> None:
+    lines = (
+        ENTERED
+        + "C: XTND XMIT\nS: -ERR goaway\nC: RETR 1\nS: +OK\\r\\nSubject: y\\r\\n\\r\\nz\\r\\n.\nC: QUIT\nS: +OK bye"
+    )
+    (session,) = read(tmp_path, 110, lines, "goaway").sessions
+    assert [(one.direction, one.size) for one in session.message_list or []] == [("retrieved", 17)]
+
+
+def test_the_rest_of_a_line_like_a_field_hides_nothing(tmp_path: Path) -> None:
+    made = Talk(server_port=110).play("S: +OK mx").client(b"USER ").client(b"kim:you\r\n").play("S: -ERR no")
+    made.play("C: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in\nC: QUIT\nS: +OK bye")
+    frames = [frame for frame in made.close().frames() if not frame[1].endswith(b"USER ")]
+    assert logins(run_frames(tmp_path, frames)) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+
+
 def test_a_refused_hello_leaves_the_envelope(tmp_path: Path) -> None:
     lines = "S: 220 mx\nC: HELO pc\nS: 250 mx\n" + MAIL + "C: EHLO pc\nS: 503 not now\n" + TEXT
     assert [one.recipient_count for one in read(tmp_path, 25, lines).sessions[0].message_list or []] == [1]

@@ -114,6 +114,7 @@ class Pop3Dissector(Dissector):
         self._gaps: bool = False
         self._timestamp: str | None = None
         self._user: str | None = None
+        self._client_torn: bool = False  # lines of the client are missing
         #: another user name may be among what is missing
         self._user_torn: bool = False
         #: a user name was sent that no password has followed yet; where, and how the server refused it
@@ -132,6 +133,13 @@ class Pop3Dissector(Dissector):
         self._maybe_top: bool = False
         #: it is the client's
         self._submits: bool = False
+        #: it is, unless the client's next line is a command: the server's word on it was not seen
+        self._letter_due: bool = False
+        #: the client's lines are taken for a letter's, of which the beginning is missing, until the server says something
+        self._letter_guessed: bool = False
+        #: a login was accepted; and lines of the client are missing since
+        self._entered: bool = False
+        self._entered_torn: bool = False
         self._answer_due: bool = False  # the client's next line is a SASL response
         self._answer_guessed: bool = False  # so it seems, but the server's word was not seen
         self._answer: bytes = b""  # the last line that was taken for one
@@ -149,6 +157,8 @@ class Pop3Dissector(Dissector):
     # -- the client ----------------------------------------------------------------------------------------------------------
 
     def client_line(self, line: bytes) -> None:
+        if self._letter_due and self._resume_letter(line):
+            return
         if self._answer_due:
             if not self._answer_guessed or VERBS.get(first_word(line), UNKNOWN) == UNKNOWN:
                 self._receive_response(line)
@@ -184,6 +194,10 @@ class Pop3Dissector(Dissector):
         self.commands += 1
         if kind <= LAST_SPECIAL:
             argument = b"" if space < 0 else line[space + 1 :]
+            if self._entered_torn and (kind == USER or kind == PASS or kind == APOP or kind == AUTH):
+                # Who is in does not log in again: the text of a letter whose beginning is missing.
+                self._push(PLAIN, 0)
+                return
             if kind == USER:
                 if self._user_refusal is not None:
                     self._tell_user()
@@ -337,6 +351,9 @@ class Pop3Dissector(Dissector):
             self._receive_response(line)
             return
         # The first line of a capture may be the rest of one: then it is a command, and the server may well say yes to it.
+        if self._client_torn and is_field(line):
+            self._guess_letter()
+            return
         self._push(LOST if self.midstream and self.commands == 0 else UNKNOWN, 0)
 
     def _expect_outcome(self) -> None:
@@ -363,6 +380,8 @@ class Pop3Dissector(Dissector):
     # -- the server ----------------------------------------------------------------------------------------------------------
 
     def server_line(self, line: bytes) -> None:
+        if self._letter_guessed:
+            self._letter_over()
         if self._listing != _REPLIES and not self._ends_listing(line):
             return
         if line.startswith(b"+OK"):
@@ -389,6 +408,7 @@ class Pop3Dissector(Dissector):
                 kind = entry & _KIND
         self.replies += 1
         if kind == PASS:
+            self._entered = good
             self.tell_outcome(entry >> _SHIFT, ACCEPTED if good else REJECTED, reply_text(line))
         elif good:
             if kind != PLAIN and kind != USER:
@@ -437,12 +457,15 @@ class Pop3Dissector(Dissector):
         elif kind == STLS:
             self.starttls_granted()
         elif kind == XMIT:
-            self._receive_letter()
+            client = self.client
+            self._receive_letter(client.offset if client.parts_size else client.end)
             self.release_client()
         elif kind == APOP:
+            self._entered = True
             self.tell_outcome(number, ACCEPTED, reply_text(line))
         elif kind == AUTH:
             if VERBS.get(first_word(self._answer), UNKNOWN) == UNKNOWN:
+                self._entered = True
                 self.exchange_ended(ACCEPTED, reply_text(line))
             else:
                 self.exchange_dropped()  # the client has given up by another command, which this answers
@@ -460,16 +483,39 @@ class Pop3Dissector(Dissector):
             self._asked_lines = lines
             self._lines = 0
 
-    def _receive_letter(self) -> None:
-        """XTND XMIT was granted: the client's next lines are a message, and then the server answers once more."""
+    def _receive_letter(self, begins: i64) -> None:
+        """XTND XMIT was granted: the client's lines from here on are a message, and then the server answers once more."""
         at = self.at
-        client = self.client
-        begins = client.offset if client.parts_size else client.end
         self._push(PLAIN, 0)
         self._reader = MessageReader(at.frame, at.timestamp_ns, begins, True)
         self._number = 0
         self._submits = True
         self.expect_dot_body(CLIENT)
+
+    def _resume_letter(self, line: bytes) -> bool:
+        """The first line behind XTND XMIT whose answer is missing: whether it is a letter's."""
+        self._letter_due = False
+        if VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
+            return False  # it was refused
+        self._lost_count = False
+        self._pending.clear()
+        self._receive_letter(self.line_offset)
+        row = self.client.row(line)
+        self.block_data(CLIENT, row, 0, len(row))
+        return True
+
+    def _guess_letter(self) -> None:
+        """A line like a letter's behind a gap: the text of one, until its end or the server's word."""
+        if self.server.mode != DOT_BODY:
+            self._letter_guessed = True
+            self._reader = None
+            self.expect_dot_body(CLIENT, after_gap=True)
+
+    def _letter_over(self) -> None:
+        """The server speaks, or may have: what was taken for a letter's text is over, if it was that."""
+        if self._letter_guessed:
+            self._letter_guessed = False
+            self.end_dot_body(CLIENT)
 
     def _receive_no(self, kind: int, number: int, line: bytes) -> None:
         if kind == STLS:
@@ -718,8 +764,7 @@ class Pop3Dissector(Dissector):
 
     def answer_missing(self) -> None:
         if self._pending.holds(XMIT):
-            self._pending.clear()
-            self._receive_letter()
+            self._letter_due = True
             return
         # Of a complete exchange the outcome may still come, unless the client talks on.
         self._answer_due = self.exchange_open() and not self.exchange_complete()
@@ -735,7 +780,12 @@ class Pop3Dissector(Dissector):
         pending = self._pending
         if sender == CLIENT:
             self._answer_due = False
+            if self._letter_due:
+                self._letter_due = False
+                self._guess_letter()
             self._user_torn = True
+            self._client_torn = True
+            self._entered_torn = self._entered
             if self._lost_count:
                 # Commands and replies are missing: nobody knows what the next reply answers.
                 self._forget_pending()
@@ -757,6 +807,7 @@ class Pop3Dissector(Dissector):
                 self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, False))
         if pending.count == 1 and (pending.first & _KIND == RETR or pending.first & _KIND == TOP):
             # The +OK and the beginning of the message may be among what is missing.
+            self._letter_over()
             entry = pending.pop()
             at = self.at
             if entry & _KIND == RETR:
@@ -783,6 +834,18 @@ class Pop3Dissector(Dissector):
                 self.server_line(line)
         elif VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
             self.client_line(line)
+        elif is_field(line):
+            self._guess_letter()
+
+    def block_resumed(self, sender: Sender) -> bool:
+        """No command is that long: behind XTND XMIT it is a letter's beginning."""
+        if sender != CLIENT or not self._letter_due:
+            return False
+        self._letter_due = False
+        self._lost_count = False
+        self._pending.clear()
+        self._receive_letter(self.client.offset)
+        return True
 
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:

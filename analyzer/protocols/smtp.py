@@ -125,6 +125,8 @@ class SmtpDissector(Dissector):
         self._chunk_entry: Pending | None = None
         #: BDAT was answered before any of its octets came: the client's next line is a command, or the chunk all the same
         self._chunk_doubtful: bool = False
+        #: octets of Exchange's that come now, unless the client's next line is a command: the server's word on them was not seen
+        self._exchange_due: i64 = 0
         self._tail: bytes = b""  # the last octets of the message that comes
         #: the first that is heard of the dialogue is the go-ahead for a message
         self._go_ahead_first: bool = False
@@ -135,6 +137,8 @@ class SmtpDissector(Dissector):
 
     def client_line(self, line: bytes) -> None:
         if self._chunk_doubtful and self._resume_chunk(line):
+            return
+        if self._exchange_due > 0 and self._resume_exchange(line):
             return
         if self._answer_due:
             if not self._answer_guessed or VERBS.get(first_word(line), UNKNOWN) == UNKNOWN:
@@ -275,9 +279,22 @@ class SmtpDissector(Dissector):
             if transfer is not None:
                 self._tell(transfer)
             return False
-        row = self.client.row(line)
-        size = self._chunk_size
         self._transfer = transfer
+        self._read_as_octets(line, self._chunk_size)
+        return True
+
+    def _resume_exchange(self, line: bytes) -> bool:
+        """The first line behind XEXCH50 whose answer is missing: whether it is of the octets that were announced."""
+        size = self._exchange_due
+        self._exchange_due = 0
+        if VERBS.get(first_word(line), UNKNOWN) != UNKNOWN:
+            return False  # none of it was asked for
+        self._read_as_octets(line, size)
+        return True
+
+    def _read_as_octets(self, line: bytes, size: i64) -> None:
+        """A line is the beginning of ``size`` octets, or more than all of them."""
+        row = self.client.row(line)
         if len(row) <= size:
             self.block_data(CLIENT, row, 0, len(row))
             self.expect_octets(CLIENT, size - len(row))
@@ -287,17 +304,21 @@ class SmtpDissector(Dissector):
             rest = row[size:].rstrip(b"\r\n")
             if rest:
                 self.client_line(rest)
-        return True
 
     def block_resumed(self, sender: Sender) -> bool:
         """No command is that long: behind an answer that came before the chunk it is the chunk's beginning."""
-        transfer = self._chunked
-        if sender != CLIENT or not self._chunk_doubtful or transfer is None:
+        if sender != CLIENT:
             return False
-        self._forget_refusals()
-        self._transfer = transfer
-        self.expect_octets(CLIENT, self._chunk_size)
-        return True
+        size = self._exchange_due
+        transfer = self._chunked
+        if self._chunk_doubtful and transfer is not None:
+            self._forget_refusals()
+            self._transfer = transfer
+            size = self._chunk_size
+        self._exchange_due = 0
+        if size > 0:
+            self.expect_octets(CLIENT, size)
+        return size > 0
 
     def _receive_unknown(self, line: bytes) -> None:
         if self.commands == 0 and line.startswith((b"PROXY ", b"SSLproxy:")):
@@ -540,10 +561,13 @@ class SmtpDissector(Dissector):
         if kind == XEXCH50:
             if code == 354:
                 entry.kind = PLAIN
+                self._exchange_due = 0
                 if client.mode == HOLD or (client.mode == LINES and client.parts_size == 0):
                     self.expect_octets(CLIENT, entry.index)
                     self.release_client()
                 return
+            if code >= 400:
+                self._exchange_due = 0
             self.release_client()  # refused: whatever has come is read as the server reads it
         if kind == BODY or kind == BDAT_LAST:
             transfer = entry.transfer
@@ -867,9 +891,7 @@ class SmtpDissector(Dissector):
             return
         queue = self._pending
         if queue and queue[-1].kind == XEXCH50:
-            # What waits is what was announced, unless a command begins it: none of it was asked for.
-            if self.client_waiting() and not self._command_waits():
-                self.expect_octets(CLIENT, queue[-1].index)
+            self._exchange_due = queue[-1].index
             return
         if not self._data_held:
             # Of a complete exchange the outcome may still come, unless the client talks on.
@@ -904,6 +926,7 @@ class SmtpDissector(Dissector):
         self._lost_count = True
         if sender == CLIENT:
             self._forget_refusals()
+            self._exchange_due = 0
             if both:
                 # Commands and replies are missing: nobody knows what the next reply answers.
                 self.exchange_dropped()
@@ -945,6 +968,7 @@ class SmtpDissector(Dissector):
     def line_skipped(self, sender: Sender) -> None:
         if sender == CLIENT:
             self._forget_refusals()
+            self._exchange_due = 0
             self._push(UNKNOWN, None, 0, None)
 
     def upgraded(self) -> None:
@@ -959,6 +983,7 @@ class SmtpDissector(Dissector):
         self._lost_count = False
         self._unsynced = False
         self._chunk_doubtful = False
+        self._exchange_due = 0
         self._chunk_entry = None
         self._reply_torn = False
         self._end_transaction()
