@@ -66,7 +66,8 @@ class Rule:
     """One rule: its slug, how bad what it finds is at most, its judge, and what to do about it.
 
     ``judge`` is the rule's function; its docstring is the explanation that ``mailtap rules SLUG`` prints. ``describe`` makes the
-    detail of a finding that was reported without one. ``needs`` are the bits a session must have.
+    detail of a finding that was reported without one; of the traffic's own words only the finding's user name may be in it, so that
+    whoever knows how the name is to be written can write the detail. ``needs`` are the bits a session must have.
     """
 
     def __init__(
@@ -158,7 +159,7 @@ class Finding:
         text = self.detail_text
         if text == "" and self.rule.describe is not None:
             text = self.rule.describe(self)
-        return text[:MAX_DETAIL]
+        return text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL]
 
     def finding_id(self) -> str:
         """Stable identifier: a hash of the rule and its evidence; no file, batch or order enters it."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from mypy_extensions import i64
 
 from analyzer.findings.base import LOW
 from analyzer.protocols.events import ACCEPTED, DELIVERED, NO_SECRET, RELAYED
 from analyzer.sessions.records import Credential, Message, Session
+
+#: Servers, and ports of one of them, of which the words are kept: findings by the hundred thousand name the same few.
+MAX_SERVERS: Final = 4096
+MAX_PORTS: Final = 8
+#: The last three digits of a number.
+_DIGITS: Final[list[str]] = [f"{number:03d}" for number in range(1000)]
 
 
 def clear_messages(session: Session) -> int:
@@ -92,7 +99,16 @@ def moment(timestamp_ns: i64) -> str:
 
 def counted(count: i64, word: str) -> str:
     """``1 octet``, ``2,345 octets``."""
-    return f"1 {word}" if count == 1 else f"{count:,} {word}s"
+    return f"1 {word}" if count == 1 else f"{_grouped(count)} {word}s"
+
+
+def _grouped(count: i64) -> str:
+    """``2,345``. A format does the same, at ten times the cost."""
+    if 0 <= count < 1000:
+        return str(count)
+    if 0 <= count < 1_000_000:
+        return f"{count // 1000},{_DIGITS[count % 1000]}"
+    return f"{count:,}"
 
 
 def endpoint(address: str, port: int) -> str:
@@ -100,6 +116,31 @@ def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+class _Server:
+    """The words for one port of a server."""
+
+    def __init__(self, protocol: str, address: str, port: i64) -> None:
+        self.protocol = protocol
+        self.port: i64 = port
+        self.text = f"{protocol} server {endpoint(address, port)}"
+
+
+#: server address -> the words for its ports
+_servers: Final[dict[str, list[_Server]]] = {}
+
+
 def server_text(session: Session) -> str:
     """``pop3 server 198.51.100.20:110``, IPv6 addresses in brackets."""
-    return f"{session.protocol} server {endpoint(session.server_ip, session.server_port)}"
+    known = _servers.get(session.server_ip)
+    if known is not None:
+        for one in known:
+            if one.port == session.server_port and one.protocol == session.protocol:
+                return one.text
+    made = _Server(session.protocol, session.server_ip, session.server_port)
+    if known is None:
+        if len(_servers) >= MAX_SERVERS:
+            _servers.clear()
+        _servers[session.server_ip] = [made]
+    elif len(known) < MAX_PORTS:
+        known.append(made)
+    return made.text

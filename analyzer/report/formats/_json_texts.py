@@ -15,13 +15,15 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.findings.base import Finding, Rule
-from analyzer.model import Secret
+from analyzer.model import MASK, SEVERITIES, Secret
 from analyzer.report.migration import Migrant, Port
 from analyzer.report.rows import RowMaker
 from analyzer.sessions.records import Credential, Message, Session
 
 #: Seconds of which the text is kept.
 MAX_KEPT: Final = 4096
+#: What no time has.
+NO_SECOND: Final = 1 << 60
 #: Addresses, names and servers of which the text is kept; secrets of which the fingerprint is.
 MAX_WORDS: Final = 32768
 #: Three digits of a number.
@@ -52,13 +54,15 @@ class Moments:
     """
 
     def __init__(self) -> None:
-        self._second: i64 = -1
+        self._second: i64 = NO_SECOND
         self._prefixes: dict[int, str] = {}
         #: the second with the quotation mark before it and the dot behind, and three times three digits
         self.second: str = ""
         self.thousandths: str = ""
         self.millionths: str = ""
         self.billionths: str = ""
+        #: what closes a time
+        self.zone: str = 'Z"'
 
     def set(self, timestamp_ns: i64) -> None:
         """Take a time."""
@@ -72,11 +76,18 @@ class Moments:
                 self._prefixes[second] = known
             self._second = second
             self.second = known
+            self.zone = 'Z"'
         rest = timestamp_ns - second * 1_000_000_000
         thousands = rest // 1000
         self.thousandths = _DIGITS[thousands // 1000]
         self.millionths = _DIGITS[thousands % 1000]
         self.billionths = _DIGITS[rest % 1000]
+
+    def unset(self) -> None:
+        """Take that there is no time."""
+        self._second = NO_SECOND
+        self.second = "null"
+        self.thousandths = self.millionths = self.billionths = self.zone = ""
 
     def text(self, timestamp_ns: i64) -> str:
         """A time as RFC 3339, with nanoseconds, in quotation marks."""
@@ -116,6 +127,12 @@ class _Word:
     def __init__(self, word: str) -> None:
         self.word = word
         self.text = json_text(word)
+        #: it stands there as it is, between quotation marks
+        self.plain: bool = len(self.text) == len(word) + 2
+
+
+#: What stands for no word.
+_NO_WORD: Final = _Word("")
 
 
 class Words:
@@ -124,7 +141,8 @@ class Words:
     def __init__(self) -> None:
         self._known: dict[str, _Word] = {}
 
-    def _of(self, word: str) -> _Word:
+    def of(self, word: str) -> _Word:
+        """A word, and its text."""
         known = self._known.get(word)
         if known is None:
             known = _Word(word)
@@ -135,17 +153,17 @@ class Words:
 
     def text(self, word: str) -> str:
         """A JSON string."""
-        return self._of(word).text
+        return self.of(word).text
 
     def optional(self, word: str | None) -> str:
         """A JSON string, or null."""
-        return "null" if word is None else self._of(word).text
+        return "null" if word is None else self.of(word).text
 
     def name(self, one: Credential) -> str:
         """A login's user name, or null. The name becomes the same object everywhere: whoever compares it then compares no letters."""
         if one.username is None:
             return "null"
-        known = self._of(one.username)
+        known = self.of(one.username)
         one.username = known.word
         return known.text
 
@@ -203,8 +221,9 @@ class SessionTexts:
         self._starttls: str = ""
         self._exposure: str = ""
         self._words: str = ""
+        self._completeness: str = ""
         self._banner: str | None = None
-        self._banner_text: str = "null"
+        self._whole: str = ""
 
     def text(self, one: Session) -> str:
         """One object on one line."""
@@ -228,16 +247,20 @@ class SessionTexts:
                 f',"protocol":"{one.protocol}","port_service":{optional_text(one.port_service)}'
                 f',"transport":"{one.transport}","starttls":"{one.starttls}","exposure":"{one.exposure}","auth_attempts":'
             )
-        if one.server_banner is not self._banner:
-            self._banner = one.server_banner
-            self._banner_text = self._all_words.optional(one.server_banner)
+        if one.gap_bytes == 0 and one.conflict_bytes == 0 and one.client_name is None and one.capabilities is None:
+            # Most of the many are alike: nothing is missing, and their servers greet alike.
+            if one.completeness is not self._completeness or one.server_banner is not self._banner:
+                self._completeness = one.completeness
+                self._banner = one.server_banner
+                self._whole = self._what_was_seen(one)
+            seen = self._whole
+        else:
+            seen = self._what_was_seen(one)
         server = self._servers.of(one)
         client_ip = one.client_ip
         client_port = number_text(one.client_port)
         first_frame = number_text(one.first_frame)
         last_frame = number_text(one.last_frame)
-        anomalies = one.anomalies
-        odd = "[]" if anomalies is None else list_text([f"{seen.kind}@{seen.frame}" for seen in anomalies])
         start = self._starts
         start.set(one.start_ns)
         end = self._ends
@@ -251,12 +274,25 @@ class SessionTexts:
             f'{number_text(one.auth_attempts)},"auth_accepted":{number_text(one.auth_accepted)},"messages":{number_text(one.messages)}'
             f',"message_bytes":{number_text(one.message_bytes)},"packets":{number_text(one.packets)}'
             f',"client_bytes":{number_text(one.client_bytes)},"server_bytes":{number_text(one.server_bytes)}'
-            f',"gap_bytes":{number_text(one.gap_bytes)},"conflict_bytes":{number_text(one.conflict_bytes)}'
-            f',"completeness":"{one.completeness}","server_banner":{self._banner_text}'
-            f',"client_name":{optional_text(one.client_name)},"capabilities":{list_text(one.capabilities)}'
-            f',"display_filter":"{family}.addr == {client_ip}{server.before_client_port}{client_port}{server.before_frame}{first_frame}{frames}"'
-            f',"compressed":{flag_text(one.compressed)},"not_mail":{optional_text(one.not_mail)},"anomalies":{odd}}}'
+            f"{seen}{family}.addr == {client_ip}{server.before_client_port}{client_port}{server.before_frame}{first_frame}{frames}{_ending(one)}"
         )
+
+    def _what_was_seen(self, one: Session) -> str:
+        """The columns from what is missing to the capabilities, up to the display filter."""
+        return (
+            f',"gap_bytes":{number_text(one.gap_bytes)},"conflict_bytes":{number_text(one.conflict_bytes)}'
+            f',"completeness":"{one.completeness}","server_banner":{self._all_words.optional(one.server_banner)}'
+            f',"client_name":{optional_text(one.client_name)},"capabilities":{list_text(one.capabilities)},"display_filter":"'
+        )
+
+
+def _ending(one: Session) -> str:
+    """What stands behind a session's display filter."""
+    anomalies = one.anomalies
+    if anomalies is None and one.not_mail is None and not one.compressed:
+        return '","compressed":false,"not_mail":null,"anomalies":[]}'
+    odd = "[]" if anomalies is None else list_text([f"{seen.kind}@{seen.frame}" for seen in anomalies])
+    return f'","compressed":{flag_text(one.compressed)},"not_mail":{optional_text(one.not_mail)},"anomalies":{odd}}}'
 
 
 class CredentialTexts:
@@ -270,6 +306,11 @@ class CredentialTexts:
         self._moments = Moments()
         #: secret -> its fingerprint: most are used again and again
         self._seals: dict[str, _Word] = {}
+        self._protocol: str = ""
+        self._mechanism: str = ""
+        self._how: str = ""
+        self._kind: str = ""
+        self._hidden: str = ""
 
     def text(self, session: Session, one: Credential) -> str:
         """One object on one line."""
@@ -277,15 +318,24 @@ class CredentialTexts:
         hidden = one.secret if one.secret is not None else one.response
         identifier = "null" if hidden is None else self._seal(hidden)
         secret, challenge, response, _, length, strength = self._maker.shown(one)
+        if session.protocol is not self._protocol or one.mechanism is not self._mechanism:
+            self._protocol = session.protocol
+            self._mechanism = one.mechanism
+            self._how = f',"protocol":"{session.protocol}","mechanism":{json_text(one.mechanism)},"username":'
+        if secret is MASK and one.authzid is None and challenge is None and response is None:
+            # As nearly all are.
+            if one.secret_kind is not self._kind:
+                self._kind = one.secret_kind
+                self._hidden = _proof_text(one, MASK, None, None)
+            proof = self._hidden
+        else:
+            proof = _proof_text(one, secret, challenge, response)
         at = self._moments
         at.set(one.timestamp_ns)
         return (
             f'{self._head}{session.session_id()}","time":{at.second}{at.thousandths}{at.millionths}{at.billionths}Z","frame":{number_text(one.frame)}'
-            f',"client_ip":{words.text(session.client_ip)}{self._servers.of(session).columns},"protocol":"{session.protocol}"'
-            f',"mechanism":{words.text(one.mechanism)},"username":{words.name(one)}'
-            f',"authzid":{optional_text(one.authzid)},"secret":{words.optional(secret)}'
-            f',"secret_kind":"{one.secret_kind}","challenge":{optional_text(challenge)}'
-            f',"response":{optional_text(response)},"outcome":"{one.outcome}","secret_id":{identifier}'
+            f',"client_ip":{words.text(session.client_ip)}{self._servers.of(session).columns}{self._how}{words.name(one)}'
+            f'{proof}{one.outcome}","secret_id":{identifier}'
             f',"secret_length":{count_text(length)},"strength":{count_text(strength)},"exposed":{flag_text(one.exposed)}}}'
         )
 
@@ -303,6 +353,14 @@ class CredentialTexts:
         else:
             secret.fingerprint = known.word
         return known.text
+
+
+def _proof_text(one: Credential, secret: str | None, challenge: str | None, response: str | None) -> str:
+    """The columns that tell what a login was proved with, up to its outcome."""
+    return (
+        f',"authzid":{optional_text(one.authzid)},"secret":{optional_text(secret)},"secret_kind":"{one.secret_kind}"'
+        f',"challenge":{optional_text(challenge)},"response":{optional_text(response)},"outcome":"'
+    )
 
 
 class MessageTexts:
@@ -336,7 +394,7 @@ class _RuleTexts:
         self.title = f'","title":{json_text(rule.title)},"session_id":'
         self.rule = f'","rule":"{rule.slug}","severity":"'
         self.advice = (
-            f',"remediation":{json_text(rule.remediation)},"references":{list_text(list(rule.references))},"offset":'
+            f'","remediation":{json_text(rule.remediation)},"references":{list_text(list(rule.references))},"offset":'
         )
 
 
@@ -378,12 +436,20 @@ class FindingTexts:
                 f',"client_ip":{self._words.text(session.client_ip)}{self._servers.of(session).columns}'
                 f',"protocol":"{session.protocol}","username":'
             )
-        time_text = self._moments.text(one.timestamp_ns) if one.timestamp_ns else "null"
+        name = _NO_WORD if one.username is None else self._words.of(one.username)
+        detail = one.detail()
+        if one.detail_text != "" or not name.plain:
+            detail = json_text(detail)[1:-1]
         frame_text = number_text(one.frame) if one.frame else "null"
+        at = self._moments
+        if one.timestamp_ns:
+            at.set(one.timestamp_ns)
+        else:
+            at.unset()
         return (
-            f'{self._head}{one.finding_id()}{texts.rule}{one.severity_word()}","confidence":"{one.confidence}{texts.title}'
-            f'{self._who}{time_text},"frame":{frame_text}{self._where}{self._words.optional(one.username)}'
-            f',"detail":{json_text(one.detail())}{texts.advice}{number_text(one.offset)}{self._capture_text}'
+            f'{self._head}{one.finding_id()}{texts.rule}{SEVERITIES[one.severity]}","confidence":"{one.confidence}{texts.title}'
+            f'{self._who}{at.second}{at.thousandths}{at.millionths}{at.billionths}{at.zone},"frame":{frame_text}{self._where}'
+            f'{"null" if one.username is None else name.text},"detail":"{detail}{texts.advice}{number_text(one.offset)}{self._capture_text}'
         )
 
 

@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from support.jobs import hostile_result
 
-from analyzer.pipeline import run
+from analyzer.findings.catalogue import RULES
+from analyzer.pipeline import Result, run
 from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import RowWriter, write_json, write_jsonl
 from analyzer.report.rows import RowList, RowMaker, push_rows
@@ -17,10 +19,8 @@ SAMPLES = Path(__file__).parents[3] / "captures"
 KEY = b"key of the tests"
 
 
-@pytest.mark.parametrize("secrets", [False, True])
-@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.pcap*")))
-def test_what_is_written_is_what_the_rows_say(name: str, secrets: bool) -> None:
-    result = run([SAMPLES / name], headers=secrets)
+def same_as_rows(result: Result, secrets: bool) -> dict[str, list[dict[str, object]]]:
+    """The tables of a result written as JSON, which are those of its rows."""
     whole = io.StringIO()
     write_json(result, RowMaker(secrets, secrets, KEY), whole, "1")
     lines = io.StringIO()
@@ -36,4 +36,43 @@ def test_what_is_written_is_what_the_rows_say(name: str, secrets: bool) -> None:
         expected_lines += "".join([named.write(row) + "\n" for row in sink.rows])
     assert whole.getvalue() == expected + "}\n"
     assert lines.getvalue() == expected_lines
-    json.loads(whole.getvalue())
+    tables: dict[str, list[dict[str, object]]] = json.loads(whole.getvalue())
+    return tables
+
+
+@pytest.mark.parametrize("secrets", [False, True])
+@pytest.mark.parametrize("name", sorted(path.name for path in SAMPLES.glob("*.pcap*")))
+def test_what_is_written_is_what_the_rows_say(name: str, secrets: bool) -> None:
+    same_as_rows(run([SAMPLES / name], headers=secrets), secrets)
+
+
+@pytest.mark.parametrize("secrets", [False, True])
+def test_so_it_is_where_the_traffic_means_harm(secrets: bool) -> None:
+    same_as_rows(hostile_result(), secrets)
+
+
+@pytest.mark.parametrize("word", ['"', "\\", "\x00", "\x7f", "\u00e9", "\udcff", "x" * 600 + '"'])
+def test_details_that_rules_make_hold_no_words_of_the_traffic_but_the_user_name(word: str) -> None:
+    """They are written as they are where the name needs no escape: whatever else a rule quoted would break the file."""
+    result = run([SAMPLES / "office.pcapng", SAMPLES / "pop3-auth.pcap"])
+    told = set()
+    for hostile_name in (False, True):
+        for session in result.sessions:
+            session.server_banner = session.client_name = word
+            session.capabilities = [*(session.capabilities or []), word] if session.capabilities is not None else None
+            for credential in session.credentials or []:
+                credential.reply = credential.authzid = word
+                credential.username = word if hostile_name else "kim"
+        told |= {finding["rule"] for finding in same_as_rows(result, False)["findings"]}
+    assert {rule.slug for rule in RULES if rule.describe is not None} <= told, "nothing was tried of some rule"
+
+
+@pytest.mark.parametrize("start_ns", [0, -500_000_000, -1_500_000_000, 1_700_000_000_000_000_000])
+def test_a_finding_without_a_time_has_none(start_ns: int) -> None:
+    result = run([SAMPLES / "office.pcapng"])
+    for index, session in enumerate(result.sessions):
+        for credential in session.credentials or []:
+            credential.timestamp_ns = start_ns if index % 2 else 0
+    times = [finding["time"] for finding in same_as_rows(result, False)["findings"]]
+    assert None in times
+    assert any(times)
