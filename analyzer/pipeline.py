@@ -126,6 +126,8 @@ class Result:
     def __init__(self) -> None:
         #: sessions in order of their start; none where somebody took them as they ended
         self.sessions: list[Session] = []
+        #: no two of them began at the same moment, as far as is known
+        self.in_order: bool = False
         self.captures: list[CaptureStats] = []
         #: sentences for the user about what went wrong or was left out
         self.warnings: list[str] = []
@@ -243,8 +245,8 @@ def run(
     result = Result()
     result.since_ns, result.until_ns = since_ns, until_ns
     kept = SessionList()
-    order = None if receiver is None else SessionOrder(kept if secrets is not None else receiver)
-    gate = SessionGate(kept if order is None else order, since_ns, until_ns)
+    order = SessionOrder(kept if receiver is None or secrets is not None else receiver)
+    gate = SessionGate(order, since_ns, until_ns)
     pipeline = Pipeline(gate, ports=parse_ports(ports), sensor=sensor)
     pipeline.factory.keep_headers = headers
     pipeline.hashed = hashed
@@ -254,7 +256,7 @@ def run(
     try:
         try:
             inputs = expand(names, result.warnings)
-            if order is not None and engine == NATIVE and len(inputs) == 1:
+            if engine == NATIVE and len(inputs) == 1:
                 order.table = pipeline.table
             if engine == WIRESHARK:
                 _read_wireshark(pipeline, inputs, result, progress, None if keylog is None else str(keylog))
@@ -264,13 +266,14 @@ def run(
             pipeline.close()
             result.interrupted = True
             result.warnings.insert(0, STOPPED)
-        if order is not None:
-            order.flush()
+        order.flush()
     finally:
         if collecting:
             gc.enable()
-    sort_by_start(kept.sessions)
+    if not kept.in_order:
+        sort_by_start(kept.sessions)
     result.sessions = kept.sessions
+    result.in_order = kept.in_order
     result.captures = pipeline.captures
     if engine == NATIVE and not result.interrupted:
         _decrypt(pipeline, result, secrets, None if keylog is None else str(keylog), gate.randoms)

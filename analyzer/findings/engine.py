@@ -238,11 +238,11 @@ def traits_of(session: Session, history: History) -> int:
     return bits
 
 
-def push_findings(sessions: list[Session], captures: list[CaptureStats], engine: Engine) -> None:
-    """Run all rules over all sessions and captures of a run."""
+def push_findings(sessions: list[Session], captures: list[CaptureStats], engine: Engine, ordered: bool = False) -> None:
+    """Run all rules over all sessions and captures of a run. ``ordered``: the sessions are as :func:`in_order` would have them."""
     for stats in captures:
         engine.receive_capture(stats)
-    for session in in_order(sessions):
+    for session in sessions if ordered else in_order(sessions):
         engine.receive(session)
     engine.close()
 

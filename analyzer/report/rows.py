@@ -356,9 +356,12 @@ def push_rows(
             maker.note(sentence)
 
 
-def judge_passwords(sessions: list[Session], strength: PasswordJudge) -> None:
-    """Have the passwords judged in the order in which the rules see them, so that tables and findings agree which were left out."""
-    for session in in_order(sessions):
+def judge_passwords(sessions: list[Session], strength: PasswordJudge, ordered: bool = False) -> None:
+    """Have the passwords judged in the order in which the rules see them, so that tables and findings agree which were left out.
+
+    ``ordered``: the sessions are in that order.
+    """
+    for session in sessions if ordered else in_order(sessions):
         for credential in session.credentials or []:
             if credential.secret is not None and to_be_judged(credential):
                 strength.score(credential.secret, credential.username)

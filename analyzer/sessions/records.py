@@ -477,8 +477,15 @@ class SessionList(SessionSink):
 
     def __init__(self) -> None:
         self.sessions: list[Session] = []
+        #: each began later than the one before it
+        self.in_order: bool = True
+        self._last_ns: i64 = -(1 << 62)
 
     def receive_session(self, session: Session) -> None:
+        # Asked here, where the session is at hand; once there are many, each is far from the processor.
+        if session.start_ns <= self._last_ns:
+            self.in_order = False
+        self._last_ns = session.start_ns
         self.sessions.append(session)
 
 

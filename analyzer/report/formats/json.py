@@ -29,6 +29,8 @@ from analyzer.report.formats._json_texts import (
 from analyzer.report.migration import Migrants
 from analyzer.report.rows import Row, RowMaker, RowSink, judge_passwords, push_rows
 from analyzer.report.servers import Postures
+from analyzer.sessions.ordering import in_order
+from analyzer.sessions.records import Session
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -44,8 +46,8 @@ TELLS_TIMES: Final = True
 #: Its table of captures has their SHA-256.
 HASHED: Final = True
 SCHEMA_VERSION: Final = 1
-#: Objects joined before they are written.
-BATCH: Final = 512
+#: Objects joined before they are written: few, so that what is written is still in the processor's cache.
+BATCH: Final = 128
 #: Sessions that are looked at together for several tables.
 TOGETHER: Final = 64
 #: Words of one column that are kept as text.
@@ -184,16 +186,15 @@ class _Printer(RowSink):
         self.print(self._writer.write(row))
 
     def _write(self) -> None:
-        if self._begun:
-            self._out.write(self._between)
-        self._begun = True
         self._out.write(self._between.join(self._batch))
-        self._batch = []
+        self._begun = True
+        # Whatever comes next stands behind one more separator.
+        self._batch = [""]
         self._size = 0
 
     def finish(self) -> bool:
         """Write what has come together; whether there was anything at all."""
-        if self._batch:
+        if self._size > 0:
             self._write()
         return self._begun
 
@@ -221,6 +222,8 @@ class _Tables:
         self._migrants = Migrants()
         self._words = Words()
         self._servers = Servers()
+        #: the sessions as the rules want to have them
+        self._ordered: list[Session] = result.sessions if result.in_order else in_order(result.sessions)
 
     def write(self, table: str) -> bool:
         """One table; whether it has any rows."""
@@ -233,7 +236,7 @@ class _Tables:
             for session in sessions:
                 printer.print(session_texts.text(session))
         elif table == "credentials":
-            judge_passwords(sessions, maker.strength)
+            judge_passwords(self._ordered, maker.strength, True)
             self._write_credentials(printer, CredentialTexts(head, maker, self._words, self._servers))
         elif table == "messages":
             message_texts = MessageTexts(head, maker)
@@ -248,7 +251,7 @@ class _Tables:
                 trust=maker.trust,
                 strength=maker.strength,
             )
-            push_findings(sessions, self._result.captures, engine)
+            push_findings(self._ordered, self._result.captures, engine, True)
             for sentence in engine.notes():
                 maker.note(sentence)
         elif table == "servers":
