@@ -118,3 +118,78 @@ def test_a_chunk_whose_answer_is_lost(tmp_path: Path) -> None:
             (session,) = run_frames(tmp_path, frames).sessions
             assert [one.size for one in session.message_list or []] == [len(letter)]
             assert not session.credentials
+
+
+# -- what an authentication carries ----------------------------------------------------------------------------------------------
+
+LONG = base64.b64encode(b"x" * MAX_LINE).decode()
+GREETING = {
+    25: "S: 220 mx\nC: EHLO pc\nS: 250-mx\nS: 250 AUTH GSSAPI PLAIN\n",
+    110: "S: +OK mx\n",
+    143: "S: * OK [CAPABILITY IMAP4rev1 AUTH=GSSAPI] mx\n",
+    4190: 'S: "IMPLEMENTATION" "x"\nS: "SASL" "GSSAPI PLAIN"\nS: OK\n',
+}
+ASKED = {25: "AUTH GSSAPI", 110: "AUTH GSSAPI", 143: "a AUTHENTICATE GSSAPI", 4190: 'AUTHENTICATE "GSSAPI"'}
+CHALLENGE = {25: "334 {}", 110: "+ {}", 143: "+ {}", 4190: '"{}"'}
+RESPONSE = {25: "{}", 110: "{}", 143: "{}", 4190: '"{}"'}
+YES = {25: "235 in", 110: "+OK in", 143: "a OK in", 4190: 'OK "in"'}
+NO = {25: "535 no", 110: "-ERR no", 143: "a NO no", 4190: 'NO "no"'}
+LAST = {
+    25: f"C: AUTH PLAIN {PLAIN}\nS: 235 ok\nC: QUIT\nS: 221 bye",
+    110: "C: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK\nC: QUIT\nS: +OK bye",
+    143: "C: b LOGIN kim Zulu7Tango\nS: b OK ok\nC: c LOGOUT\nS: * BYE\nS: c OK bye",
+    4190: f'C: AUTHENTICATE "PLAIN" "{PLAIN}"\nS: OK\nC: LOGOUT\nS: OK',
+}
+
+
+def attempts(folder: Path, port: int, text: str) -> tuple[int, int, list[tuple[str | None, str]], list[str]]:
+    """Attempts to log in, how many were accepted, name and secret or response of those that are told, and what was odd."""
+    result = heard(folder, port, lines(GREETING[port] + text + "\n" + LAST[port]))
+    (session,) = result.sessions
+    assert logins(result)[-1][1:] == ("kim", "Zulu7Tango", "accepted")
+    known = [(one[2], one[3]) for one in logins(result)[:-1]]
+    return session.auth_attempts, session.auth_accepted, known, [one.kind for one in session.anomalies or []]
+
+
+@pytest.mark.parametrize("port", GREETING)
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_long_response(tmp_path: Path, port: int, accepted: bool) -> None:
+    answer = (YES if accepted else NO)[port]
+    begun, asks, response = f"C: {ASKED[port]}\n", CHALLENGE[port], RESPONSE[port].format(LONG)
+    seen = (2, 1 + accepted, [], ["line_too_long"])
+    assert attempts(tmp_path, port, f"{begun}S: {asks.format('')}\nC: {response}\nS: {answer}") == seen
+    # With the command, and with another one behind it.
+    initial = f"C: {ASKED[port]} {response}\n"
+    assert attempts(tmp_path, port, f"{initial}S: {answer}") == seen
+    more = f"S: {asks.format('AAAA')}\nC: {RESPONSE[port].format('QUJD')}\nS: {answer}"
+    known = [("QUJD", "accepted" if accepted else "rejected")]
+    for first in (initial, f"{begun}S: {asks.format('')}\nC: {response}\n"):
+        assert attempts(tmp_path, port, first + more) == (2, 1 + accepted, known, ["line_too_long"])
+
+
+@pytest.mark.parametrize("port", GREETING)
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_long_challenge(tmp_path: Path, port: int, accepted: bool) -> None:
+    answer = (YES if accepted else NO)[port]
+    text = f"C: {ASKED[port]}\nS: {CHALLENGE[port].format(LONG)}\nC: {RESPONSE[port].format('QUJD')}\nS: {answer}"
+    known = [("QUJD", "accepted" if accepted else "rejected")]
+    assert attempts(tmp_path, port, text) == (2, 1 + accepted, known, ["line_too_long"])
+
+
+@pytest.mark.parametrize("port", GREETING)
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_long_answer(tmp_path: Path, port: int, accepted: bool) -> None:
+    answer = (YES if accepted else NO)[port]
+    long = answer[:-1] + "x" * MAX_LINE + '"' if answer.endswith('"') else answer + "x" * MAX_LINE
+    asked = f"C: {ASKED[port]}\nS: {CHALLENGE[port].format('')}\nC: {RESPONSE[port].format('QUJD')}\nS: {long}"
+    known = [("QUJD", "accepted" if accepted else "rejected")]
+    assert attempts(tmp_path, port, asked) == (2, 1 + accepted, known, ["line_too_long"])
+
+
+@pytest.mark.parametrize("port", GREETING)
+def test_a_long_line_of_no_authentication(tmp_path: Path, port: int) -> None:
+    refusal = {25: "500 what", 110: "-ERR what", 143: "z BAD what", 4190: 'NO "what"'}[port]
+    for word in ("x", "AUTH", "z AUTHENTICATE", "z LOGIN kim"):
+        text = f"C: {word}{'x' * MAX_LINE}\nS: {refusal}"
+        count, accepted, known, odd = attempts(tmp_path, port, text)
+        assert (count, accepted, known, odd[0]) == (1, 1, [], "line_too_long")

@@ -29,6 +29,12 @@ from analyzer.protocols.side import DOT_BODY, HOLD, HOLD_NONE, HOLD_PROTOCOL, LI
 MAX_LINE: Final = 65536
 #: Octets of a side that may wait for the other side's word.
 MAX_HELD: Final = 65536
+#: Octets kept of the beginning of a line that is longer than :data:`MAX_LINE`.
+MAX_BEGUN: Final = 1024
+
+# What is odd about a line.
+_TORN: Final = 1
+_SKIPPED: Final = 2
 
 
 @mypyc_attr(acyclic=True)
@@ -144,7 +150,7 @@ class Framing(DotBodies):
                 if newline < 0:
                     self._keep_line(sender, side, data[at:] if at else data, base + at)
                     return
-                torn = False
+                odd: i64 = 0
                 if side.parts_size + newline - at > MAX_LINE:
                     self._keep_line(sender, side, data[at:newline], base + at)
                     if not side.skipping:
@@ -152,12 +158,13 @@ class Framing(DotBodies):
                         continue
                 if side.skipping:
                     side.skipping = False
-                    torn = side.torn
-                    if not torn:
-                        at = newline + 1
-                        continue
+                    odd = _TORN if side.torn else _SKIPPED
                     side.torn = False
-                if side.parts_size:
+                if odd == _SKIPPED:
+                    line = side.begun
+                    side.begun = b""
+                    self.line_offset = side.offset
+                elif side.parts_size:
                     side.keep(data[at:newline])
                     line = side.take()
                     self.line_offset = side.offset
@@ -175,8 +182,11 @@ class Framing(DotBodies):
                         line = data[at:newline]
                         side.lf_only = True
                 at = newline + 1
-                if torn:
-                    self.torn_line(sender, line)
+                if odd:
+                    if odd == _TORN:
+                        self.torn_line(sender, line)
+                    else:
+                        self.line_skipped(sender, line)
                 elif sender == CLIENT:
                     self.client_line(line)
                 else:
@@ -239,11 +249,11 @@ class Framing(DotBodies):
                 self._feed(sender, side, begun, 0)
                 self.at = here
                 return
+            side.begun = b"" if side.skipping else begun[:MAX_BEGUN]
             side.skipping = True
             side.torn = False
             self.line_offset = side.offset
             self.anomaly(sender, LINE_TOO_LONG, f"a line of more than {MAX_LINE} octets was skipped")
-            self.line_skipped(sender)
 
     def _gap(self, sender: Sender, side: Side, size: i64) -> None:
         """``size`` octets of a side are missing."""

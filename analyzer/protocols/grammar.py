@@ -95,8 +95,8 @@ class Grammar:
         """A line is too long to keep: whether it is none, but the block that ``expect_octets`` was now called for."""
         return False
 
-    def line_skipped(self, sender: Sender) -> None:
-        """A line was too long to keep: whatever it was, a command or a reply went by."""
+    def line_skipped(self, sender: Sender, begun: bytes) -> None:
+        """A line was too long to keep, and is over: ``begun`` is its beginning, or nothing. Whatever it was, a command or a reply went by."""
 
     def answer_missing(self) -> None:
         """The client is on hold and no answer will come: call ``expect_octets`` ... as if it had been granted."""

@@ -933,15 +933,31 @@ class ImapDissector(MessageTraffic):
             self._reader = reader
         return reader
 
-    def line_skipped(self, sender: Sender) -> None:
+    def line_skipped(self, sender: Sender, begun: bytes) -> None:
         if sender == SERVER:
-            self._end_fetch()
-            self._reply_goes_on = False
-        elif self._response_due:
+            self._reply_skipped(begun)
+        elif self._response_due and self.exchange_open():
             self._response_due = False
+            self.response_skipped()
             self._wait(_CHALLENGE)
+        elif self._current is None and is_command(begun) and begun.split(b" ", 2)[1].upper() == b"AUTHENTICATE":
+            words = begun.split(b" ", 3)
+            if len(words) > 3:
+                self.client_line(b" ".join(words[:3]))
+                self.response_skipped()
         else:
             self._current = None
+
+    def _reply_skipped(self, begun: bytes) -> None:
+        """A line of the server that was too long, of which the first words say all that matters."""
+        if not self._reply_goes_on and begun.startswith(b"+ "):
+            self.challenge_skipped()
+            self._continuation(b"")
+        elif not self._reply_goes_on and self.reply_readable(begun):
+            self._tagged(begun)
+        else:
+            self._end_fetch()
+            self._reply_goes_on = False
 
     def torn_line(self, sender: Sender, line: bytes) -> None:
         if (

@@ -165,6 +165,18 @@ class Logins(StartTls):
         if exchange.complete and not self._exchange_told:
             self._tell_credentials(exchange)
 
+    def response_skipped(self) -> None:
+        """A SASL response of the client was too long to be kept."""
+        exchange = self._exchange
+        if exchange is not None:
+            self._mark_exchange()
+            exchange.missed(False)
+
+    def challenge_skipped(self) -> None:
+        """A SASL challenge of the server was too long to be kept."""
+        if self._exchange is not None:
+            self._exchange.missed(True)
+
     def exchange_challenge(self, encoded: bytes) -> None:
         """A SASL challenge of the server, in base64. Servers write prose there too; what does not decode is no challenge."""
         exchange = self._exchange

@@ -847,9 +847,27 @@ class Pop3Dissector(Dissector):
         self._receive_letter(self.client.offset)
         return True
 
-    def line_skipped(self, sender: Sender) -> None:
-        if sender == CLIENT:
+    def line_skipped(self, sender: Sender, begun: bytes) -> None:
+        if sender == SERVER:
+            self._reply_skipped(begun)
+        elif self._answer_due and self.exchange_open():
+            self._answer_due = False
+            self._answer = b""
+            self.response_skipped()
+            self.hold_client()
+        elif first_word(begun) == b"AUTH" and begun.count(b" ") > 1:
+            self.client_line(b" ".join(begun.split(b" ", 2)[:2]))
+            self.response_skipped()
+        else:
             self._push(UNKNOWN, 0)
+
+    def _reply_skipped(self, begun: bytes) -> None:
+        """A line of the server that was too long, of which the first words say all that matters."""
+        if begun.startswith((b"+OK", b"-ERR")):
+            self.server_line(begun)
+        elif self._listing == _REPLIES and begun.startswith(b"+ "):
+            self.server_line(b"+ ")
+            self.challenge_skipped()
         elif self._pending.count > 0 and self._listing == _REPLIES:
             self._pending.pop()
 

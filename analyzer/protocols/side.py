@@ -51,6 +51,8 @@ class Side:
         self.skipping: bool = False
         #: skipping because of a gap: what stands before the next line end may be a whole line
         self.torn: bool = False
+        #: the beginning of the line that is too long and skipped, where that is known
+        self.begun: bytes = b""
         #: the last line ended in a bare LF
         self.lf_only: bool = False
         #: DOT_BODY: the next octet begins a line

@@ -454,12 +454,37 @@ class SieveDissector(Dissector):
         elif _VERBS.get(line.split(b" ", 1)[0].upper(), _UNKNOWN) != _UNKNOWN:
             self.client_line(line)
 
-    def line_skipped(self, sender: Sender) -> None:
-        if sender == CLIENT:
-            self._client_words = []
-            self._push(_UNKNOWN)
+    def line_skipped(self, sender: Sender, begun: bytes) -> None:
+        if sender == SERVER:
+            self._reply_skipped(begun)
+            return
+        words: list[bytes] = []
+        if not self._client_words:
+            read_words(begun, words)
+        self._client_words = []
+        if self._answer_due and self.exchange_open():
+            self._answer_due = False
+            self.response_skipped()
+            self.hold_client()
+        elif len(words) > 2 and words[0].upper() == b"AUTHENTICATE":
+            self._string_line = False
+            self._receive_command(words[:2])
+            self.response_skipped()
         else:
-            self._server_words = []
+            self._push(_UNKNOWN)
+
+    def _reply_skipped(self, begun: bytes) -> None:
+        """A line of the server that was too long, of which the first words say all that matters."""
+        goes_on = bool(self._server_words)
+        self._server_words = []
+        if goes_on:
+            return
+        if begun.startswith(b'"'):
+            if self._pending and self._pending[0] == _AUTHENTICATE:
+                self._receive_data_line([b""])
+                self.challenge_skipped()
+        elif begun.startswith((b"OK", b"NO", b"BYE")):
+            self.server_line(begun.rstrip(b"}"))
 
     def session_ended(self) -> None:
         if self.exchange_open():

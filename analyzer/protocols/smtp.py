@@ -965,10 +965,26 @@ class SmtpDissector(Dissector):
         self._drop_pending()
         self._pending.append(last)
 
-    def line_skipped(self, sender: Sender) -> None:
-        if sender == CLIENT:
-            self._forget_refusals()
-            self._exchange_due = 0
+    def line_skipped(self, sender: Sender, begun: bytes) -> None:
+        if sender == SERVER:
+            if begun.startswith(b"334 "):
+                self.server_line(b"334 ")
+                self.challenge_skipped()
+            elif begun[:3].isdigit():
+                self.server_line(begun)
+            return
+        self._forget_refusals()
+        self._exchange_due = 0
+        if self._answer_due and self.exchange_open():
+            self._answer_due = False
+            self._answer = b""
+            self._data_held = False
+            self.response_skipped()
+            self.hold_client()
+        elif VERBS.get(first_word(begun), UNKNOWN) == AUTH and begun.count(b" ") > 1 and not self._on_probation():
+            self.client_line(b" ".join(begun.split(b" ", 2)[:2]))
+            self.response_skipped()
+        else:
             self._push(UNKNOWN, None, 0, None)
 
     def upgraded(self) -> None:
