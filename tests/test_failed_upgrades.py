@@ -241,6 +241,60 @@ def test_what_was_slipped_in_front_of_tls_that_never_came_was_in_clear(port: int
         assert {"starttls-command-injection", "plaintext-password"} <= found.keys()
 
 
+SLIPPED_IN = {
+    110: b"+OK Logged in.\r\n",
+    143: b"* OK hi\r\n* 7 EXISTS\r\n",
+    587: b"250-mx\r\n250 AUTH PLAIN\r\n",
+    4190: b'OK "in"\r\n',
+}
+
+
+@pytest.mark.parametrize("odd", [False, True])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("port", PORTS)
+def test_text_that_was_slipped_in_front_of_the_servers_hello(
+    port: int, version: ssl.TLSVersion, odd: bool, tmp_path: Path
+) -> None:
+    hello, *rest = [(sender, data) for sender, data in good_tls(version) if isinstance(data, bytes)]
+    text = (b"hello there\r\n" if odd else b"") + SLIPPED_IN[port]
+    whole = heard(tmp_path, said(port, hello, *rest))[1]
+    for more in ([(1, text), *rest], [(1, text + rest[0][1]), *rest[1:]]):
+        for step in (0, 1):
+            result, session, found = heard(tmp_path, said(port, hello, *more, step=step))
+            assert (session.transport, session.starttls, session.exposure) == ("starttls", "completed", "none")
+            assert kinds(session) == ["starttls_response_injection"]
+            assert session.capabilities == whole.capabilities
+            assert logins(result) == []
+            assert session.tls is not None
+            assert whole.tls is not None
+            assert (session.tls.handshake, session.tls.sni) == ("completed", whole.tls.sni)
+            told = found["starttls-response-injection"]
+            assert told.severity_word() == "high"
+            assert f"{len(text)} octets" in told.detail()
+            before = whole.server_bytes - sum(len(data) for sender, data in rest if sender == 1)
+            assert told.offset == before
+            assert step or told.frame == session.tls_frame + 1
+            assert "tls-handshake-failed" not in found
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_text_behind_which_no_hello_comes_has_failed_the_handshake(port: int, tmp_path: Path) -> None:
+    late = HELLOS13[1:]
+    for more, failed in (
+        ([], True),
+        ([(0, REFUSED)], True),
+        ([(1, b"\x16")], True),
+        # What comes behind much text, or behind the client's, is another matter.
+        ([(1, b"x" * 9000 + b"\r\n"), *late], False),
+        ([(0, LOGIN[port][0][1]), *late], False),
+    ):
+        for step in (0, 1000):
+            _, session, found = heard(tmp_path, said(port, (0, HELLO), (1, SLIPPED_IN[port]), *more, step=step))
+            assert session.starttls == "accepted"
+            assert "starttls-response-injection" not in found
+            assert "tls-handshake-failed" in found or not failed
+
+
 # -- how it is told --------------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +353,7 @@ def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> No
     words = [
         (0, HELLO), (0, REFUSED), (1, REFUSED), (1, CLOSE_NOTIFY), (1, FLIGHT), (0, ENCRYPTED_ALERT), (1, ENCRYPTED_ALERT),
         (1, REFUSAL[port]), (0, FAREWELL[port]), (0, REQUEST[port]), (1, GRANT[port]), (0, b"hello\r\n"), (1, b"what\r\n"),
-        (0, b"\x16"), (0, b"U"), *HELLOS13, *LOGIN[port],
+        (0, b"\x16"), (0, b"U"), *HELLOS13, *LOGIN[port], (1, SLIPPED_IN[port]), (1, b"\x16"), (1, SLIPPED_IN[port] + HELLOS13[1][1]),
     ]  # fmt: skip
     # Left out: a record that the server begins before the client's hello, and never ends.
     pieces = data.draw(st.lists(st.sampled_from(words), max_size=8))

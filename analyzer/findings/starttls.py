@@ -273,7 +273,7 @@ def starttls_command_injection(session: Session, found: Found) -> None:
 
 
 def starttls_response_injection(session: Session, found: Found) -> None:
-    """Text from the server's side stood behind its grant of STARTTLS, before TLS began.
+    """Text from the server's side stood behind its grant of STARTTLS, before its side of TLS began.
 
     A client that keeps it in its buffer takes it for an answer given under TLS: an attacker on the way can forge capabilities,
     mailboxes or login results (CVE-2021-38371, CVE-2020-15685).

@@ -137,6 +137,7 @@ class TlsDissector(TextAgain):
         half.ended = True
         if half.mode == LINE:
             self._no_line(half)
+        self.release_text()
         if self._closer == NOBODY:
             self._closer = half.role
         self._judge_alert_instead(half.role == SERVER)
@@ -168,17 +169,26 @@ class TlsDissector(TextAgain):
         for half in (self._client, self._server):
             if half.mode == LINE:
                 self._no_line(half)
+        self.release_text()
         self._judge_alert_instead(False)
         self._tally()
         return self._events
 
     def is_text(self, sender: Sender) -> bool:
         """Whether a direction is text again, behind a handshake that came to nothing; it stays so."""
-        return (self._from_server if sender == SERVER else self._from_client).mode == BACK
+        half = self._from_server if sender == SERVER else self._from_client
+        return half.mode == BACK and not half.text_waits
 
-    def text_offset(self, sender: Sender) -> i64:
-        """Where the text of a direction stands in its stream that :meth:`plaintext` hands over next."""
-        return (self._from_server if sender == SERVER else self._from_client).text_offset
+    def text_position(self, sender: Sender, here: Position) -> Position:
+        """Where the text of a direction stands that :meth:`plaintext` hands over next: ``here``, unless it has waited."""
+        half = self._from_server if sender == SERVER else self._from_client
+        at = here if half.text_at is None else half.text_at
+        half.text_at = None
+        return Position(at.frame, at.timestamp_ns, half.text_offset)
+
+    def text_waits(self) -> bool:
+        """Whether text of the server's is there that waits: who does not, asks :meth:`release_text` to hand it over."""
+        return self._server.text_waits
 
     def text_missing(self, sender: Sender, size: i64) -> None:
         """``size`` octets are missing of a direction's text."""
@@ -273,16 +283,12 @@ class TlsDissector(TextAgain):
                 at = self._look(half, data, at, size)
             elif mode == START:
                 at = self._begin(half, data, at, size)
-            elif mode == TEXT:
-                self._text_octets(data, at, size)
-                return
+            elif mode == TEXT or mode == BACK:
+                at = self._read_text(half, data, at, size)
             elif mode == DISCARD:
                 return
             elif mode == LINE:
                 at = self._read_line(half, data, at, size)
-            elif mode == BACK:
-                half.plaintext.append(data[at:size])
-                return
             else:
                 at = self._read_v2(half, data, at, size)
 

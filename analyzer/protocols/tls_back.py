@@ -6,14 +6,22 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.model import SERVER
+from analyzer.model import CLIENT, SERVER, Position
+from analyzer.protocols.octets import next_line
 from analyzer.protocols.tls_facts import FAILURE_TEXT
-from analyzer.protocols.tls_half import BACK, LINE, TEXT, Half
+from analyzer.protocols.tls_half import APPLICATION_DATA, BACK, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER, LINE, TEXT, Half
 from analyzer.protocols.tls_sslv2 import Sslv2
 from analyzer.protocols.tls_text import MAX_FIRST_LINE, is_known_line, is_refusal, names_tls, text_size
 
 #: Octets kept of text that came instead of TLS.
 MAX_TEXT: Final = 200
+
+
+def _record_behind(data: bytes, at: i64, size: i64) -> i64:
+    """Offset of the first line that begins as a TLS record does; the size where none does. A line begins at ``at``."""
+    while at < size and not CHANGE_CIPHER_SPEC <= data[at] <= APPLICATION_DATA:
+        at = next_line(data, at, size)
+    return at
 
 
 class TextAgain(Sslv2):
@@ -36,6 +44,15 @@ class TextAgain(Sslv2):
     def _begin_line(self, half: Half, at: i64) -> None:
         half.mode = LINE
         half.text_offset = self._at.offset + at
+        if (
+            half.text_first
+            and half.role == SERVER
+            and self.facts.client_hello is not None
+            and self._client.mode != BACK
+            and not half.ended
+        ):
+            half.text_waits = True
+            half.text_at = Position(self._at.frame, self._at.timestamp_ns, half.text_offset)
         half.line.clear()
 
     def _read_line(self, half: Half, data: bytes, at: i64, size: i64) -> i64:
@@ -60,10 +77,14 @@ class TextAgain(Sslv2):
     def _text_again(self, half: Half, line: bytes) -> None:
         """No handshake will come of it: the direction is text from this line on."""
         facts = self.facts
+        if half.role == CLIENT:
+            self.release_text()
         if facts.failure is None and facts.client_hello is not None:
             self._fail(FAILURE_TEXT, half.role)
         if half.text_first:
             self._text_octets(line, 0, len(line))
+            half.text_begun = bytes(half.line)
+            half.line_ended = True
         half.mode = BACK
         self.readable = True
         if half.role == SERVER and is_refusal(self.text_protocol, line):
@@ -85,10 +106,40 @@ class TextAgain(Sslv2):
         if half.text_first:
             half.mode = TEXT
             self._text_octets(line, 0, len(line))
+            half.text_begun = line
+            half.line_ended = line.endswith(b"\n")
         else:
             half.head = b""
             self._here = half.text_offset - self._at.offset
             self._lose(half)
+
+    def _read_text(self, half: Half, data: bytes, at: i64, size: i64) -> i64:
+        """Text goes on; offset of the next octet that is none of it.
+
+        Behind text where the server's hello is due, the hello may stand all the same: somebody has slipped the text in.
+        """
+        stop = size
+        if half.text_waits:
+            stop = _record_behind(data, at if half.line_ended else next_line(data, at, size), size)
+            if stop > at:
+                half.text_begun += data[at:stop]
+                half.line_ended = data[stop - 1] == 10
+            if len(half.text_begun) > MAX_FIRST_LINE or (stop < size and data[stop] != HANDSHAKE):
+                self.release_text()
+                stop = size
+        if half.mode == BACK:
+            if stop > at:
+                half.plaintext.append(data[at:stop])
+        else:
+            self._text_octets(data, at, stop)
+        if stop < size:
+            half.mode = HEADER
+        return stop
+
+    def release_text(self) -> None:
+        """The server's text need not wait any more: no hello comes behind it, or it would be no answer to the client's."""
+        self._server.text_waits = False
+        self._server.text_begun = b""
 
     def _text_octets(self, data: bytes, at: i64, size: i64) -> None:
         facts = self.facts

@@ -6,6 +6,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer.model import Position
+
 #: Sizes of encrypted records kept of each direction: enough for the flight that ends a handshake.
 MAX_SIZES: Final = 8
 
@@ -83,3 +85,8 @@ class Half:
         #: the line that may be text; and where the text stands that its owner has not taken yet
         self.line: bytearray = bytearray()
         self.text_offset: i64 = 0
+        #: the text may have been slipped in, and waits for what comes behind it; where it began, its octets, whether they end with a line
+        self.text_waits: bool = False
+        self.text_at: Position | None = None
+        self.text_begun: bytes = b""
+        self.line_ended: bool = False

@@ -7,8 +7,16 @@ from typing import Final
 from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER
-from analyzer.protocols.events import TLS_HANDSHAKE_TOO_LONG, TLS_MALFORMED, TLS_STREAM_LOST, TlsHelloSeen
-from analyzer.protocols.tls_facts import BY_PSK, BY_SESSION_ID, BY_TICKET
+from analyzer.protocols.events import (
+    STARTTLS_RESPONSE_INJECTION,
+    TLS_HANDSHAKE_TOO_LONG,
+    TLS_MALFORMED,
+    TLS_STREAM_LOST,
+    Anomaly,
+    TlsHelloSeen,
+)
+from analyzer.protocols.octets import describe_lines
+from analyzer.protocols.tls_facts import BY_PSK, BY_SESSION_ID, BY_TICKET, FAILURE_TEXT, NOBODY
 from analyzer.protocols.tls_half import DISCARD, LOST, Half
 from analyzer.protocols.tls_handshake import (
     CERTIFICATE,
@@ -26,7 +34,7 @@ from analyzer.protocols.tls_handshake import (
     parse_server_hello,
 )
 from analyzer.protocols.tls_names import key_exchange, null_mac_size, suite_name
-from analyzer.protocols.tls_verdict import Verdict
+from analyzer.protocols.tls_verdict import MAX_ANOMALIES, Verdict
 
 #: Octets of one handshake message that are kept; the largest real ones are certificate chains. A longer message is stepped over.
 MAX_HANDSHAKE: Final = 262144
@@ -211,6 +219,8 @@ class Messages(Verdict):
             if len(hello.random) < 32:
                 return
         facts.server_hello = hello
+        if half.text_first:
+            self._tell_slipped_in(half)
         self._tls13 = hello.version >= 0x0304
         facts.suite_code = hello.suite
         if hello.group:
@@ -237,6 +247,27 @@ class Messages(Verdict):
         elif facts.client_hello is not None and hello.session_id and hello.session_id == facts.client_hello.session_id:
             facts.resumed = True
             facts.resumption = BY_TICKET if facts.client_hello.ticket else BY_SESSION_ID
+
+    def _tell_slipped_in(self, half: Half) -> None:
+        """The server's hello stands behind text: that is none of the server's, for the handshake goes on."""
+        facts = self.facts
+        half.text_first = False
+        if facts.failure == FAILURE_TEXT:
+            facts.failure = None
+            facts.failure_sender = NOBODY
+        facts.text = b""
+        facts.reason = b""
+        half.text_waits = False
+        half.plaintext = []
+        at = half.text_at
+        if at is not None and self._anomalies < MAX_ANOMALIES:
+            self._anomalies += 1
+            detail = describe_lines(half.text_begun)
+            self._events.append(
+                Anomaly(SERVER, at.frame, at.timestamp_ns, at.offset, STARTTLS_RESPONSE_INJECTION, detail)
+            )
+        half.text_at = None
+        half.text_begun = b""
 
     def _keys_exchanged(self, half: Half) -> None:
         """TLS 1.3 has no such message, and older versions write the version in use on its record."""

@@ -46,6 +46,7 @@ from analyzer.protocols.events import (
     StartTlsRefused,
 )
 from analyzer.protocols.imap import ImapDissector
+from analyzer.protocols.octets import next_line
 from analyzer.protocols.pop3 import Pop3Dissector
 from analyzer.protocols.prefaces import preface_length, tunnel_port
 from analyzer.protocols.sieve import SieveDissector
@@ -215,10 +216,14 @@ class SessionStream(StreamSink):
     def receive_gap(self, sender: Sender, size: i64, at: Position) -> None:
         dissector = self._dissector
         tls = self._tls
-        if dissector is None and tls is not None and tls.is_text(sender):
-            dissector = self._read_before
-            tls.text_missing(sender, size)
         try:
+            if dissector is None and tls is not None:
+                if sender == SERVER and tls.text_waits():
+                    tls.release_text()
+                    self._take_readable(tls, SERVER, at)
+                if tls.is_text(sender):
+                    dissector = self._read_before
+                    tls.text_missing(sender, size)
             if dissector is not None:
                 if sender != self._unread:
                     self._apply(dissector.receive_gap(sender, size, at))
@@ -269,7 +274,10 @@ class SessionStream(StreamSink):
                 if dissector.tls_started:
                     self._pass_on_to_tls(dissector, at)
             elif self._tls is not None:
-                self._apply(self._tls.receive_eof(sender, at))
+                tls = self._tls
+                self._apply(tls.receive_eof(sender, at))
+                if tls.readable:
+                    self._take_readable(tls, SERVER, at)
                 if self._inside is not None:
                     self._end_inside(sender, at, False)
                 before = self._read_before
@@ -310,7 +318,10 @@ class SessionStream(StreamSink):
                 if dissector.tls_started and self._tls is None:
                     self._pass_on_to_tls(dissector, at)
             if self._tls is not None:
-                self._apply(self._tls.finish(at))
+                tls = self._tls
+                self._apply(tls.finish(at))
+                if tls.readable:
+                    self._take_readable(tls, SERVER, at)
                 if self._inside is not None or self._inside_waiting is not None:
                     self._end_inside(CLIENT, at, True)
                 if self._text_again and self._read_before is not None:
@@ -515,12 +526,17 @@ class SessionStream(StreamSink):
         """What stands where TLS should, or within it, may be readable."""
         if tls.facts.null_cipher:
             self._read_null_cipher(tls, sender, at)
-        elif tls.is_text(sender):
-            here = Position(at.frame, at.timestamp_ns, tls.text_offset(sender))
-            self._read_text_again(sender, tls.plaintext(sender), here)
+            return
+        if sender == CLIENT and tls.is_text(SERVER) and tls.is_text(CLIENT):
+            # It has waited for the client to speak.
+            self._read_text_again(SERVER, tls, at)
+        if tls.is_text(sender) and self._tls is tls:
+            self._read_text_again(sender, tls, at)
 
-    def _read_text_again(self, sender: Sender, data: bytes, at: Position) -> None:
+    def _read_text_again(self, sender: Sender, tls: TlsDissector, at: Position) -> None:
         """The handshake came to nothing, and this direction goes on in clear (RFC 3207 section 4 leaves it to both sides)."""
+        at = tls.text_position(sender, at)
+        data = tls.plaintext(sender)
         dissector = self._read_before
         if dissector is None:
             return
@@ -529,19 +545,26 @@ class SessionStream(StreamSink):
         self._text_again |= 1 << sender
         if not data:
             return
-        behind = self._tls
-        if sender == CLIENT and self._clear_behind is not behind and self._left_at < 0:
+        if sender == CLIENT and self._clear_behind is not tls and self._left_at < 0:
             line, _, rest = data.partition(b"\n")
             if takes_leave(dissector.protocol, line.rstrip(b"\r")):
                 self._left_at = at.offset + len(data) - len(rest)
                 self._left_commands = dissector.commands + 1
             else:
-                self._went_on(behind, at)
-        events = dissector.receive_data(sender, data, at)
-        if events:
-            self._apply(events)
-        if self._left_at >= 0 and self._clear_behind is not behind and dissector.commands > self._left_commands:
-            self._went_on(behind, Position(at.frame, at.timestamp_ns, self._left_at))
+                self._went_on(tls, at)
+        size: i64 = len(data)
+        start: i64 = 0
+        while start < size:
+            left = self._left_at >= 0 and self._clear_behind is not tls
+            # A line at a time, until a command has come behind the farewell: what is told of it stands where it came.
+            end = next_line(data, start, size) if left and sender == CLIENT else size
+            here = Position(at.frame, at.timestamp_ns, at.offset + start)
+            events = dissector.receive_data(sender, data[start:end], here)
+            if events:
+                self._apply(events)
+            if left and dissector.commands > self._left_commands:
+                self._went_on(tls, Position(at.frame, at.timestamp_ns, self._left_at))
+            start = end
         if dissector.tls_started:
             self._pass_on_to_tls(dissector, at)
 
