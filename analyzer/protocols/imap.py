@@ -963,7 +963,7 @@ class ImapDissector(MessageTraffic):
         if (
             sender == SERVER
             and line.startswith(b"+ ")
-            and (self._waits_for == _GO_AHEAD or (self._current is None and decode_base64(line[2:]) is not None))
+            and (self._waits_for != _NOTHING or (self._current is None and decode_base64(line[2:]) is not None))
         ):
             self._continuation(line[2:])
             return

@@ -178,13 +178,15 @@ class Logins(StartTls):
             self._exchange.missed(True)
 
     def exchange_challenge(self, encoded: bytes) -> None:
-        """A SASL challenge of the server, in base64. Servers write prose there too; what does not decode is no challenge."""
+        """A SASL challenge of the server, in base64. Servers write prose there too, which only who asks for words is given."""
         exchange = self._exchange
         if exchange is None:
             return
         decoded = decode_base64(encoded)
         if decoded is not None:
             exchange.receive_challenge(decoded)
+        else:
+            exchange.receive_prompt(encoded)
 
     def offer_told(self, names: list[str], whole: bool) -> None:
         """The server has told what it offers; ``whole``: nothing of it is missing, so that what is not in it is not offered."""
@@ -211,6 +213,8 @@ class Logins(StartTls):
         self._refused_at = self.commands if outcome == REJECTED else -1
         if outcome == ACCEPTED:
             self._let_in = True
+        if not exchange.mechanism:
+            exchange.finish(outcome)
         if not exchange.mechanism or self._exchange_doubtful:
             self._exchange = None  # nobody knows what it was
             return

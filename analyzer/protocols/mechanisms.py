@@ -3,7 +3,8 @@
 A mechanism is fed decoded responses of the client and challenges of the server in their order, and writes what it learns
 into a :class:`Learned`. Two rules hold for all of them:
 
-- nothing is invented: a message that does not have its mechanism's form is ``malformed`` and yields no credentials;
+- nothing is invented: a message that does not have its mechanism's form is ``malformed`` and yields no credentials, unless they stand
+  in it all the same;
 - ``username`` is the name whose credentials are used, the only name sent where there is but one (EXTERNAL, OAUTHBEARER,
   ANONYMOUS); ``authzid`` is set only where the client asks to act as somebody by a name of its own (RFC 4422 section 2).
 
@@ -86,6 +87,9 @@ class Mechanism:
             if learned.response is None:
                 learned.challenge = self.last
 
+    def prompt(self, learned: Learned, data: bytes) -> None:
+        """A challenge of the server that is no base64: prose, as some servers ask for a name and a password."""
+
     def missed(self, challenge: bool) -> None:
         """A challenge (else: a response) may be among octets that are missing."""
 
@@ -94,7 +98,11 @@ class Mechanism:
 
 
 class Plain(Mechanism):
-    """PLAIN, RFC 4616: ``[authzid] NUL authcid NUL passwd``."""
+    """PLAIN, RFC 4616: ``[authzid] NUL authcid NUL passwd``.
+
+    Some clients leave the first NUL out. No server should take that, but who listens has the password: it is told, and odd. Two equal
+    halves are as likely an authzid and an authcid, of which the password is missing.
+    """
 
     def respond(self, learned: Learned, data: bytes) -> None:
         if learned.complete:
@@ -103,6 +111,12 @@ class Plain(Mechanism):
         second: i64 = data.find(b"\0", first + 1) if first >= 0 else -1
         if second < 0:
             learned.malformed = "not authzid NUL authcid NUL password"
+            if first > 0:
+                name = data[:first]
+                word = data[first + 1 :]
+                if word and word != name and plausible(name) and plausible(word):
+                    learned.malformed = "user name NUL password, without a NUL before them"
+                    self._tell(learned, name, word)
             return
         end: i64 = data.find(b"\0", second + 1)
         if end < 0:
@@ -113,9 +127,12 @@ class Plain(Mechanism):
             learned.malformed = "no user name"
             if end == second + 1:
                 return  # nor a password
-        learned.username = text(data[first + 1 : second])
         learned.authzid = text(data[:first]) if first else None
-        learned.secret = text(data[second + 1 : end])
+        self._tell(learned, data[first + 1 : second], data[second + 1 : end])
+
+    def _tell(self, learned: Learned, name: bytes, word: bytes) -> None:
+        learned.username = text(name)
+        learned.secret = text(word)
         learned.secret_kind = PASSWORD
         learned.complete = True
 
@@ -193,6 +210,9 @@ class Login(Mechanism):
                 self.step = 1
         elif self.blank and before == b"user" and self.asked != b"user":
             self.step = 1  # in whatever language: the name was asked for, and was empty
+
+    def prompt(self, learned: Learned, data: bytes) -> None:
+        self.challenge(learned, data)
 
     def missed(self, challenge: bool) -> None:
         self.asked = b""

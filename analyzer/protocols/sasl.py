@@ -107,6 +107,10 @@ class Exchange(Learned):
         """A challenge of the server, decoded."""
         self._mechanism.challenge(self, data)
 
+    def receive_prompt(self, data: bytes) -> None:
+        """A challenge of the server that is no base64."""
+        self._mechanism.prompt(self, data)
+
     def missed(self, challenge: bool) -> None:
         """A challenge of the server (else: a response of the client) may be among octets that are missing."""
         self._mechanism.missed(challenge)

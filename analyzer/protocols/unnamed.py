@@ -3,7 +3,8 @@ r"""An authentication whose beginning was not captured: its mechanism is told by
 Where the AUTH command is missing, responses and challenges remain. Most mechanisms' messages have a form that nothing else has:
 PLAIN's two NULs, the bearer tokens, the digests, NTLM's signature, SCRAM's last message (whose proof is as long as its hash). A user
 name or password of LOGIN is any text, so the prompts must tell: what follows ``Password:`` is the password, what came before it
-was the user name. Nothing is told of what has no such form.
+was the user name. Where they are in other words, their number does: two words, each of them asked for, that the server then judges.
+Nothing is told of what has no such form.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from analyzer.protocols.events import CANCELLED
 from analyzer.protocols.mechanisms import (
     MAX_TOKEN,
     Learned,
@@ -39,6 +41,10 @@ class Unnamed(Mechanism):
         self._found: Mechanism | None = None
         #: the client's last response, of which it is not known what it is
         self._word: bytes | None = None
+        #: the word before it, which the server has answered by asking on
+        self._name: bytes | None = None
+        #: challenges or responses have come that are none of LOGIN's
+        self._other: bool = False
         #: the server's last challenge
         self._asked: bytes = b""
         #: SCRAM's first message of the client, and the server's answer
@@ -58,6 +64,8 @@ class Unnamed(Mechanism):
         if found is not None:
             found.challenge(learned, data)
             return
+        if data[:4].lower() == b"otp-" or data[:6].lower() == b"s/key ":
+            self._other = True  # RFC 2289: an answer of six words
         self._asked = data
         if self._client_first is not None and not self._server_first and data.startswith(b"r="):
             self._server_first = data
@@ -69,7 +77,13 @@ class Unnamed(Mechanism):
             else:
                 login.respond(learned, word)
             self._become(learned, "LOGIN", login)
+        if word is not None:
+            self._other = self._other or self._name is not None
+            self._name = word
         self._word = None
+
+    def prompt(self, learned: Learned, data: bytes) -> None:
+        self.challenge(learned, data)
 
     def missed(self, challenge: bool) -> None:
         found = self._found
@@ -79,11 +93,20 @@ class Unnamed(Mechanism):
         self._asked = b""
         if not challenge:
             self._word = None
+            self._name = None
+            self._other = True
             self._client_first = None
 
     def finish(self, learned: Learned, outcome: str) -> None:
+        name = self._name
+        word = self._word
         if self._found is not None:
             self._found.finish(learned, outcome)
+        elif name is not None and word is not None and not self._other and outcome != CANCELLED:
+            login = Login()
+            login.respond(learned, name)
+            login.respond(learned, word)
+            self._become(learned, "LOGIN", login)
 
     def _find(self, learned: Learned, data: bytes) -> Mechanism | None:
         """The mechanism that a response belongs to, if that is certain now."""
@@ -93,8 +116,10 @@ class Unnamed(Mechanism):
         if not name:
             if is_scram_first(data):
                 self._client_first = data
-            elif is_word(data):
+            elif is_word(data) and self._word is None:
                 self._word = data
+            else:
+                self._other = True
             return None
         found = choose(name)
         if name.startswith("SCRAM-"):

@@ -76,7 +76,7 @@ def test_plain(message: bytes, found: dict[str, object]) -> None:
     assert talk("PLAIN", message) == {**found, "kind": "password", "complete": True}
 
 
-@pytest.mark.parametrize("message", [b"", b"bob", b"bob\0secret", b"\0secret", b"\0\0", b"bob\0\0"])
+@pytest.mark.parametrize("message", [b"", b"bob", b"\0secret", b"secret\0", b"\0\0", b"bob\0\0", b"bob\0bob", b"bob\0se\1cret", b"b\nob\0secret", b"bob\0\x90\xff"])
 def test_plain_that_is_none_invents_nothing(message: bytes) -> None:
     assert set(talk("PLAIN", message)) == {"malformed"}
 
@@ -86,6 +86,16 @@ def test_plain_without_a_user_name_has_a_password_all_the_same(message: bytes, a
     assert talk("PLAIN", message) == {
         "username": "", "secret": "secret", "kind": "password", "complete": True, "malformed": "no user name", **authzid,
     }  # fmt: skip
+
+
+def test_plain_without_its_first_nul_is_told_and_odd() -> None:
+    found = talk("PLAIN", b"bob\0my secret")
+    assert found == {
+        "username": "bob", "secret": "my secret", "kind": "password", "complete": True,
+        "malformed": "user name NUL password, without a NUL before them",
+    }  # fmt: skip
+    # Where the mechanism was not seen it may be another one's: OTP begins so (RFC 2444).
+    assert talk("", b"bob\0secret") == {}
 
 
 def test_plain_with_a_nul_in_the_password_is_told_and_odd() -> None:
