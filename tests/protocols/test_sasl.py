@@ -76,7 +76,21 @@ def test_plain(message: bytes, found: dict[str, object]) -> None:
     assert talk("PLAIN", message) == {**found, "kind": "password", "complete": True}
 
 
-@pytest.mark.parametrize("message", [b"", b"bob", b"\0secret", b"secret\0", b"\0\0", b"bob\0\0", b"bob\0bob", b"bob\0se\1cret", b"b\nob\0secret", b"bob\0\x90\xff"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"bob",
+        b"\0secret",
+        b"secret\0",
+        b"\0\0",
+        b"bob\0\0",
+        b"bob\0bob",
+        b"bob\0se\1cret",
+        b"b\nob\0secret",
+        b"bob\0\x90\xff",
+    ],
+)
 def test_plain_that_is_none_invents_nothing(message: bytes) -> None:
     assert set(talk("PLAIN", message)) == {"malformed"}
 
