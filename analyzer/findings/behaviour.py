@@ -205,10 +205,12 @@ def _let_in(past: ClientPast, name: str, timestamp_ns: i64) -> None:
         past.let_in = [name]
         past.let_in_since_ns = timestamp_ns
         return
-    if len(names) >= 2 * MAX_REJECTIONS or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
-        names = list(dict.fromkeys(names))
-        past.let_in = names
-        if len(names) >= MAX_REJECTIONS or timestamp_ns - past.let_in_since_ns > WINDOW_NS:
+    over = timestamp_ns - past.let_in_since_ns > WINDOW_NS
+    if over or len(names) >= 2 * MAX_REJECTIONS:
+        if not over:
+            names = list(dict.fromkeys(names))
+            past.let_in = names
+        if over or len(names) >= MAX_REJECTIONS:
             past.let_in_before = names
             past.let_in_before_ns = past.let_in_since_ns
             names = []

@@ -6,9 +6,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from analyzer.findings.base import Finding, FindingSink, Rule
+from analyzer.findings.base import CRITICAL, HIGH, LOW, MEDIUM, Finding, FindingSink, Rule
 from analyzer.findings.traits import endpoint
-from analyzer.model import SEVERITIES
 from analyzer.sessions.records import Session
 
 #: Clients and accounts counted of one group; beyond it their number is a lower bound. Small, so that counting stays cheap.
@@ -19,7 +18,7 @@ MAX_COUNTED_IN_ALL: Final = 200_000
 #: has a group beyond that, too: one, so there are no more of these than rules.
 MAX_GROUPS: Final = 5_000
 #: What is as severe as this is grave.
-GRAVE: Final = SEVERITIES.index("high")
+GRAVE: Final = HIGH
 
 
 class Group:
@@ -56,12 +55,22 @@ class _Place:
     """What was found at one server, or of one capture."""
 
     def __init__(self) -> None:
-        #: by the rule's number
-        self.groups: dict[int, Group] = {}
+        #: by the rule's number, as far as there are any
+        self.groups: list[Group | None] = []
         #: the clients met first, no more than are counted
         self.clients: dict[str, _Client] = {}
         #: there was room to keep it
         self.kept: bool = False
+
+    def group(self, number: i64) -> Group | None:
+        """The group of a rule."""
+        return self.groups[number] if number < len(self.groups) else None
+
+    def add(self, number: i64, group: Group) -> None:
+        """A rule that has found something here for the first time."""
+        while len(self.groups) <= number:
+            self.groups.append(None)
+        self.groups[number] = group
 
 
 class FindingTally(FindingSink):
@@ -80,11 +89,32 @@ class FindingTally(FindingSink):
         self.left_out: i64 = 0
         #: numbers of the rules of which a group holds something grave
         self._grave: set[int] = set()
-        #: findings by severity, harmless first
-        self.by_severity: list[int] = [0] * len(SEVERITIES)
+        self._info: i64 = 0
+        self._low: i64 = 0
+        self._medium: i64 = 0
+        self._high: i64 = 0
+        self._critical: i64 = 0
+
+    @property
+    def by_severity(self) -> list[int]:
+        """Findings by severity, harmless first."""
+        return [self._info, self._low, self._medium, self._high, self._critical]
+
+    def _weigh(self, severity: i64) -> None:
+        """Count a finding by its severity."""
+        if severity == CRITICAL:
+            self._critical += 1
+        elif severity == HIGH:
+            self._high += 1
+        elif severity == MEDIUM:
+            self._medium += 1
+        elif severity == LOW:
+            self._low += 1
+        else:
+            self._info += 1
 
     def receive_finding(self, finding: Finding) -> None:
-        self.by_severity[finding.severity] += 1
+        self._weigh(finding.severity)
         session = finding.session
         if session is not None:
             self._of_session(session)
@@ -93,7 +123,7 @@ class FindingTally(FindingSink):
             place = self._of_place(finding.capture, 0)
         number = finding.rule.number
         grave = finding.severity >= GRAVE
-        group = place.groups.get(number)
+        group = place.group(number)
         if group is None:
             if self._size >= MAX_GROUPS:
                 if not grave or number in self._grave:
@@ -103,7 +133,7 @@ class FindingTally(FindingSink):
                     self._keep(place, finding)
             self._size += 1
             group = Group(finding)
-            place.groups[number] = group
+            place.add(number, group)
         elif finding.severity > group.example.severity:
             group.example = finding
         if grave:
@@ -123,18 +153,18 @@ class FindingTally(FindingSink):
         detail_text: str,
         count: i64,
     ) -> None:
-        group = self._of_session(session).get(rule.number)
+        group = self._of_session(session).group(rule.number)
         if group is None or severity > group.example.severity:
             # Only those that may be shown are made.
             self.receive_finding(
                 Finding(rule, severity, confidence, session, frame, timestamp_ns, offset, username, detail_text, count)
             )
         else:
-            self.by_severity[severity] += 1
+            self._weigh(severity)
             self._add(group, session, username)
 
-    def _of_session(self, session: Session) -> dict[int, Group]:
-        """The groups of a session's server, by the numbers of their rules."""
+    def _of_session(self, session: Session) -> _Place:
+        """What was found at a session's server."""
         if session is not self._session:
             self._session = session
             place = self._of_place(session.server_ip, session.server_port)
@@ -146,7 +176,7 @@ class FindingTally(FindingSink):
                 if place.kept:
                     self._clients += 1
             self._client = client
-        return self._place.groups
+        return self._place
 
     def _of_place(self, name: str, port: int) -> _Place:
         ports = self._places.get(name)
@@ -202,10 +232,8 @@ class FindingTally(FindingSink):
 
     def worst(self) -> int:
         """The worst severity of all, -1 where nothing was found."""
-        for severity in range(len(self.by_severity) - 1, -1, -1):
-            if self.by_severity[severity]:
-                return severity
-        return -1
+        found = [severity for severity, count in enumerate(self.by_severity) if count]
+        return found[-1] if found else -1
 
     def notes(self) -> list[str]:
         """Sentences about what the groups do not hold."""
@@ -218,7 +246,7 @@ class FindingTally(FindingSink):
         found: list[Group] = []
         for ports in self._places.values():
             for place in ports.values():
-                found.extend(place.groups.values())
+                found.extend([group for group in place.groups if group is not None])
         found.sort(key=_worst_first)
         return found
 
