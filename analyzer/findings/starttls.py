@@ -322,7 +322,8 @@ def tls_fallback_to_plaintext(session: Session, found: Found) -> None:
     """A TLS handshake failed, and soon after the same client came back to the same server and went on in clear.
 
     A client that does so can be brought into the clear by anybody who disturbs its handshakes. Often nobody did: a certificate has
-    run out, or versions do not fit, and a helpful mail program, or user, switched encryption off.
+    run out, or versions do not fit, and a helpful mail program, or user, switched encryption off. One that was in clear before it
+    tried TLS is told of as well: a failure that nobody captured may have brought it there.
 
     Low at most where client and server are one machine: nobody on the network could listen.
     """

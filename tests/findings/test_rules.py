@@ -322,6 +322,9 @@ def test_only_the_messages_that_were_readable_are_counted(tmp_path: Path) -> Non
         (lambda: [tls(failed_tls()), tls(good_tls(), 993, at=20), talk(LOGIN, at=60)], True),
         (lambda: [tls(good_tls()), tls(failed_tls(), at=20), talk(LOGIN, at=60)], True),
         (lambda: [tls(failed_tls()), tls(good_tls(), at=20), tls(failed_tls(), at=40), talk(LOGIN, at=60)], True),
+        # nor does what it did before: nobody knows what had brought it there
+        (lambda: [talk(LOGIN), tls(failed_tls(), at=20), talk(LOGIN, at=60)], True),
+        (lambda: [talk(LOGIN), tls(failed_tls(), at=20)], False),
     ],
 )  # fmt: skip
 def test_falling_back_is_what_comes_of_a_failure_that_was_not_overcome(
