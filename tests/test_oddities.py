@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.captures import NANO, pcap_header, pcap_record
 from support.tls import old_handshake
-from support.traffic import Talk, capture, logins, run_frames
+from support.traffic import ACK, SYN, Talk, capture, logins, run_frames
 from support.verdicts import findings, good_tls, tls
 
 from analyzer.findings.engine import find
@@ -749,12 +749,35 @@ def test_an_upgrade_of_which_the_client_alone_was_captured_in_short(port: int, t
 
 @pytest.mark.parametrize("whose", [(0,), (1,), (0, 1)])
 def test_captures_made_by_hand_whose_syn_takes_no_number(tmp_path: Path, whose: tuple[int, ...]) -> None:
-    made = Talk(server_port=110)
-    for side in whose:
-        made.seq[side] -= 1
+    made = Talk(server_port=110, handshake=False)
+    made.seq = [1000, 5000]
+    for side, flags in ((0, SYN), (1, SYN | ACK), (0, ACK)):
+        made._segment(side, flags, b"", with_ack=flags != SYN)
+        if side in whose and flags != ACK:
+            made.seq[side] -= 1
     made.play("S: +OK mx ready\nC: USER kim\nS: +OK\nC: PASS Zulu7Tango\nS: +OK in").close()
     result = run_frames(tmp_path, made.frames())
     assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+    assert (result.sessions[0].gap_bytes, result.sessions[0].conflict_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("early", [1, 2, 7])
+@pytest.mark.parametrize("whose", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("twice", [False, True])
+def test_what_stands_before_the_first_octet_is_read_by_nobody(
+    tmp_path: Path, whose: tuple[int, ...], early: int, twice: bool
+) -> None:
+    """The octet at the SYN's own number, and those before it, are dropped by whoever gets them (RFC 9293 section 3.10.7.4)."""
+    made = Talk(server_port=110)
+    for side, line in enumerate((b"USER kim\r\n", b"+OK mx ready\r\n")):
+        octets = b"XPASSXX"[:early] + line if side in whose else line
+        for _ in range(1 + twice):
+            made.seq[side] = (1001, 5001)[side] - (len(octets) - len(line))
+            made._segment(side, 24, octets)
+    made.play("S: +OK\nC: PASS Zulu7Tango\nS: +OK in").close()
+    result = run_frames(tmp_path, made.frames())
+    assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+    assert result.sessions[0].server_banner == "mx ready"
     assert (result.sessions[0].gap_bytes, result.sessions[0].conflict_bytes) == (0, 0)
 
 

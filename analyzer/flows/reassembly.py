@@ -149,6 +149,8 @@ class Half:
         self.firm: bool = False
         #: this sender's SYN was seen
         self.syn: bool = False
+        #: that takes no sequence number, as the peer has it, which has acknowledged nothing beyond it
+        self.syn_bare: bool = False
         self.finished: bool = False
         #: sequence number of the stream's first octet, and of the next to deliver
         self.first_seq: i64 = 0
@@ -358,6 +360,8 @@ class Connection(Flow):
         if 0 <= ahead < MAX_JUMP:
             peer.acked = ack
             return ack if ahead > 0 else -1
+        if ahead == -1 and peer.offset == 0 and peer.syn:
+            peer.syn_bare = True
         return -1
 
     def _receive_payload(
@@ -383,8 +387,8 @@ class Connection(Flow):
         if gone > 0 and not half.firm and not self.handshake_pending:
             half.start_at(seq, False)
             gone = 0
-        if gone == 1 and half.offset == 0 and size > 1 and half.next_seq == half.first_seq and not half.held:
-            # No host begins so: a capture made by hand, whose SYN takes no number.
+        if gone == 1 and half.syn_bare and half.offset == 0 and size > 1 and not half.held:
+            # A capture made by hand. Where the SYN takes its number, the octet that stands there is read by nobody.
             half.start_at(seq, True)
             gone = 0
         if gone > 0 and half.firm:
