@@ -9,7 +9,6 @@ Over 500 lines, because it names every stage once, for the library and the comma
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from analyzer.capture.base import CaptureStats, RecordSink
 from analyzer.capture.files import CaptureInput, expand, read_capture
+from analyzer.collecting import uncollected
 from analyzer.errors import CaptureError, EngineError, NotACapture, UsageError
 from analyzer.flows.table import FlowTable
 from analyzer.packets.decoder import PacketDecoder
@@ -250,10 +250,7 @@ def run(
     pipeline = Pipeline(gate, ports=parse_ports(ports), sensor=sensor)
     pipeline.factory.keep_headers = headers
     pipeline.hashed = hashed
-    # Flows break their cycles themselves when they end, so the cycle collector would find nothing, at a third of the run's time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         try:
             inputs = expand(names, result.warnings)
             if engine == NATIVE and len(inputs) == 1:
@@ -267,9 +264,6 @@ def run(
             result.interrupted = True
             result.warnings.insert(0, STOPPED)
         order.flush()
-    finally:
-        if collecting:
-            gc.enable()
     if not kept.in_order:
         sort_by_start(kept.sessions)
     result.sessions = kept.sessions

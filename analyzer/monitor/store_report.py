@@ -6,11 +6,11 @@ ended while it was watched. What the monitor told at the time stands in the stor
 
 from __future__ import annotations
 
-import gc
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from analyzer.collecting import uncollected
 from analyzer.errors import UsageError
 from analyzer.findings.behaviour import to_be_judged
 from analyzer.monitor.store_names import is_store
@@ -58,17 +58,11 @@ def load_result(
     result.since_ns, result.until_ns = since_ns, until_ns
     if since_ns is not None or until_ns is not None:
         result.left_out = max(0, store.count(sensor=sensor) - count)
-    # Records are made by the hundred thousand, and none is garbage.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         if count > MAX_SESSIONS:
             result.sessions = store.recent(MAX_SESSIONS, since_ns, sensor, until_ns)
         else:
             result.sessions = list(store.sessions(since_ns, until_ns, sensor))
-    finally:
-        if collecting:
-            gc.enable()
     runs = Runs(store.runs(sensor=sensor))
     for by, stats in store.runs(since_ns, until_ns, sensor):
         stats.name = runs.name(by, stats)

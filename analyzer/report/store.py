@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from analyzer.collecting import uncollected
 from analyzer.errors import CaptureNotFound, CaptureUnreadable, NotACapture, OutputError, UsageError, comes_with
 from analyzer.model import MASK
 from analyzer.places import missing_folder, reason, status_of
@@ -70,12 +71,14 @@ def _save_as(report: Report, place: Path, form: str, table: str) -> Path:
     _check_way(place, folder)
     try:
         if folder:
-            writer.write_folder(job, place)
+            with uncollected():
+                writer.write_folder(job, place)
         else:
             status = status_of(place, OutputError)
             if status is not None and stat.S_ISDIR(status.st_mode):
                 raise UsageError(f"{place} is a folder, and {form} is written into one file: name a file in it")
-            write_file(place, partial(writer.write, job), writer.KIND == BINARY, private)
+            with uncollected():
+                write_file(place, partial(writer.write, job), writer.KIND == BINARY, private)
     except OSError as error:
         raise OutputError(f"{place}: the report could not be written ({reason(error)})") from None
     return place

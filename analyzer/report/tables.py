@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, overload
 
 from analyzer.capture.files import sha256_of
+from analyzer.collecting import uncollected
 from analyzer.errors import CaptureError
 from analyzer.report.columns import TABLES
 from analyzer.report.frames import frame_of
@@ -111,12 +112,13 @@ class Report:
         if frame is None:
             if name not in TABLES:
                 raise KeyError(name)
-            sink = RowList()
-            if self.result is not None and self.maker is not None:
-                if name == "captures":
-                    add_hashes(self.result)
-                push_rows(name, self.result.sessions, self.result.captures, self.maker, sink)
-            frame = frame_of(name, sink.rows)
+            with uncollected():
+                sink = RowList()
+                if self.result is not None and self.maker is not None:
+                    if name == "captures":
+                        add_hashes(self.result)
+                    push_rows(name, self.result.sessions, self.result.captures, self.maker, sink)
+                frame = frame_of(name, sink.rows)
             self._frames[name] = frame
         return frame
 
