@@ -752,3 +752,32 @@ def test_a_list_told_between_a_login_and_its_answer(tmp_path: Path, lines: str, 
         made = Talk(server_port=143).play(lines.format(login=login) + "\nC: z LOGOUT\nS: * BYE\nS: z OK").close()
         result = run_frames(tmp_path, made.frames())
         assert [(one.starttls, one.auth_attempts) for one in result.sessions] == [(state, 1)]
+
+
+@pytest.mark.parametrize("step", [1, 6, 1000])
+@pytest.mark.parametrize(
+    ("port", "begun", "listing", "lost"),
+    [
+        (587, "S: 220 mx\nC: EHLO pc", "250-mx\r\n250-XXXXXXXA\r\n", "250 SIZE\r\n"),
+        (110, "S: +OK mx\nC: CAPA", "+OK\r\nXXXX\r\n", "USER\r\n.\r\n"),
+        (4190, "S: OK", '"IMPLEMENTATION" "x"\r\n"XXXXXXXX"\r\n', '"SASL" "PLAIN"\r\nOK\r\n'),
+    ],
+)
+def test_what_a_listing_of_which_the_end_is_lost_has_offered_stands_where_it_was_said(
+    tmp_path: Path, port: int, begun: str, listing: str, lost: str, step: int
+) -> None:
+    made = Talk(server_port=port).play(begun)
+    place = made.seq[1] - 5001 + listing[:-2].rfind("\r\n") + 2
+    for at in range(0, len(listing), step):
+        made.server(listing[at : at + step].encode())
+    frame = len(made.sent)
+    made.server(lost.encode()).play("C: NOOP and so on, farther than the server has come\nC: NOOP\nC: NOOP")
+    rest = {587: "S: 250 ok", 110: "S: +OK", 4190: "S: OK"}[port]
+    made.play(f"{rest}\n{rest}\n{rest}").close()
+    whole = run_frames(tmp_path, made.frames()).sessions[0].anomalies or []
+    torn = run_frames(tmp_path, without(made, lost)).sessions[0].anomalies or []
+    assert [(one.kind, one.frame, one.offset) for one in torn if one.kind == "starttls_stripped"] == [
+        ("starttls_stripped", frame, place)
+    ]
+    # Of a whole one, its last line is the evidence.
+    assert [one.frame for one in whole if one.kind == "starttls_stripped"] == [frame + 1]

@@ -30,6 +30,9 @@ class Grammar:
         self.at: Position = Position(0, 0, 0)
         #: stream offset of the line being handled
         self.line_offset: i64 = 0
+        #: where the latest line of a listing stands of which the end may be missing; it is told late then
+        self.listed_at: Position = self.at
+        self.listed_offset: i64 = 0
         #: for ``block_data``: how many lines of the piece of a dot-terminated body begin with a dot; -1: not counted
         self.stuffed: i64 = -1
         #: for ``block_ended``: the end of the block or body was seen, and not concluded from something else

@@ -444,6 +444,8 @@ class Pop3Dissector(Dissector):
         elif kind == CAPA:
             self._listing = _IN_CAPABILITIES
             self._names = []
+            self.listed_at = self.at
+            self.listed_offset = self.line_offset
         elif kind == DELE:
             deleted = self._deleted
             if deleted is None:
@@ -627,6 +629,8 @@ class Pop3Dissector(Dissector):
             if name.partition(" ")[0] in CAPABILITIES:
                 self._listing = _IN_CAPABILITIES
                 self._names = [name]
+                self.listed_at = self.at
+                self.listed_offset = self.line_offset
 
     def _ends_listing(self, line: bytes) -> bool:
         """A line within a listing; whether it is the next reply instead, the listing's end being lost.
@@ -643,7 +647,13 @@ class Pop3Dissector(Dissector):
         )
         if challenge or ((self._pending.count > 0 or not self.commands) and line.startswith((b"+OK", b"-ERR"))):
             if self._listing == _IN_CAPABILITIES:
+                here = self.at
+                offset = self.line_offset
+                self.at = self.listed_at
+                self.line_offset = self.listed_offset
                 self._tell_capabilities(False)
+                self.at = here
+                self.line_offset = offset
             self._listing = _REPLIES
             return True
         if self._listing == _IN_CAPABILITIES and len(self._names) < MAX_CAPABILITIES:
@@ -652,6 +662,8 @@ class Pop3Dissector(Dissector):
             name = capability(line)
             if name:
                 self._names.append(name)
+                self.listed_at = self.at
+                self.listed_offset = self.line_offset
         return False
 
     def _tell_capabilities(self, ended: bool) -> None:
@@ -662,6 +674,9 @@ class Pop3Dissector(Dissector):
         self._told = True
         self.offer_told(names, ended and not self._gaps and len(names) < MAX_CAPABILITIES)
         self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names))
+        self._look_for_overwritten(names)
+
+    def _look_for_overwritten(self, names: list[str]) -> None:
         for name in names:
             if name == "XXXX" or name.startswith("XXXXXX"):
                 self.anomaly(SERVER, STARTTLS_STRIPPED, "a capability was overwritten with X")
@@ -803,8 +818,14 @@ class Pop3Dissector(Dissector):
             self._listing = _IN_LISTING
             if names:
                 # What it has offered so far, it has offered.
-                at = self.at
+                here = self.at
+                offset = self.line_offset
+                at = self.at = self.listed_at
+                self.line_offset = self.listed_offset
                 self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, False))
+                self._look_for_overwritten(names)
+                self.at = here
+                self.line_offset = offset
         if pending.count == 1 and (pending.first & _KIND == RETR or pending.first & _KIND == TOP):
             # The +OK and the beginning of the message may be among what is missing.
             self._letter_over()
