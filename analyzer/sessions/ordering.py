@@ -97,6 +97,9 @@ class SessionOrder(SessionSink):
         return table.earliest_open_ns(self.slack_ns)
 
     def _look_through(self) -> None:
+        if self.table is None and self.max_waiting == 0:
+            self._full = END_OF_TIME  # nothing is handed on before the end: to sort now would be in vain
+            return
         before_ns = self._sure_ns()
         self._hand_on(before_ns, before_ns)
         waiting: i64 = len(self._waiting)
