@@ -2,11 +2,10 @@
 
 Sessions end in any order; findings and reports take them in order of their start. Keeping all of them to the end of a run costs memory
 for each session of a capture, and time to fetch them again; most can be handed on a moment after their end. What holds one back is a
-connection that is still open and began earlier, so a connection that lasts for hours holds back what began after it (the monitor, which
-cannot wait, sets a limit: :attr:`SessionOrder.max_wait_ns` and :attr:`SessionOrder.max_waiting`).
+connection that is still open and began earlier, so a connection that lasts for hours holds back what began after it.
 
 The order is that of the start, of sessions of the same moment that of their addresses and ports, so that no order of files or packets
-matters. It is exact as long as packets are no further out of order in time than ``slack_ns``; a session beyond that is handed on when it
+matters. It is exact as long as packets are no further out of order in time than ``SLACK_NS``; a session beyond that is handed on when it
 comes, and counted.
 """
 
@@ -36,26 +35,12 @@ END_OF_TIME: Final = 0x7FFFFFFFFFFFFFFF
 class SessionOrder(SessionSink):
     """Puts sessions in order of their start. Call :meth:`flush` behind the last."""
 
-    def __init__(
-        self,
-        sink: SessionSink,
-        slack_ns: int = SLACK_NS,
-        max_waiting: int = 0,
-        max_wait_ns: int = 0,
-        batch: int = BATCH,
-    ) -> None:
+    def __init__(self, sink: SessionSink, batch: int = BATCH) -> None:
         self.sink = sink
         #: the connections that are open; None: nothing is handed on before the end
         self.table: FlowTable | None = None
-        self.slack_ns: i64 = slack_ns
-        #: most sessions that wait, 0 for any number
-        self.max_waiting: i64 = max_waiting
-        #: longest wait behind a session's end, in capture time (:meth:`release` judges it), 0 for any
-        self.max_wait_ns: i64 = max_wait_ns
         #: sessions handed on behind one that began later, because they came too late
         self.late: i64 = 0
-        #: sessions handed on before it was sure that none comes that began earlier
-        self.early: i64 = 0
         self._waiting: list[Session] = []
         self._batch: i64 = batch
         self._full: i64 = batch
@@ -71,55 +56,26 @@ class SessionOrder(SessionSink):
         if len(self._waiting) >= self._full:
             self._look_through()
 
-    def release(self, now_ns: i64) -> None:
-        """Capture time has come to ``now_ns``: hand on what need not, or must not, wait any longer."""
-        if not self._waiting:
-            return
-        before_ns = self._sure_ns()
-        if self.max_wait_ns > 0:
-            surely = before_ns
-            for session in self._waiting:
-                if session.start_ns >= before_ns and now_ns - session.end_ns >= self.max_wait_ns:
-                    before_ns = session.start_ns + 1
-            self._hand_on(before_ns, surely)
-        else:
-            self._hand_on(before_ns, before_ns)
-
     def flush(self) -> None:
-        """No session will come any more, or none that matters for the order: hand on all."""
-        self._hand_on(END_OF_TIME, END_OF_TIME)
-
-    def _sure_ns(self) -> i64:
-        """The time before which no session will begin that has not ended yet."""
-        table = self.table
-        if table is None:
-            return START_OF_TIME
-        return table.earliest_open_ns(self.slack_ns)
+        """No session will come any more: hand on all."""
+        self._hand_on(END_OF_TIME)
 
     def _look_through(self) -> None:
-        if self.table is None and self.max_waiting == 0:
-            self._full = END_OF_TIME  # nothing is handed on before the end: to sort now would be in vain
-            return
-        before_ns = self._sure_ns()
-        self._hand_on(before_ns, before_ns)
-        waiting: i64 = len(self._waiting)
-        if 0 < self.max_waiting < waiting:
-            # Half of them, so that the next ones do not cost a search each.
-            ordered = self._waiting
-            self._hand_on(ordered[self.max_waiting >> 1].start_ns + 1, before_ns)
-            waiting = len(self._waiting)
-        full = waiting + (waiting >> 1) + self._batch
         table = self.table
-        if table is not None:
-            open_flows: i64 = table.flows_open
-            if self._batch > 1 and full < waiting + open_flows // FLOWS_PER_SESSION:
-                full = waiting + open_flows // FLOWS_PER_SESSION
-        if 0 < self.max_waiting < full:
-            full = self.max_waiting + 1
+        if table is None:
+            self._full = END_OF_TIME  # to sort now would be in vain
+            return
+        # The time before which no session will begin that has not ended yet.
+        self._hand_on(table.earliest_open_ns(SLACK_NS))
+        waiting: i64 = len(self._waiting)
+        full = waiting + (waiting >> 1) + self._batch
+        open_flows: i64 = table.flows_open
+        if self._batch > 1 and full < waiting + open_flows // FLOWS_PER_SESSION:
+            full = waiting + open_flows // FLOWS_PER_SESSION
         self._full = full
 
-    def _hand_on(self, before_ns: i64, surely_ns: i64) -> None:
-        """Hand on the sessions that began before a time; those before ``surely_ns`` are in order for sure."""
+    def _hand_on(self, before_ns: i64) -> None:
+        """Hand on the sessions that began before a time."""
         waiting = self._waiting
         waiting.sort(key=_start_of)
         count: i64 = len(waiting)
@@ -140,8 +96,6 @@ class SessionOrder(SessionSink):
                     self.late += 1
                 else:
                     self._last_ns = session.start_ns
-                if session.start_ns >= surely_ns:
-                    self.early += 1
                 self.sink.receive_session(session)
         except BaseException:
             # The user stops the run in the middle: what was not handed on yet is told all the same.
