@@ -203,8 +203,13 @@ def test_an_upgrade_tried_twice(port: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", PORTS)
 def test_handshakes_without_end_are_not_followed_without_end(port: int, tmp_path: Path) -> None:
     line = {110: b"NOOP\r\n", 143: b"e NOOP\r\n", 587: b"NOOP\r\n", 4190: b"NOOP\r\n"}[port]
-    _, session, _ = heard(tmp_path, said(port, (0, HELLO + REFUSED), (0, (line + REFUSED) * 900), *LOGIN[port]))
-    assert session.starttls == "accepted"
+    for times, read in ((3, True), (40, False), (900, False)):
+        result, session, _ = heard(
+            tmp_path, said(port, (0, HELLO + REFUSED), (0, (line + REFUSED) * times), *LOGIN[port])
+        )
+        assert session.starttls == "accepted"
+        assert (logins(result) != []) is read
+        assert "dissector_fault" not in kinds(session)
 
 
 # -- no handshake tried ----------------------------------------------------------------------------------------------------------
