@@ -190,6 +190,10 @@ class TlsDissector(TextAgain):
         """Whether text of the server's is there that waits: who does not, asks :meth:`release_text` to hand it over."""
         return self._server.text_waits
 
+    def text_waited(self) -> bool:
+        """Whether text of the server's is there, not handed over yet, that has waited for the client to speak: it came before."""
+        return self._from_server.text_at is not None
+
     def text_missing(self, sender: Sender, size: i64) -> None:
         """``size`` octets are missing of a direction's text."""
         (self._from_server if sender == SERVER else self._from_client).text_offset += size

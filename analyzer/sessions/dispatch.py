@@ -527,8 +527,7 @@ class SessionStream(StreamSink):
         if tls.facts.null_cipher:
             self._read_null_cipher(tls, sender, at)
             return
-        if sender == CLIENT and tls.is_text(SERVER) and tls.is_text(CLIENT):
-            # It has waited for the client to speak.
+        if sender == CLIENT and tls.text_waited() and tls.is_text(SERVER) and tls.is_text(CLIENT):
             self._read_text_again(SERVER, tls, at)
         if tls.is_text(sender) and self._tls is tls:
             self._read_text_again(sender, tls, at)
