@@ -359,8 +359,8 @@ def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> No
         (0, HELLO), (0, REFUSED), (1, REFUSED), (1, CLOSE_NOTIFY), (1, FLIGHT), (0, ENCRYPTED_ALERT), (1, ENCRYPTED_ALERT),
         (1, REFUSAL[port]), (0, FAREWELL[port]), (0, REQUEST[port]), (1, GRANT[port]), (0, b"hello\r\n"), (1, b"what\r\n"),
         (0, b"\x16"), (0, b"U"), *HELLOS13, *LOGIN[port], (1, SLIPPED_IN[port]), (1, b"\x16"), (1, SLIPPED_IN[port] + HELLOS13[1][1]),
+        (1, CLOSE_NOTIFY[:4]), (1, FLIGHT[:9]), (1, HELLOS13[1][1][:40]),
     ]  # fmt: skip
-    # Left out: a record that the server begins before the client's hello, and never ends.
     pieces = data.draw(st.lists(st.sampled_from(words), max_size=8))
     pieces = data.draw(st.sampled_from([[], *[failed(port, how) for how in FAILURES]])) + pieces
     # What one side says in one go is one segment, or many.
@@ -372,6 +372,28 @@ def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> No
             joined.append((sender, octets))
     whole = stable(run_frames(tmp_path, said(port, *joined).frames()))
     assert stable(run_frames(tmp_path, said(port, *joined, step=data.draw(st.integers(1, 7))).frames())) == whole
+
+
+@pytest.mark.parametrize("begun", [b"\x15", b"\x16", b"\x16\x03", CLOSE_NOTIFY[:4], CLOSE_NOTIFY[:6], FLIGHT[:9]])
+@pytest.mark.parametrize("port", PORTS)
+def test_a_record_that_the_server_begins_before_the_clients_hello(port: int, begun: bytes, tmp_path: Path) -> None:
+    login = b"".join(data for sender, data in LOGIN[port] if sender == 0)
+    for rest in (
+        [(0, HELLO)], [(0, HELLO), (1, REFUSED)], [(0, ENCRYPTED_ALERT)], [(0, ENCRYPTED_ALERT + HELLO)], [(0, ENCRYPTED_ALERT), (1, REFUSED)],
+        [(0, ENCRYPTED_ALERT), HELLOS13[1]], [(0, REFUSED), (0, login)], [(0, login)],
+    ):  # fmt: skip
+        whole = stable(run_frames(tmp_path, said(port, (1, begun), *rest).frames()))
+        for step in (1, 2, 5):
+            assert stable(run_frames(tmp_path, said(port, (1, begun), *rest, step=step).frames())) == whole, rest
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_what_is_odd_behind_a_farewell_is_told_in_order(port: int, tmp_path: Path) -> None:
+    login = b"".join(data for sender, data in LOGIN[port] if sender == 0)
+    pieces = [*failed(port, "server's alert"), (0, FAREWELL[port]), (0, login + b"\x01hello\r\n" + login)]
+    whole = stable(run_frames(tmp_path, said(port, *pieces).frames()))
+    for step in (1, 5):
+        assert stable(run_frames(tmp_path, said(port, *pieces, step=step).frames())) == whole
 
 
 # -- in a store ------------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ class Verdict:
         self.readable: bool = False
         #: word of the protocol that was spoken in clear before, and may go on where no handshake comes about; empty: none may
         self.text_protocol: str = ""
+        #: the server was heard in clear before: that it says nothing here does not mean that it was not captured
+        self.server_captured: bool = False
         self._events: list[Event] = []
         self._at: Position = Position(0, 0, 0)
         #: offset in the current piece, for the offsets of events
@@ -145,7 +147,7 @@ class Verdict:
             )
         if client_done and server_done:
             self._complete(half)
-        elif (client_done and client.protected and not server.heard) or (
+        elif (client_done and client.protected and not (server.heard or self.server_captured)) or (
             server_done and server.protected and not client.heard
         ):
             self._complete(half)

@@ -510,17 +510,11 @@ class SessionStream(StreamSink):
         self._read_before = dissector
         client = dissector.trailing_data(CLIENT)
         server = dissector.trailing_data(SERVER)
+        tls.server_captured = dissector.server_heard()
         if client:
-            here = Position(at.frame, at.timestamp_ns, dissector.client.tls_at)
-            self._apply(tls.receive_data(CLIENT, client, here))
+            self.receive_data(CLIENT, client, Position(at.frame, at.timestamp_ns, dissector.client.tls_at))
         if server:
-            here = Position(at.frame, at.timestamp_ns, dissector.server.tls_at)
-            self._apply(tls.receive_data(SERVER, server, here))
-        if tls.readable:
-            if client:
-                self._take_readable(tls, CLIENT, at)
-            if server and self._tls is tls:
-                self._take_readable(tls, SERVER, at)
+            self.receive_data(SERVER, server, Position(at.frame, at.timestamp_ns, dissector.server.tls_at))
 
     def _take_readable(self, tls: TlsDissector, sender: Sender, at: Position) -> None:
         """What stands where TLS should, or within it, may be readable."""
