@@ -110,8 +110,9 @@ def test_one_direction_may_come_back_alone(port: int, tmp_path: Path) -> None:
 def test_a_second_word_on_the_upgrade_answers_no_command(tmp_path: Path) -> None:
     """The client talks on at once; the server's word on the handshake comes between its commands and their answers."""
     pieces = [(0, REFUSED), (0, b"USER kim\r\n"), (1, CLOSE_NOTIFY), (1, REFUSAL[110]), *LOGIN[110][1:]]
-    result, _, _ = heard(tmp_path, said(110, *pieces))
+    result, session, _ = heard(tmp_path, said(110, *pieces))
     assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+    assert kinds(session) == ["starttls_without_tls"]
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -163,6 +164,16 @@ def test_a_lost_segment_within_the_handshake_makes_nothing_text(port: int, tmp_p
 
 
 @pytest.mark.parametrize("port", PORTS)
+def test_what_looks_like_records_within_one_whose_header_is_lost_makes_nothing_text(port: int, tmp_path: Path) -> None:
+    login = b"".join(data for sender, data in LOGIN[port] if sender == 0)
+    whole = lab.record(22, REFUSED * 2 + login * 3)
+    frames = said(port, (0, HELLO), (0, whole[:5]), (0, whole[5:]), (1, REFUSED)).frames()
+    lost = next(at for at, (_, frame) in enumerate(frames) if frame.endswith(whole[:5]))
+    assert logins(run_frames(tmp_path, frames)) == []
+    assert logins(run_frames(tmp_path, frames[:lost] + frames[lost + 1 :])) == []
+
+
+@pytest.mark.parametrize("port", PORTS)
 def test_what_stands_behind_a_lost_segment_of_the_text_is_told_where_it_stands(port: int, tmp_path: Path) -> None:
     line = {110: b"NOOP\r\n", 143: b"e NOOP\r\n", 587: b"NOOP\r\n", 4190: b"NOOP\r\n"}[port]
     frames = said(port, *failed(port, "alert and words"), (0, line), (0, line), *LOGIN[port]).frames()
@@ -201,6 +212,15 @@ def test_an_upgrade_tried_twice(port: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("port", PORTS)
+def test_who_leaves_at_a_second_grant_has_failed_at_the_first(port: int, tmp_path: Path) -> None:
+    again = [(0, REQUEST[port]), (1, GRANT[port])]
+    _, session, found = heard(tmp_path, said(port, *failed(port, "server's alert"), *again, (1, CLOSE_NOTIFY)))
+    assert session.tls is not None
+    assert (session.tls.handshake, session.tls.alert) == ("failed", "handshake_failure")
+    assert "handshake_failure" in found["tls-handshake-failed"].detail()
+
+
+@pytest.mark.parametrize("port", PORTS)
 def test_handshakes_without_end_are_not_followed_without_end(port: int, tmp_path: Path) -> None:
     line = {110: b"NOOP\r\n", 143: b"e NOOP\r\n", 587: b"NOOP\r\n", 4190: b"NOOP\r\n"}[port]
     for times, read in ((3, True), (40, False), (900, False)):
@@ -231,6 +251,17 @@ def test_a_client_that_leaves_at_the_grant_has_tried_no_handshake(port: int, tmp
     # A client's alert is a try: its own library has failed it.
     _, session, found = heard(tmp_path, said(port, (0, REFUSED), (1, CLOSE_NOTIFY)))
     assert (session.transport, "tls-handshake-failed" in found) == ("starttls", True)
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_an_alert_behind_a_loss_proves_no_handshake_untried(port: int, tmp_path: Path) -> None:
+    frames = said(port, *HELLOS13, (1, FLIGHT), (1, UNKNOWN_CA)).frames()
+    servers = [one for one in frames if one[1][26:30] == bytes([198, 51, 100, 20])]
+    lost = [one for one in servers if not one[1].endswith((HELLOS13[1][1], FLIGHT))]
+    assert len(lost) == len(servers) - 2
+    (session,) = run_frames(tmp_path, lost).sessions
+    assert session.tls is not None
+    assert session.transport == "starttls"
 
 
 @pytest.mark.parametrize("end", ["fin", "rst"])
@@ -280,6 +311,39 @@ def test_text_that_was_slipped_in_front_of_the_servers_hello(
             assert told.offset == before
             assert step or told.frame == session.tls_frame + 1
             assert "tls-handshake-failed" not in found
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_a_handshake_that_fails_behind_text_that_was_slipped_in(port: int, tmp_path: Path) -> None:
+    for text in (SLIPPED_IN[port], b"hello there\r\n"):
+        pieces = [(0, HELLO), (1, text), HELLOS13[1], (0, UNKNOWN_CA), *LOGIN[port]]
+        for step in (0, 1):
+            result, session, _ = heard(tmp_path, said(port, *pieces, step=step))
+            assert logins(result) == [(MECHANISM[port], "kim", "Zulu7Tango", "accepted")]
+            assert kinds(session) == ["starttls_response_injection", "starttls_without_tls"]
+            assert session.tls is not None
+            assert (session.tls.failure, session.tls.alert) == ("alert", "unknown_ca")
+
+
+def test_text_that_waits_and_is_not_followed_by_a_hello_is_read_where_it_stands(tmp_path: Path) -> None:
+    lost = b"+OK two\r\n"
+    mail = (1, b"+OK\r\nSubject: x\r\n\r\ntext\r\n.\r\n")
+    pieces = [(0, HELLO), (1, b"+OK one\r\n"), (1, lost), *LOGIN[110], (0, b"RETR 1\r\n"), mail]
+    frames = said(110, *pieces).frames()
+    at = next(at for at, (_, frame) in enumerate(frames) if frame.endswith(lost))
+    (whole,), (torn,) = [run_frames(tmp_path, kept).sessions for kept in (frames, frames[:at] + frames[at + 1 :])]
+    assert torn.gap_bytes == len(lost)
+    told = [[(one.size, one.offset) for one in session.message_list or []] for session in (whole, torn)]
+    assert told[0] == told[1] != []
+    # The end is the end of all waiting; and an alert behind the text says why the handshake came to nothing.
+    assert kinds(heard(tmp_path, said(110, *pieces[:2]))[1]) == ["unexpected_reply"]
+    for step in (0, 1):
+        pieces = [(0, HELLO), (1, REFUSAL[110] + REFUSED), *LOGIN[110]]
+        result, session, _ = heard(tmp_path, said(110, *pieces, step=step))
+        assert session.tls is not None
+        assert logins(result) == [("USER/PASS", "kim", "Zulu7Tango", "accepted")]
+        assert (session.tls.failure, session.tls.alert) == ("alert", "handshake_failure")
+        assert session.tls.reason == REFUSAL[110].decode().strip()
 
 
 @pytest.mark.parametrize("port", PORTS)
@@ -359,7 +423,7 @@ def test_cuts_never_matter(tmp_path: Path, port: int, data: st.DataObject) -> No
         (0, HELLO), (0, REFUSED), (1, REFUSED), (1, CLOSE_NOTIFY), (1, FLIGHT), (0, ENCRYPTED_ALERT), (1, ENCRYPTED_ALERT),
         (1, REFUSAL[port]), (0, FAREWELL[port]), (0, REQUEST[port]), (1, GRANT[port]), (0, b"hello\r\n"), (1, b"what\r\n"),
         (0, b"\x16"), (0, b"U"), *HELLOS13, *LOGIN[port], (1, SLIPPED_IN[port]), (1, b"\x16"), (1, SLIPPED_IN[port] + HELLOS13[1][1]),
-        (1, CLOSE_NOTIFY[:4]), (1, FLIGHT[:9]), (1, HELLOS13[1][1][:40]),
+        (1, SLIPPED_IN[port] + REFUSED), (1, CLOSE_NOTIFY[:4]), (1, FLIGHT[:9]), (1, HELLOS13[1][1][:40]),
     ]  # fmt: skip
     pieces = data.draw(st.lists(st.sampled_from(words), max_size=8))
     pieces = data.draw(st.sampled_from([[], *[failed(port, how) for how in FAILURES]])) + pieces

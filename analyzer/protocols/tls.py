@@ -137,7 +137,6 @@ class TlsDissector(TextAgain):
         half.ended = True
         if half.mode == LINE:
             self._no_line(half)
-        self.release_text()
         if self._closer == NOBODY:
             self._closer = half.role
         self._judge_alert_instead(half.role == SERVER)

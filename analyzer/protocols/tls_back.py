@@ -8,8 +8,18 @@ from mypy_extensions import i64
 
 from analyzer.model import CLIENT, SERVER, Position
 from analyzer.protocols.octets import next_line
-from analyzer.protocols.tls_facts import FAILURE_TEXT
-from analyzer.protocols.tls_half import APPLICATION_DATA, BACK, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER, LINE, TEXT, Half
+from analyzer.protocols.tls_facts import FAILURE_TEXT, NOBODY
+from analyzer.protocols.tls_half import (
+    ALERT,
+    APPLICATION_DATA,
+    BACK,
+    CHANGE_CIPHER_SPEC,
+    HANDSHAKE,
+    HEADER,
+    LINE,
+    TEXT,
+    Half,
+)
 from analyzer.protocols.tls_sslv2 import Sslv2
 from analyzer.protocols.tls_text import MAX_FIRST_LINE, is_known_line, is_refusal, names_tls, text_size
 
@@ -49,7 +59,6 @@ class TextAgain(Sslv2):
             and half.role == SERVER
             and self.facts.client_hello is not None
             and self._client.mode != BACK
-            and not half.ended
         ):
             half.text_waits = True
             half.text_at = Position(self._at.frame, self._at.timestamp_ns, half.text_offset)
@@ -116,7 +125,8 @@ class TextAgain(Sslv2):
     def _read_text(self, half: Half, data: bytes, at: i64, size: i64) -> i64:
         """Text goes on; offset of the next octet that is none of it.
 
-        Behind text where the server's hello is due, the hello may stand all the same: somebody has slipped the text in.
+        Behind text where the server's hello is due, the hello may stand all the same: somebody has slipped the text in. Another record
+        there, an alert mostly, is the handshake's, too, and the text is the server's word on it.
         """
         stop = size
         if half.text_waits:
@@ -124,7 +134,7 @@ class TextAgain(Sslv2):
             if stop > at:
                 half.text_begun += data[at:stop]
                 half.line_ended = data[stop - 1] == 10
-            if len(half.text_begun) > MAX_FIRST_LINE or (stop < size and data[stop] != HANDSHAKE):
+            if len(half.text_begun) > MAX_FIRST_LINE:
                 self.release_text()
                 stop = size
         if half.mode == BACK:
@@ -134,6 +144,14 @@ class TextAgain(Sslv2):
             self._text_octets(data, at, stop)
         if stop < size:
             half.mode = HEADER
+            if data[stop] != HANDSHAKE:
+                self.release_text()
+                half.text_at = None
+                half.plaintext = []
+                if data[stop] == ALERT and self.facts.failure == FAILURE_TEXT:
+                    # It says more of what went wrong.
+                    self.facts.failure = None
+                    self.facts.failure_sender = NOBODY
         return stop
 
     def release_text(self) -> None:

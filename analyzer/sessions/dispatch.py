@@ -274,10 +274,7 @@ class SessionStream(StreamSink):
                 if dissector.tls_started:
                     self._pass_on_to_tls(dissector, at)
             elif self._tls is not None:
-                tls = self._tls
-                self._apply(tls.receive_eof(sender, at))
-                if tls.readable:
-                    self._take_readable(tls, SERVER, at)
+                self._apply(self._tls.receive_eof(sender, at))
                 if self._inside is not None:
                     self._end_inside(sender, at, False)
                 before = self._read_before
