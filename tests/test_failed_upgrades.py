@@ -445,6 +445,7 @@ def test_a_record_that_the_server_begins_before_the_clients_hello(port: int, beg
     for rest in (
         [(0, HELLO)], [(0, HELLO), (1, REFUSED)], [(0, ENCRYPTED_ALERT)], [(0, ENCRYPTED_ALERT + HELLO)], [(0, ENCRYPTED_ALERT), (1, REFUSED)],
         [(0, ENCRYPTED_ALERT), HELLOS13[1]], [(0, REFUSED), (0, login)], [(0, login)],
+        [(0, b"hello\r\n" + HELLO + login + ENCRYPTED_ALERT), (1, b"\x17\x03\x03\0")],
     ):  # fmt: skip
         whole = stable(run_frames(tmp_path, said(port, (1, begun), *rest).frames()))
         for step in (1, 2, 5):

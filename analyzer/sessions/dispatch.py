@@ -46,7 +46,7 @@ from analyzer.protocols.events import (
     StartTlsRefused,
 )
 from analyzer.protocols.imap import ImapDissector
-from analyzer.protocols.octets import next_line
+from analyzer.protocols.octets import TLS_SURE, next_line
 from analyzer.protocols.pop3 import Pop3Dissector
 from analyzer.protocols.prefaces import preface_length, tunnel_port
 from analyzer.protocols.sieve import SieveDissector
@@ -171,7 +171,7 @@ class SessionStream(StreamSink):
                 if events:
                     self._apply(events)
                 if dissector.tls_started:
-                    self._pass_on_to_tls(dissector, at)
+                    self._pass_on_to_tls(dissector, at, sender == CLIENT)
             except Exception:
                 self._contain(at)
             return True
@@ -490,8 +490,11 @@ class SessionStream(StreamSink):
         self._tls = TlsDissector(self._tls_mode, not whole)
         self._make_builder().session.tls_frame = at.frame
 
-    def _pass_on_to_tls(self, dissector: Dissector, at: Position) -> None:
-        """STARTTLS was granted and TLS octets have come; or, where neither side was understood so far, TLS was found behind a gap."""
+    def _pass_on_to_tls(self, dissector: Dissector, at: Position, by_client: bool = False) -> None:
+        """STARTTLS was granted and TLS octets have come; or, where neither side was understood so far, TLS was found behind a gap.
+
+        ``by_client``: the client's octets have shown it, so what the server has said came before them.
+        """
         unread = dissector.commands + dissector.replies == 0
         self._tls_mode = "implicit" if unread and self._service in IMPLICIT_TLS_SERVICES else "starttls"
         tls = TlsDissector(self._tls_mode)
@@ -508,8 +511,14 @@ class SessionStream(StreamSink):
         client = dissector.trailing_data(CLIENT)
         server = dissector.trailing_data(SERVER)
         tls.server_captured = dissector.server_heard()
+        begins = dissector.client.tls_at
+        if client and server and by_client:
+            self.receive_data(CLIENT, client[:TLS_SURE], Position(at.frame, at.timestamp_ns, begins))
+            client, begins = client[TLS_SURE:], begins + TLS_SURE
+            self.receive_data(SERVER, server, Position(at.frame, at.timestamp_ns, dissector.server.tls_at))
+            server = b""
         if client:
-            self.receive_data(CLIENT, client, Position(at.frame, at.timestamp_ns, dissector.client.tls_at))
+            self.receive_data(CLIENT, client, Position(at.frame, at.timestamp_ns, begins))
         if server:
             self.receive_data(SERVER, server, Position(at.frame, at.timestamp_ns, dissector.server.tls_at))
 
