@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import ssl
+import zlib
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,10 @@ from support.verdicts import findings, good_tls, tls
 from analyzer.findings.engine import find
 from analyzer.monitor.pickles import SessionLoader, dump_session
 from analyzer.pipeline import Result, run
+from analyzer.protocols.compression import INFLATE_STEP
+from analyzer.report.formats.json import write_json
 from analyzer.report.migration import migrate
+from analyzer.report.rows import RowMaker
 from analyzer.report.servers import postures
 from analyzer.sessions.records import Session
 
@@ -1111,3 +1117,39 @@ def test_a_letter_sent_behind_a_refused_login_is_none(tmp_path: Path) -> None:
     trap = b64(b"%ctrap%ctrap" % (0, 0))
     letter = f"C: MAIL FROM:<a@b.cd>\nS: 250 ok\nC: DATA\nS: 554 no\nC: Subject: tea\nS: 500 no\nC: {trap}\nS: 500 no\nC: .\nS: 500 no\nC: QUIT\nS: 221 bye"
     assert [one[1] for one in logins(heard(tmp_path, 587, refused + letter))] == ["kim"]
+
+
+def deflated(*parts: bytes) -> list[bytes]:
+    """Each part deflated and flushed, as one stream."""
+    deflater = zlib.compressobj(wbits=-15)
+    return [deflater.compress(part) + deflater.flush(zlib.Z_SYNC_FLUSH) for part in parts]
+
+
+def test_logins_that_one_deflated_segment_holds_are_told_apart(tmp_path: Path) -> None:
+    # However much it inflates to, and however many steps that takes.
+    first, last = b'a LOGIN "k\\"im" Zulu7Tango\r\n', b"b LOGIN kim Zulu7Tango\r\n"
+    filler = b"p NOOP" + b" " * (INFLATE_STEP // 2 - 8) + b"\r\n"
+    between = filler + b"p NOOP" + b" " * (INFLATE_STEP // 2 - len(first) - 8) + b"\r\n"
+    talk = Talk(server_port=143).play("S: * OK mx\nC: z COMPRESS DEFLATE\nS: z OK on")
+    talk.client(*deflated(first + between + last)).server(*deflated(b"a NO no\r\np OK\r\np OK\r\nb NO no\r\n"))
+    result = run_frames(tmp_path, talk.close().frames())
+    assert logins(result) == [("LOGIN-CMD", name, "Zulu7Tango", "rejected") for name in ('k"im', "kim")]
+    assert len({one.offset for one in result.sessions[0].credentials or []}) == 2
+    out = io.StringIO()
+    write_json(result, RowMaker(), out, "1")
+    told = [row for row in json.loads(out.getvalue())["findings"] if row["rule"] == "plaintext-password"]
+    assert [row["detail"].partition(" to ")[0] for row in told] == ['login of k"im', "login of kim"]
+    assert len({row["finding_id"] for row in told}) == 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_deflated_login_that_waits_for_the_yes_stands_where_it_was_sent(tmp_path: Path, together: bool) -> None:
+    talk = Talk(server_port=143).play("S: * OK mx")
+    asked, login = b"z COMPRESS DEFLATE\r\n", deflated(b"a LOGIN kim Zulu7Tango\r\n")[0]
+    for piece in (asked + login,) if together else (asked, login):
+        talk.client(piece)
+    talk.play("S: z OK on").server(*deflated(b"a OK in\r\n"))
+    result = run_frames(tmp_path, talk.close().frames())
+    assert logins(result) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]
+    (one,) = result.sessions[0].credentials or []
+    assert (one.frame, one.offset) == (5 if together else 6, len(asked))

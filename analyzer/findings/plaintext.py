@@ -132,9 +132,8 @@ def _describe_login(finding: Finding) -> str:
         return ""
     outcome = credential.outcome if credential.outcome != "unknown" else "outcome not seen"
     times = f", {finding.count:,} times" if finding.count > 1 else ""
-    who = (
-        "a login without a user name" if credential.username is None else f"login of {credential.username or '(empty)'}"
-    )
+    # The finding's name, not the credential's: no other word of the traffic may stand in a detail.
+    who = "a login without a user name" if finding.username is None else f"login of {finding.username or '(empty)'}"
     return f"{who} to {server_text(session)} with {credential.mechanism}, {outcome}{times}"
 
 

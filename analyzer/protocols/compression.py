@@ -9,9 +9,9 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i64, mypyc_attr
 
-from analyzer.model import CLIENT, SERVER, Sender
+from analyzer.model import CLIENT, SERVER, Position, Sender
 from analyzer.protocols.events import COMPRESSED_STREAM_LOST, CompressionStarted
 from analyzer.protocols.framing import Framing
 from analyzer.protocols.side import DISCARD, HOLD_COMPRESS, HOLD_NONE, LINES, Side
@@ -47,12 +47,17 @@ class Compression(Framing):
         server.inflater = zlib.decompressobj(-15)
         server.inflate_rest = True
         if waiting:
+            # It stands where it began to wait, not where the server said yes.
+            self.at = Position(client.held_frame, client.held_ns, client.offset)
             self._inflate(CLIENT, client, waiting)
+            self.at = at
 
     def _inflate(self, sender: Sender, side: Side, data: bytes) -> None:
         inflater = side.inflater
         if inflater is None or side.mode == DISCARD:
             return
+        here = self.at
+        told: i64 = 0
         while data:
             try:
                 text = inflater.decompress(data, INFLATE_STEP)
@@ -65,7 +70,11 @@ class Compression(Framing):
                 self._compression_lost(sender, side, "inflates to more than mailtap reads")
                 return
             if text:
+                # Lines of one step are not where those of another are.
+                self.at = Position(here.frame, here.timestamp_ns, here.offset + told)
+                told += len(text)
                 self._feed(sender, side, text, 0)
+                self.at = here
                 if side.mode == DISCARD:
                     return
             elif not data:

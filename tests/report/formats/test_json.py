@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 from pathlib import Path
@@ -65,6 +66,20 @@ def test_details_that_rules_make_hold_no_words_of_the_traffic_but_the_user_name(
                 credential.username = word if hostile_name else "kim"
         told |= {finding["rule"] for finding in same_as_rows(result, False)["findings"]}
     assert {rule.slug for rule in RULES if rule.describe is not None} <= told, "nothing was tried of some rule"
+
+
+@pytest.mark.parametrize("word", ['"', "\\", '","detail":"', "\x00"])
+def test_the_name_in_a_detail_is_that_of_its_finding(word: str) -> None:
+    """Though by frame and offset another login is its evidence, too."""
+    result = run([SAMPLES / "pop3-auth.pcap"])
+    for session in result.sessions:
+        if session.credentials:
+            other = copy.copy(session.credentials[0])
+            other.username = word
+            session.credentials.insert(0, other)
+    told = [row for row in same_as_rows(result, False)["findings"] if str(row["detail"]).startswith("login of ")]
+    assert {word, "boris"} < {row["username"] for row in told}
+    assert all(str(row["detail"]).startswith(f"login of {row['username']} to ") for row in told)
 
 
 @pytest.mark.parametrize("start_ns", [0, -500_000_000, -1_500_000_000, 1_700_000_000_000_000_000])
