@@ -146,7 +146,7 @@ class Result:
         #: sessions that were left out because they were not
         self.left_out: int = 0
         #: capture -> the identifiers of kept sessions whose TLS secrets it holds, unused
-        self.sealed: dict[str, set[str]] = {}
+        self.sealed: dict[str, list[str]] = {}
 
     def window(self) -> str:
         """A sentence that tells which times were asked for, and what that left out; empty where no times were."""
@@ -366,17 +366,18 @@ def _decrypt(
     from analyzer.capture.keylog import KeyLog
 
     if secrets is None:
+        kept = _by_capture(one for one in result.sessions if one.tls is not None and one.tls.client_random)
         for stats in embedded:
             inside = KeyLog()
             for text in stats.keylog:
                 inside.add(text)
-            count = sum(1 for random in randoms.get(stats.name, ()) if inside.fits(random))
+            sealed = kept.get(stats.name, [])
+            fit = [one.session_id() for one in sealed if one.tls is not None and inside.fits(one.tls.client_random)]
+            if fit:
+                result.sealed[stats.name] = fit
+            count = len(fit) or sum(1 for random in randoms.get(stats.name, ()) if inside.fits(random))
             if count:
                 result.warnings.append(secrets_inside(stats.name, count))
-            for session in result.sessions:
-                random = b"" if session.tls is None else session.tls.client_random
-                if random and session.capture == stats.name and inside.fits(random):
-                    result.sealed.setdefault(stats.name, set()).add(session.session_id())
         return
     sealed = [session for session in result.sessions if session.tls is not None and session.tls.client_random]
     fitting = [one for one in sealed if one.tls is not None and secrets.fits(one.tls.client_random)]
@@ -388,8 +389,9 @@ def _decrypt(
     from analyzer.sessions.replay import decrypt
 
     opened: dict[str, Session] = {}
+    kept = _by_capture(fitting)
     for stats in result.captures:
-        mine = [session for session in fitting if session.capture == stats.name]
+        mine = kept.get(stats.name, [])
         if not mine:
             continue
         try:
@@ -408,6 +410,14 @@ def _decrypt(
             )
     if opened:
         result.sessions = [opened.get(session.session_id(), session) for session in result.sessions]
+
+
+def _by_capture(sessions: Iterable[Session]) -> dict[str, list[Session]]:
+    """Sessions by their capture: there may be thousands of both."""
+    found: dict[str, list[Session]] = {}
+    for session in sessions:
+        found.setdefault(session.capture, []).append(session)
+    return found
 
 
 def _limits_hit(found: dict[str, int]) -> list[str]:

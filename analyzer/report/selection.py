@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from analyzer.pipeline import Result
 
 Network = IPv4Network | IPv6Network
+#: Capture -> the identifiers of sessions whose TLS secrets it holds, unused.
+Sealed = Mapping[str, Sequence[str]]
 
 #: Tables whose rows belong to a session.
 OF_SESSIONS: Final = ("credentials", "tls", "messages", "findings")
@@ -95,18 +97,23 @@ def filtered(
         there = set(_keys(left, key))
         mine = pd.Series([one in there for one in _keys(frame, key)], index=frame.index, dtype="bool")
         frames[name] = retyped(name, frame[mine])
-    known = report.warnings
-    if report.result is not None:
-        known = _counted_anew(known, report.result, ids)
-    return Report(frames=frames, warnings=known + [one for one in warnings if one not in known])
+    sealed = _left(report.sealed, ids)
+    known = _counted_anew(report.warnings, report.sealed, sealed)
+    return Report(frames=frames, warnings=known + [one for one in warnings if one not in known], sealed=sealed)
 
 
-def _counted_anew(warnings: Iterable[str], whole: Result, ids: set[str]) -> list[str]:
-    """Warnings of a result as they are of some of its sessions: what tells how many there are that could be decrypted tells it of these."""
+def _left(sealed: Sealed, ids: set[str]) -> dict[str, list[str]]:
+    """The sessions that could be decrypted, as far as they are among some."""
+    left = {capture: [one for one in sessions if one in ids] for capture, sessions in sealed.items()}
+    return {capture: sessions for capture, sessions in left.items() if sessions}
+
+
+def _counted_anew(warnings: Iterable[str], before: Sealed, after: Sealed) -> list[str]:
+    """Warnings as they are where other sessions could be decrypted: what tells how many there are tells it of these."""
     changed: dict[str, str | None] = {}
-    for capture, sealed in whole.sealed.items():
-        left = len(sealed & ids)
-        changed[secrets_inside(capture, len(sealed))] = secrets_inside(capture, left) if left else None
+    for capture, sessions in before.items():
+        left = len(after.get(capture, ()))
+        changed[secrets_inside(capture, len(sessions))] = secrets_inside(capture, left) if left else None
     return [text for text in [changed.get(one, one) for one in warnings] if text is not None]
 
 
@@ -121,9 +128,8 @@ def _between(report: Report, whole: Result, since_ns: int | None, until_ns: int 
     part.left_out = whole.left_out + len(whole.sessions) - len(part.sessions)
     part.since_ns = max([one for one in (whole.since_ns, since_ns) if one is not None], default=None)
     part.until_ns = min([one for one in (whole.until_ns, until_ns) if one is not None], default=None)
-    ids = {session.session_id() for session in part.sessions} if whole.sealed else set()
-    part.sealed = {capture: sealed & ids for capture, sealed in whole.sealed.items()}
-    part.warnings = _counted_anew(whole.warnings, whole, ids)
+    part.sealed = _left(whole.sealed, {session.session_id() for session in part.sessions} if whole.sealed else set())
+    part.warnings = _counted_anew(whole.warnings, whole.sealed, part.sealed)
     part.captures, part.failures = whole.captures, whole.failures
     part.counters, part.seconds = whole.counters, whole.seconds
     part.interrupted, part.stored = whole.interrupted, whole.stored
@@ -169,8 +175,12 @@ def concat(reports: Iterable[Report]) -> Report:
     frames["findings"] = retyped("findings", frames["findings"].drop_duplicates("finding_id"))
     frames["servers"] = _recounted(_joined("servers", frames["servers"], SERVER_KEY), frames["sessions"])
     frames["migration"] = _joined("migration", frames["migration"], MIGRATION_KEY)
-    warnings = list(dict.fromkeys(warning for report in reports for warning in report.warnings))
-    return Report(frames=frames, warnings=warnings)
+    sealed: dict[str, list[str]] = {}
+    for report in reports:
+        for capture, those in report.sealed.items():
+            sealed[capture] = list(dict.fromkeys([*sealed.get(capture, ()), *those]))
+    told = [_counted_anew(report.warnings, report.sealed, sealed) for report in reports]
+    return Report(frames=frames, warnings=dict.fromkeys(one for warnings in told for one in warnings), sealed=sealed)
 
 
 def _plain(table: str, frame: pd.DataFrame) -> pd.DataFrame:

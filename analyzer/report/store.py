@@ -104,6 +104,7 @@ def _save_folder(report: Report, place: Path) -> Path:
         "mailtap": __version__,
         "rows": {name: len(frame) for name, frame in tables.items()},
         "warnings": report.warnings,
+        "sealed": dict(report.sealed),
     }
     try:
         # Without its manifest a folder is no report: it goes first and comes last.
@@ -164,7 +165,7 @@ def load(folder: str | Path) -> Report:
             raise CaptureUnreadable(
                 f"{path}: {len(frames[name])} rows where {MANIFEST} says {manifest['rows'][name]}; save the report again"
             )
-    return Report(frames=frames, warnings=manifest["warnings"])
+    return Report(frames=frames, warnings=manifest["warnings"], sealed=manifest["sealed"])
 
 
 def _manifest(place: Path) -> dict[str, Any]:
@@ -179,6 +180,9 @@ def _manifest(place: Path) -> dict[str, Any]:
         raise NotACapture(f"{path}: not written by mailtap, or damaged") from None
     known = isinstance(manifest, dict) and manifest.get("format") == FORMAT
     if not known or not isinstance(manifest.get("rows"), dict) or not isinstance(manifest.get("warnings"), list):
+        raise NotACapture(f"{path}: not written by mailtap, or damaged")
+    sealed = manifest.setdefault("sealed", {})
+    if not isinstance(sealed, dict) or not all(isinstance(one, list) for one in sealed.values()):
         raise NotACapture(f"{path}: not written by mailtap, or damaged")
     if manifest.get("schema_version") != SCHEMA_VERSION:
         raise NotACapture(

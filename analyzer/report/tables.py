@@ -94,6 +94,7 @@ class Report:
         *,
         frames: Mapping[str, pd.DataFrame] | None = None,
         warnings: Iterable[str] = (),
+        sealed: Mapping[str, list[str]] | None = None,
     ) -> None:
         #: the records behind the tables; None where the report was made of frames
         self.result = result
@@ -101,6 +102,7 @@ class Report:
         self.maker = RowMaker() if maker is None and result is not None else maker
         self._frames: dict[str, pd.DataFrame] = dict(frames or {})
         self._warnings = list(warnings)
+        self._sealed = dict(sealed or {})
 
     def table(self, name: str) -> pd.DataFrame:
         """One table by its name.
@@ -126,6 +128,11 @@ class Report:
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by name."""
         return {name: self.table(name) for name in TABLES}
+
+    @property
+    def sealed(self) -> Mapping[str, list[str]]:
+        """Capture -> the identifiers of sessions whose TLS secrets it holds, unused; ``warnings`` tell how many."""
+        return self._sealed if self.result is None else self.result.sealed
 
     @property
     def warnings(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +126,21 @@ def test_how_many_sessions_could_be_decrypted_is_told_of_those_that_are_left():
         told = [sentence.replace("4 sessions", "1 session" if count == 1 else f"{count} sessions")] if count else []
         assert [one for one in part.warnings if "TLS secrets" in one] == told
     assert parts[0][0].warnings == analyzer.analyze(CAPTURES / "tls13-secrets.pcapng", until=first).warnings
+
+
+def test_so_it_is_of_parts_of_a_part_and_of_parts_joined(tmp_path: Path):
+    whole_one = report_of("tls13-secrets.pcapng")
+    whole_one.save(tmp_path / "kept")
+    for report in (whole_one, analyzer.load(tmp_path / "kept"), whole_one.filter(client="0.0.0.0/0")):
+        mail = report.filter(client="0.0.0.0/0")
+        imap, pop3 = mail.filter(protocol="imap"), mail.filter(protocol="pop3")
+        none = imap.filter(protocol="pop3")
+        joined = analyzer.concat([imap, pop3, none])
+        for part, told in ((imap, "2 sessions"), (pop3, "1 session"), (none, ""), (joined, "3 sessions")):
+            sentences = [one for one in part.warnings if "TLS secrets" in one]
+            assert len(sentences) == bool(told)
+            assert all(f"holds the TLS secrets of {told}:" in one for one in sentences)
+        assert [one for one in joined.filter(protocol="imap").warnings if "of 2 sessions:" in one]
 
 
 def test_what_the_findings_of_all_lack_is_not_said_of_a_part():

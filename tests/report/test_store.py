@@ -117,6 +117,15 @@ def test_what_is_no_report_is_said(tmp_path: Path):
         analyzer.load(tmp_path)
 
 
+@pytest.mark.parametrize("sealed", [["x"], {"x.pcapng": 3}, {"x.pcapng": None}, "x"])
+def test_a_list_of_report_json_that_is_none_is_damage(sealed: object, tmp_path: Path):
+    report_of("pop3-login.pcap").save(tmp_path)
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"sealed": sealed}))
+    with pytest.raises(NotACapture, match="damaged"):
+        analyzer.load(tmp_path)
+
+
 def test_a_later_layout_is_refused(tmp_path: Path):
     report_of("pop3-login.pcap").save(tmp_path)
     path = tmp_path / "report.json"
