@@ -16,7 +16,7 @@ from support.traffic import MILLISECOND, Frame, Talk, capture
 
 from analyzer.packets import selection
 from analyzer.packets.selection import connection_key
-from analyzer.pipeline import Pipeline, Result
+from analyzer.pipeline import Pipeline, Result, run
 from analyzer.report.formats import Job, load
 from analyzer.report.rows import RowMaker
 from analyzer.residue import crossing, join, read_part, read_residue
@@ -119,6 +119,16 @@ def test_nothing_crosses_where_all_is_over(tmp_path: Path) -> None:
     assert len(parts[0].open) <= 1  # closed, and late packets may come
     residue = read_residue(paths[1], crossing(parts, 1) - parts[1].open)
     assert residue.records == []
+
+
+def test_files_that_begin_alike_are_read_in_one_order(tmp_path: Path) -> None:
+    paths = []
+    for index, port in enumerate((50000, 40000)):
+        paths.append(str(tmp_path / f"ring_{index:05d}.pcap"))
+        Path(paths[-1]).write_bytes(capture(Talk(client_port=port).play(DIALOGUES[0][1]).reset().frames()))
+    whole = run([tmp_path]).sessions
+    assert [(one.client_port, one.first_frame) for one in whole] == [(40000, 1), (50000, 1)]
+    assert told(masked(side_by_side(paths)[0]), paths) == told(masked(whole), paths)
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

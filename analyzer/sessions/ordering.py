@@ -130,9 +130,9 @@ class SessionGate(SessionSink):
 
 
 def sort_by_start(sessions: list[Session]) -> None:
-    """Order of start, within one moment of frames."""
+    """Order of start, within one moment of frames; where files begin alike, of addresses and ports, whichever was read first."""
     sessions.sort(key=_start_of)
-    settle(sessions, _frame_of)
+    settle(sessions, _frame_order)
 
 
 def settle(sessions: list[Session], key: Callable[[Session], Any] | None = None) -> None:
@@ -178,8 +178,8 @@ def _start_of(session: Session) -> int:
     return session.start_ns
 
 
-def _frame_of(session: Session) -> int:
-    return session.first_frame
+def _frame_order(session: Session) -> tuple[int, str, int, str, int]:
+    return (session.first_frame, session.client_ip, session.client_port, session.server_ip, session.server_port)
 
 
 def _order(session: Session) -> tuple[int, str, int, str, int, int]:
