@@ -11,10 +11,12 @@ import pytest
 from support.jobs import hostile_result
 
 from analyzer.findings.catalogue import RULES
+from analyzer.model import CLIENT, Secret
 from analyzer.pipeline import Result, run
 from analyzer.report.columns import TABLES
 from analyzer.report.formats.json import RowWriter, write_json, write_jsonl
 from analyzer.report.rows import RowList, RowMaker, push_rows
+from analyzer.sessions.records import AnomalySeen
 
 SAMPLES = Path(__file__).parents[3] / "captures"
 KEY = b"key of the tests"
@@ -66,6 +68,48 @@ def test_details_that_rules_make_hold_no_words_of_the_traffic_but_the_user_name(
                 credential.username = word if hostile_name else "kim"
         told |= {finding["rule"] for finding in same_as_rows(result, False)["findings"]}
     assert {rule.slug for rule in RULES if rule.describe is not None} <= told, "nothing was tried of some rule"
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("capture", ["b.pcap"]), ("sensor", ["tap"]), ("protocol", ["imap"]), ("port_service", [None, "imaps"]),
+        ("transport", ["starttls"]), ("starttls", ["offered"]), ("exposure", ["none"]), ("gap_bytes", [7, 8]),
+        ("conflict_bytes", [7, 8]), ("completeness", ["truncated"]), ("server_banner", ["hi", "hello"]), ("client_name", ["pc", "tv"]),
+        ("capabilities", [["UIDL"], ["TOP", "UIDL"]]), ("compressed", [True]), ("not_mail", ["http"]), ("spans_files", [True]),
+        ("anomalies", [[AnomalySeen("reset", "", CLIENT, 3, 0, 0)]]),
+    ],
+)  # fmt: skip
+def test_neighbours_differ_in_one_column(name: str, others: list[object]) -> None:
+    """What rows have in common is kept from row to row: of neither neighbour in the other's place."""
+    result = run([SAMPLES / "pop3-login.pcap"])
+    for session in result.sessions:
+        for column in ("server_banner", "client_name", "capabilities", "anomalies"):
+            setattr(session, column, None)
+    values = [getattr(result.sessions[0], name), *others]
+    assert len(result.sessions) > len(values) == len({str(row) for row in values})
+    for index, session in enumerate(result.sessions):
+        setattr(session, name, values[index % len(values)])
+    same_as_rows(result, False)
+
+
+@pytest.mark.parametrize("secrets", [False, True])
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("mechanism", ["PLAIN", "LOGIN"]), ("username", ["kim", None]), ("authzid", ["ann", "eva"]), ("secret", [Secret("Zulu7Tango"), None]),
+        ("secret_kind", ["bearer_token"]), ("challenge", ["<1@mx>", "<2@mx>"]), ("response", [Secret("c9"), Secret("d8")]),
+        ("outcome", ["rejected"]), ("exposed", [False]),
+    ],
+)  # fmt: skip
+def test_so_do_logins(name: str, others: list[object], secrets: bool) -> None:
+    result = run([SAMPLES / "pop3-login.pcap"])
+    logins = [one for session in result.sessions for one in session.credentials or []]
+    values = [getattr(logins[0], name), *others]
+    assert len(logins) > len(values)
+    for index, one in enumerate(logins):
+        setattr(one, name, values[index % len(values)])
+    same_as_rows(result, secrets)
 
 
 @pytest.mark.parametrize("word", ['"', "\\", '","detail":"', "\x00"])
