@@ -63,12 +63,12 @@ def heard(folder: Path, port: int, mechanism: str, *said: str, outcome: str = "a
 @pytest.mark.parametrize("outcome", ANSWER)
 @pytest.mark.parametrize("port", PORTS)
 def test_plain_of_two_fields(port: int, outcome: str, tmp_path: Path) -> None:
-    message = b64(b"kim\0Zulu7Tango")
-    result = heard(tmp_path, port, "PLAIN", "", message, outcome=outcome)
-    assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", outcome)]
-    assert "malformed_sasl" in [one.kind for one in result.sessions[0].anomalies or []]
-    talk = dialogue(port, "PLAIN", "", message, outcome=outcome)
-    assert "plaintext-password" in slugs(findings(tmp_path, talk))
+    for message in (b64(b"kim\0Zulu7Tango"), b64(b"kim\0Zulu7Tango\0")):
+        result = heard(tmp_path, port, "PLAIN", "", message, outcome=outcome)
+        assert logins(result) == [("PLAIN", "kim", "Zulu7Tango", outcome)]
+        assert "malformed_sasl" in [one.kind for one in result.sessions[0].anomalies or []]
+        talk = dialogue(port, "PLAIN", "", message, outcome=outcome)
+        assert "plaintext-password" in slugs(findings(tmp_path, talk))
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,8 @@ class Mechanism:
 class Plain(Mechanism):
     """PLAIN, RFC 4616: ``[authzid] NUL authcid NUL passwd``.
 
-    Some clients leave the first NUL out. No server should take that, but who listens has the password: it is told, and odd. Two equal
-    halves are as likely an authzid and an authcid, of which the password is missing.
+    Some clients leave the first NUL out, or send it last. No server should take that, but who listens has the password: it is told, and
+    odd. Two equal halves are as likely an authzid and an authcid, of which the password is missing.
     """
 
     def respond(self, learned: Learned, data: bytes) -> None:
@@ -123,12 +123,19 @@ class Plain(Mechanism):
             end = len(data)
         else:
             learned.malformed = "a NUL in the password"
+        name = data[:first]
+        word = data[first + 1 : second]
+        if end == second + 1 and name and word and name != word:
+            # No password is empty: the NUL that is missing in front stands at the end.
+            learned.malformed = "user name NUL password NUL, without a NUL before them"
+            self._tell(learned, name, word)
+            return
         if second == first + 1:
             learned.malformed = "no user name"
             if end == second + 1:
                 return  # nor a password
-        learned.authzid = text(data[:first]) if first else None
-        self._tell(learned, data[first + 1 : second], data[second + 1 : end])
+        learned.authzid = text(name) if name else None
+        self._tell(learned, word, data[second + 1 : end])
 
     def _tell(self, learned: Learned, name: bytes, word: bytes) -> None:
         learned.username = text(name)
