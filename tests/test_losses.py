@@ -483,6 +483,20 @@ def test_a_login_behind_a_loss_of_who_is_not_in(tmp_path: Path, login: str) -> N
     assert logins(run_frames(tmp_path, frames)) == [(*said, "accepted")]
 
 
+@pytest.mark.parametrize("login", ["LOGIN kim {}", "AUTHENTICATE PLAIN {}"])
+def test_a_login_behind_a_loss_of_who_may_have_been_refused(tmp_path: Path, login: str) -> None:
+    mechanism = "PLAIN" if "PLAIN" in login else "LOGIN-CMD"
+    words = ["Wrong5Word", "Zulu7Tango"]
+    first, second = [login.format(b64(f"\0kim\0{word}".encode()) if "PLAIN" in login else word) for word in words]
+    lines = (
+        f"S: * OK mx\nC: a {first}\nS: a NO no\nC: n NOOP\nS: n OK noop\n"
+        f"C: b {second}\nS: b OK in\nC: e LOGOUT\nS: * BYE\nS: e OK"
+    )
+    for lost in (["a NO no", "n NOOP"], ["a NO no", "n NOOP", "n OK noop"]):
+        found = logins(read(tmp_path, 143, lines, *lost))
+        assert found == [(mechanism, "kim", words[0], "unknown"), (mechanism, "kim", words[1], "accepted")]
+
+
 def test_a_literal_that_was_refused_behind_a_lost_answer(tmp_path: Path) -> None:
     lines = "S: * OK mx\nC: n NOOP\nS: n OK noop\nC: a LOGIN {3}\nS: a NO no\nC: b LOGIN kim Zulu7Tango\nS: b OK in"
     assert logins(read(tmp_path, 143, lines, "n OK noop")) == [("LOGIN-CMD", "kim", "Zulu7Tango", "accepted")]

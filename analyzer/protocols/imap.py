@@ -160,6 +160,8 @@ class ImapDissector(MessageTraffic):
         self._authenticated: bool = False
         #: a login was sent beyond doubt, and not refused; or something shows that there was one
         self._entered: bool = False
+        #: one was sent whose answer may be missing, and may have been no
+        self._refusal_lost: bool = False
         self._capabilities_told: bool = False
         self._login_disabled: bool = False
         self._upgraded: bool = False
@@ -839,9 +841,19 @@ class ImapDissector(MessageTraffic):
     def _may_be_login(self, pending: Pending) -> bool:
         """Whether a doubtful login can be one: a line of a letter has others before and behind it, and who is in does not log in again.
 
-        A line before it may be the rest of one that was cut off.
+        A line before it may be the rest of one that was cut off. Who may have been refused tries again, but one login at a time.
         """
-        return not self._entered and pending.text_before <= 1 and pending.text_at == self._text_lines
+        if self._entered or (self._refusal_lost and self._other_login(pending, True)):
+            return False
+        return pending.text_before <= 1 and pending.text_at == self._text_lines
+
+    def _other_login(self, one: Pending | None, doubtful: bool) -> bool:
+        """Whether a login, a doubtful one or one beyond doubt, waits for its answer, other than this one."""
+        for pending in self._pending:
+            if pending.code == LOGIN or pending.code == AUTHENTICATE:
+                if pending is not one and pending.doubtful == doubtful:
+                    return True
+        return False
 
     def _authentication_ended(self, pending: Pending, ok: bool, reply: str) -> None:
         if pending.doubtful and not self._may_be_login(pending):
@@ -986,6 +998,9 @@ class ImapDissector(MessageTraffic):
     def sync_lost(self, sender: Sender) -> None:
         if sender == SERVER:
             self._server_gap = True
+            if self._entered and self._other_login(None, False):
+                self._entered = False
+                self._refusal_lost = True
             self.offer_told([], False)
             self._end_fetch()
             self._mailbox.forget_headers()
@@ -1036,7 +1051,7 @@ class ImapDissector(MessageTraffic):
             if pending.doubtful:
                 if self.server_heard() and not self._server_gap:
                     continue  # a command would have been answered
-                if self._may_be_login(pending) and self.commands > 1:
+                if self._may_be_login(pending) and self.commands > 1 and not self._refusal_lost:
                     self._tell_login(pending)
                     said = pending.at
                     if pending.set_aside is not None and said is not None:
