@@ -420,7 +420,7 @@ class ImapDissector(MessageTraffic):
             self.line_offset = pending.offset
         pending.exchange = self.tell_login("LOGIN-CMD", username, password, NO_SECRET if password is None else PASSWORD)
         self.at = here
-        self._entered = True
+        self._login_sent()
         if password is not None and not pending.doubtful:
             if self._login_disabled:
                 self.anomaly(CLIENT, PASSWORD_THOUGH_FORBIDDEN, "LOGIN though the server had said LOGINDISABLED")
@@ -453,7 +453,7 @@ class ImapDissector(MessageTraffic):
         if pending.doubtful:
             self._exchange_told = True  # until the server answers this tag
         else:
-            self._entered = True
+            self._login_sent()
             self._check_order("AUTHENTICATE")
         if len(arguments) > 1:
             self._take_response(arguments[1])
@@ -838,6 +838,12 @@ class ImapDissector(MessageTraffic):
             if not pending.doubtful:
                 self._entered = True
 
+    def _login_sent(self) -> None:
+        if self.server_heard():
+            self._entered = True
+        else:
+            self._refusal_lost = True
+
     def _may_be_login(self, pending: Pending) -> bool:
         """Whether a doubtful login can be one: a line of a letter has others before and behind it, and who is in does not log in again.
 
@@ -1051,7 +1057,9 @@ class ImapDissector(MessageTraffic):
             if pending.doubtful:
                 if self.server_heard() and not self._server_gap:
                     continue  # a command would have been answered
-                if self._may_be_login(pending) and self.commands > 1 and not self._refusal_lost:
+                if self._refusal_lost and self.server_heard():
+                    continue  # who tries again is answered, unless that is lost as well
+                if self._may_be_login(pending) and self.commands > 1:
                     self._tell_login(pending)
                     said = pending.at
                     if pending.set_aside is not None and said is not None:
