@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -453,12 +454,44 @@ def test_a_record_that_the_server_begins_before_the_clients_hello(port: int, beg
 
 
 @pytest.mark.parametrize("port", PORTS)
+def test_a_loss_within_text_that_was_slipped_in_front_of_tls(port: int, tmp_path: Path) -> None:
+    """Two octets are missing of the server's text behind its grant, at the end of a line: TLS begins behind it all the same."""
+    text = b"x" * 20 + SLIPPED_IN[port]
+    told = []
+    for step in (0, 1):
+        talk = said(port, (1, text[:-3]), step=step)
+        del talk.sent[-3:]  # the farewell
+        talk.seq = [talk.seq[0] - 1, talk.seq[1] - 1 + 2]
+        last = b"\n" + HELLOS13[1][1]
+        for start in range(0, len(last), step or len(last)):
+            talk.server(last[start : start + (step or len(last))])
+        told.append(stable(heard(tmp_path, talk.close())[0]))
+        assert "starttls_response_injection" in kinds(heard(tmp_path, talk)[1])
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize("port", PORTS)
 def test_what_is_odd_behind_a_farewell_is_told_in_order(port: int, tmp_path: Path) -> None:
     login = b"".join(data for sender, data in LOGIN[port] if sender == 0)
     pieces = [*failed(port, "server's alert"), (0, FAREWELL[port]), (0, login + b"\x01hello\r\n" + login)]
     whole = stable(run_frames(tmp_path, said(port, *pieces).frames()))
     for step in (1, 5):
         assert stable(run_frames(tmp_path, said(port, *pieces, step=step).frames())) == whole
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_records_of_many_lines_behind_a_farewell_cost_no_more_than_without_it(port: int, tmp_path: Path) -> None:
+    record = b"\x16\x03\x01\x40\0" + b"\n" * 60000
+    spent = []
+    for line in (b"", FAREWELL[port]):
+        frames = said(port, (0, HELLO), (1, REFUSED), (0, line + record)).frames()
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            run_frames(tmp_path, frames)
+            times.append(time.process_time() - began)
+        spent.append(min(times))
+    assert spent[1] < 15 * spent[0]
 
 
 # -- in a store ------------------------------------------------------------------------------------------------------------------

@@ -271,7 +271,7 @@ class StartTls(Compression):
             if may_be_tls(beginning):
                 self._reply_begun = beginning
                 return
-        if side.body_gap and not found:
+        if side.body_gap:
             verdict = text_or_not(side.joined())
             if verdict < 0:
                 found = True

@@ -554,7 +554,7 @@ class SessionStream(StreamSink):
         size: i64 = len(data)
         start: i64 = 0
         while start < size:
-            left = self._left_at >= 0 and self._clear_behind is not tls
+            left = self._left_at >= 0 and self._clear_behind is not tls and not dissector.tls_started
             # A line at a time, until a command has come behind the farewell: what is told of it stands where it came.
             end = next_line(data, start, size) if left and sender == CLIENT else size
             here = Position(at.frame, at.timestamp_ns, at.offset + start)
