@@ -455,19 +455,24 @@ def test_a_record_that_the_server_begins_before_the_clients_hello(port: int, beg
 
 @pytest.mark.parametrize("port", PORTS)
 def test_a_loss_within_text_that_was_slipped_in_front_of_tls(port: int, tmp_path: Path) -> None:
-    """Two octets are missing of the server's text behind its grant, at the end of a line: TLS begins behind it all the same."""
-    text = b"x" * 20 + SLIPPED_IN[port]
-    told = []
-    for step in (0, 1):
-        talk = said(port, (1, text[:-3]), step=step)
-        del talk.sent[-3:]  # the farewell
-        talk.seq = [talk.seq[0] - 1, talk.seq[1] - 1 + 2]
-        last = b"\n" + HELLOS13[1][1]
-        for start in range(0, len(last), step or len(last)):
-            talk.server(last[start : start + (step or len(last))])
-        told.append(stable(heard(tmp_path, talk.close())[0]))
-        assert "starttls_response_injection" in kinds(heard(tmp_path, talk)[1])
-    assert told[0] == told[1]
+    """Two octets are missing of the server's text behind its grant: TLS begins behind it all the same."""
+    text = SLIPPED_IN[port]
+    for before, behind in (
+        (b"x" * 20 + text[:-3], b"\n" + HELLOS13[1][1]),
+        (b"", text[2:] + b"\x16"),
+        (b"", text[2:] + b"\x80"),
+    ):
+        told = []
+        for step in (0, 1):
+            talk = said(port, *([(1, before)] if before else []), step=step)
+            del talk.sent[-3:]  # the farewell
+            talk.seq = [talk.seq[0] - 1, talk.seq[1] - 1 + 2]
+            for start in range(0, len(behind), step or len(behind)):
+                talk.server(behind[start : start + (step or len(behind))])
+            result, session, _ = heard(tmp_path, talk.reset(1))
+            told.append(stable(result))
+            assert kinds(session) == ["starttls_response_injection"]
+        assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("port", PORTS)

@@ -264,21 +264,19 @@ class StartTls(Compression):
         look = begun + data if begun else data
         line_begins = bool(begun) or not side.parts_size or side.parts[-1].endswith(b"\n")
         side.keep(data)
-        where = find_tls(look, 0 if line_begins else next_line(look, 0, len(look)))
-        found = where >= 0
-        if found:
-            beginning = look[where : where + TLS_SURE]
-            if may_be_tls(beginning):
-                self._reply_begun = beginning
-                return
         if side.body_gap:
             verdict = text_or_not(side.joined())
             if verdict < 0:
-                found = True
-            elif verdict > 0:
-                side.body_gap = False
-        if found:
-            self._tls_found()
+                self._tls_found()
+                return
+            side.body_gap = verdict == 0
+        where = find_tls(look, 0 if line_begins else next_line(look, 0, len(look)))
+        if where >= 0:
+            beginning = look[where : where + TLS_SURE]
+            if may_be_tls(beginning):
+                self._reply_begun = beginning
+            else:
+                self._tls_found()
         elif side.parts_size > MAX_HELD:
             self._text_goes_on()
 
