@@ -153,6 +153,22 @@ def test_what_the_findings_of_all_lack_is_not_said_of_a_part():
     assert not any("strength of passwords was judged" in one for one in part.warnings)
 
 
+def test_a_part_shows_what_the_whole_shows():
+    report = analyzer.analyze(CAPTURES / OFFICE, headers=True, show_secrets=True)
+    part = report.filter(since="2000-01-01")
+    for name in TABLES:
+        assert_frame_equal(part.table(name), report.table(name))
+    assert part.messages["subject"].notna().any()
+    assert "********" not in set(part.credentials["secret"].dropna())
+
+
+def test_equal_secrets_have_equal_fingerprints_whichever_part_was_asked_first():
+    report = analyzer.analyze(CAPTURES / OFFICE, show_secrets=True)
+    assert report.filter(until="2026-11-21T23:17:12Z").credentials["secret_id"].notna().any()
+    known = report.credentials.dropna(subset=["secret"])
+    assert known[["secret", "secret_id"]].drop_duplicates()["secret"].is_unique
+
+
 def test_times_in_words_of_the_command_line_and_of_pandas():
     assert whole().filter(since="1h").sessions.empty is True
     assert len(whole().filter(since="21 Nov 2026").sessions) == len(whole().sessions)

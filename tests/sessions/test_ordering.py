@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from support.traffic import START_NS, Frame, Talk, capture
 
 from analyzer.pipeline import Pipeline, run
+from analyzer.report.formats.json import write_json
 from analyzer.report.formats.text import write_text
 from analyzer.report.glance import Glancer
+from analyzer.report.rows import RowMaker
 from analyzer.sessions.ordering import SessionOrder, in_order
 from analyzer.sessions.records import Session, SessionList
 
@@ -91,6 +94,23 @@ def test_a_connection_that_lasts_holds_back_what_began_after_it(tmp_path: Path) 
     assert len(handed_on.sessions) == 30
     assert handed_on.in_order
     assert order.late == 0
+
+
+def test_sessions_of_one_moment_stand_in_order_of_frames_and_are_judged_in_order_of_addresses(tmp_path: Path) -> None:
+    path = tmp_path / "talks.pcap"
+    frames = [frame for number in (2, 1, 0) for frame in talk(number, START_NS)]
+    path.write_bytes(capture(sorted(frames, key=lambda frame: frame[0])))
+    result = run([path])
+    assert not result.in_order
+    assert [session.client_port for session in result.sessions] == [40002, 40001, 40000]
+    out = io.StringIO()
+    write_json(result, RowMaker(), out, "1")
+    tables = json.loads(out.getvalue())
+    assert [row["client_port"] for row in tables["sessions"]] == [40002, 40001, 40000]
+    judged = dict.fromkeys(row["client_ip"] for row in tables["findings"])
+    assert list(judged) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    path.write_bytes(capture(talk(0, START_NS) + talk(1, START_NS + 1)))
+    assert run([path]).in_order
 
 
 def test_several_inputs_are_one_order(tmp_path: Path) -> None:
