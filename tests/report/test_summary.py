@@ -84,6 +84,16 @@ def test_few_are_told_apart_without_a_word() -> None:
     assert max(len(group.clients) for group in seen.tally.groups()) == 100 < MAX_COUNTED
 
 
+def test_findings_are_counted_by_severity() -> None:
+    tally = FindingTally()
+    assert (tally.by_severity, tally.worst()) == ([0] * 5, -1)
+    for severity in range(5):
+        for number in range(severity + 1):
+            tally.receive_parts(BY_SLUG["weak-password"], severity, "high", login(number, 1), 1, 1, 0, "kim", "", 1)
+        assert tally.worst() == severity
+    assert tally.by_severity == [1, 2, 3, 4, 5]
+
+
 def test_numbers_that_are_lower_bounds_say_so() -> None:
     tally = FindingTally()
     rule = BY_SLUG["plaintext-password"]
