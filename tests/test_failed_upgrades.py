@@ -459,6 +459,7 @@ def test_a_loss_within_text_that_was_slipped_in_front_of_tls(port: int, tmp_path
     text = SLIPPED_IN[port]
     for before, behind in (
         (b"x" * 20 + text[:-3], b"\n" + HELLOS13[1][1]),
+        (b"x" * 20 + text[:-3], b"\n" + lab.record(22, lab.message(2, text))),
         (b"", text[2:] + b"\x16"),
         (b"", text[2:] + b"\x80"),
     ):
@@ -471,7 +472,7 @@ def test_a_loss_within_text_that_was_slipped_in_front_of_tls(port: int, tmp_path
                 talk.server(behind[start : start + (step or len(behind))])
             result, session, _ = heard(tmp_path, talk.reset(1))
             told.append(stable(result))
-            assert kinds(session) == ["starttls_response_injection"]
+            assert kinds(session)[0] == "starttls_response_injection"
         assert told[0] == told[1]
 
 

@@ -325,7 +325,7 @@ class StartTls(Compression):
                 self._held_anomaly(SERVER, server, STARTTLS_RESPONSE_INJECTION, describe_lines(text))
             server.tls = b"" if where < 0 else replies[where:]
             if where >= 0:
-                server.tls_at = server.offset + where
+                server.tls_at = server.end - len(server.tls)
         client.tls = client.take()
         client.tls_at = begins
         client.mode = OPAQUE
