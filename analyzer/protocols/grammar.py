@@ -98,6 +98,18 @@ class Grammar:
         """A line is too long to keep: whether it is none, but the block that ``expect_octets`` was now called for."""
         return False
 
+    def listed(self) -> None:
+        """The line being handled is one of a listing: should its end be missing, it is told here."""
+        self.listed_at = self.at
+        self.listed_offset = self.line_offset
+
+    def back_to_listing(self) -> tuple[Position, i64]:
+        """Go to the latest line of a listing that is told late; gives ``at`` and ``line_offset``, to go on from behind it."""
+        place = (self.at, self.line_offset)
+        self.at = self.listed_at
+        self.line_offset = self.listed_offset
+        return place
+
     def line_skipped(self, sender: Sender, begun: bytes) -> None:
         """A line was too long to keep, and is over: ``begun`` is its beginning, or nothing. Whatever it was, a command or a reply went by."""
 

@@ -444,8 +444,7 @@ class Pop3Dissector(Dissector):
         elif kind == CAPA:
             self._listing = _IN_CAPABILITIES
             self._names = []
-            self.listed_at = self.at
-            self.listed_offset = self.line_offset
+            self.listed()
         elif kind == DELE:
             deleted = self._deleted
             if deleted is None:
@@ -629,8 +628,7 @@ class Pop3Dissector(Dissector):
             if name.partition(" ")[0] in CAPABILITIES:
                 self._listing = _IN_CAPABILITIES
                 self._names = [name]
-                self.listed_at = self.at
-                self.listed_offset = self.line_offset
+                self.listed()
 
     def _ends_listing(self, line: bytes) -> bool:
         """A line within a listing; whether it is the next reply instead, the listing's end being lost.
@@ -647,13 +645,9 @@ class Pop3Dissector(Dissector):
         )
         if challenge or ((self._pending.count > 0 or not self.commands) and line.startswith((b"+OK", b"-ERR"))):
             if self._listing == _IN_CAPABILITIES:
-                here = self.at
-                offset = self.line_offset
-                self.at = self.listed_at
-                self.line_offset = self.listed_offset
+                here = self.back_to_listing()
                 self._tell_capabilities(False)
-                self.at = here
-                self.line_offset = offset
+                self.at, self.line_offset = here
             self._listing = _REPLIES
             return True
         if self._listing == _IN_CAPABILITIES and len(self._names) < MAX_CAPABILITIES:
@@ -662,8 +656,7 @@ class Pop3Dissector(Dissector):
             name = capability(line)
             if name:
                 self._names.append(name)
-                self.listed_at = self.at
-                self.listed_offset = self.line_offset
+                self.listed()
         return False
 
     def _tell_capabilities(self, ended: bool) -> None:
@@ -818,14 +811,11 @@ class Pop3Dissector(Dissector):
             self._listing = _IN_LISTING
             if names:
                 # What it has offered so far, it has offered.
-                here = self.at
-                offset = self.line_offset
-                at = self.at = self.listed_at
-                self.line_offset = self.listed_offset
+                here = self.back_to_listing()
+                at = self.at
                 self.emit(CapabilitiesOffered(SERVER, at.frame, at.timestamp_ns, self.line_offset, names, False))
                 self._look_for_overwritten(names)
-                self.at = here
-                self.line_offset = offset
+                self.at, self.line_offset = here
         if pending.count == 1 and (pending.first & _KIND == RETR or pending.first & _KIND == TOP):
             # The +OK and the beginning of the message may be among what is missing.
             self._letter_over()

@@ -283,8 +283,7 @@ class SieveDissector(Dissector):
             if name == "SASL":
                 rest = rest.upper()
             self._names.append(f"{name} {rest}"[:MAX_CAPABILITY] if rest else name[:MAX_CAPABILITY])
-            self.listed_at = self.at
-            self.listed_offset = self.line_offset
+            self.listed()
 
     def _answer_early(self) -> None:
         """A line that the server has answered before its end is all there, or never will be."""
@@ -445,13 +444,9 @@ class SieveDissector(Dissector):
         self._names = []
         self._listing_torn = True
         if is_listing(names):
-            here = self.at
-            offset = self.line_offset
-            self.at = self.listed_at
-            self.line_offset = self.listed_offset
+            here = self.back_to_listing()
             self._tell_capabilities(names)  # what it has offered so far, it has offered
-            self.at = here
-            self.line_offset = offset
+            self.at, self.line_offset = here
         if len(self._pending) > 1:
             self._pending.clear()
 

@@ -443,19 +443,14 @@ class SmtpDissector(Dissector):
         if reply and len(self._pending) > 1 and not reply[0].startswith(line[:3]):
             # The end of the reply before is missing: the client has talked on, and this answers something else.
             self._reply = []
-            here = self.at
-            offset = self.line_offset
-            self.at = self.listed_at
-            self.line_offset = self.listed_offset
+            here = self.back_to_listing()
             self._receive_reply(reply_code(reply[0]), reply)
-            self.at = here
-            self.line_offset = offset
+            self.at, self.line_offset = here
             reply = self._reply
         if len(reply) < MAX_REPLY_LINES:
             reply.append(line[:MAX_REPLY_LINE])
         if size > 3 and line[3] == 45:
-            self.listed_at = self.at
-            self.listed_offset = self.line_offset
+            self.listed()
             return
         code = reply_code(line)
         lines = self._reply
@@ -750,13 +745,9 @@ class SmtpDissector(Dissector):
             kind = self._pending[0].kind
             if kind == EHLO or kind == LHLO:
                 self._reply_torn = True
-                here = self.at
-                offset = self.line_offset
-                self.at = self.listed_at
-                self.line_offset = self.listed_offset
+                here = self.back_to_listing()
                 self._tell_capabilities(reply)
-                self.at = here
-                self.line_offset = offset
+                self.at, self.line_offset = here
 
     # -- messages ------------------------------------------------------------------------------------------------------------
 
